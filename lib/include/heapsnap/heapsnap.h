@@ -1,0 +1,12 @@
+/* Umbrella header of heapsnap. See writer.h to write files, snapshot.h to read them, diff.h to
+ * compare, capture.h to take one of the calling process. */
+#ifndef HEAPSNAP_H
+#define HEAPSNAP_H
+
+#include <heapsnap/capture.h>
+#include <heapsnap/diff.h>
+#include <heapsnap/report.h>
+#include <heapsnap/snapshot.h>
+#include <heapsnap/writer.h>
+
+#endif
