@@ -14,6 +14,7 @@ TAP_SKIP = re.compile(r"#\s*skip\S*\s*(.*)$", re.IGNORECASE)
 TAP_TODO = re.compile(r"#\s*todo\b", re.IGNORECASE)
 TAP_PLAN = re.compile(r"^1\.\.\d+(?:\s*#\s*skip\S*\s*(.*))?", re.IGNORECASE | re.MULTILINE)
 UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
+UNITTEST_BAD = re.compile(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (\S+ \([^)\s]*\))", re.MULTILINE)
 UNITTEST_END = re.compile(r"^(?:OK|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 TAIL_LINES = 40
 
@@ -45,10 +46,10 @@ def unittest_cases(text):
     if not end:
         return None
     counts = {name.strip(): int(n) for name, n in re.findall(r"([a-z ]+)=(\d+)", end[1] or "")}
-    failed = counts.get("failures", 0) + counts.get("errors", 0) + counts.get("unexpected successes", 0)
+    failed = len(set(UNITTEST_BAD.findall(text)))  # a test whose subtests fail is one
     skips = re.findall(r"skipped ['\"](.*)['\"]$", text, re.MULTILINE)
     skips += ["no reason given"] * (counts.get("skipped", 0) - len(skips))
-    return int(ran[1]) - failed - len(skips), failed, skips
+    return max(int(ran[1]) - failed - len(skips), 0), failed, skips
 
 
 def last_line(text):
