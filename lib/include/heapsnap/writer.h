@@ -63,8 +63,10 @@ SNAP_API int snap_writer_string_n(snap_writer *w, const char *text, size_t lengt
 /* Adds a row: row[c] is the value of column id c, 0 for those not given; row[0] is not used.
  * *out_id, if not NULL, gets the row's id (index + 1). Tables: all but META, STRS, SUMM, TOCC. Refs
  * to rows not yet written are allowed and checked in snap_writer_finish (ARG), except STAK.parent,
- * which must exist. MODS.build_id is a bytes column: pass it with snap_writer_module. Errors:
- * NOMEM, LIMIT, ARG, IO. */
+ * which must exist. MODS.build_id is a bytes column: pass it with snap_writer_module. Rows come in
+ * the order that the format demands (ARG): EDGE by source, SYMB by frame and depth, REGN by
+ * address, and NODE by domain, address and birth unless the metadata say SNAP_META_UNSORTED 1.
+ * Errors: NOMEM, LIMIT, ARG, IO. */
 SNAP_API int snap_writer_row(snap_writer *w, snap_table table, const uint64_t *row,
                              uint64_t *out_id, snap_error *err);
 
@@ -77,6 +79,10 @@ SNAP_API int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *
 SNAP_API int snap_writer_module(snap_writer *w, const char *path, const char *build_id,
                                 uint64_t start, uint64_t end, uint64_t bias, uint64_t flags,
                                 uint64_t *out_id, snap_error *err);
+
+/* The same with the row as numbers, path being a `ref STRS`. */
+SNAP_API int snap_writer_module_row(snap_writer *w, const uint64_t *row, const char *build_id,
+                                    uint64_t *out_id, snap_error *err);
 
 /* Ends the file: writes what is open, STRS, SUMM, TOCC and the footer; for files then fsync, rename
  * to the final name and fsync of the directory. After an error the temporary file is removed by

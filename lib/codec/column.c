@@ -1,0 +1,340 @@
+/* Encodings of number columns. Every encoder has its decoder beside it. Decoders check sizes before
+ * they read and never write more than n numbers; encoders trust their input.
+ *
+ * Planes are made sixteen numbers at a time by unpacking register pairs: the 7-bit address
+ * (number 0-15, byte 0-7) of each of 128 bytes is rotated left by one in each round, so four rounds
+ * turn numbers into planes and three turn planes into numbers. */
+#include "codec/column.h"
+#include "base/bytes.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+#define HUBS_MAX 255u
+#define HUB_SLOTS (SNAP_CHUNK_ROWS_MAX * 2)
+#define HUB_LEAST 8u /* occurrences that make a value worth a code */
+
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+
+static inline u8x16 unpack_low(u8x16 a, u8x16 b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+static inline u8x16 unpack_high(u8x16 a, u8x16 b) {
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
+}
+
+static inline void rotate(u8x16 r[8]) {
+    const u8x16 t[8] = {unpack_low(r[0], r[4]),  unpack_high(r[0], r[4]), unpack_low(r[1], r[5]),
+                        unpack_high(r[1], r[5]), unpack_low(r[2], r[6]),  unpack_high(r[2], r[6]),
+                        unpack_low(r[3], r[7]),  unpack_high(r[3], r[7])};
+    memcpy(r, t, sizeof t);
+}
+
+void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width) {
+    size_t i = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (; i + 16 <= n; i += 16) {
+        u8x16 r[8];
+        memcpy(r, v + i, sizeof r);
+        rotate(r);
+        rotate(r);
+        rotate(r);
+        rotate(r);
+        for (unsigned p = 0; p < width; p++)
+            memcpy(dst + p * n + i, &r[p], 16);
+    }
+#endif
+    for (; i < n; i++)
+        for (unsigned p = 0; p < width; p++)
+            dst[p * n + i] = (uint8_t)(v[i] >> 8 * p);
+}
+
+void column_planes_get(uint64_t *v, const uint8_t *src, size_t n, unsigned width) {
+    size_t i = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (; i + 16 <= n; i += 16) {
+        u8x16 r[8] = {{0}};
+        for (unsigned p = 0; p < width; p++)
+            memcpy(&r[p], src + p * n + i, 16);
+        rotate(r);
+        rotate(r);
+        rotate(r);
+        memcpy(v + i, r, sizeof r);
+    }
+#endif
+    for (; i < n; i++) {
+        v[i] = 0;
+        for (unsigned p = 0; p < width; p++)
+            v[i] |= (uint64_t)src[p * n + i] << 8 * p;
+    }
+}
+
+int column_scratch_init(struct column_scratch *s) {
+    if (!s->numbers)
+        s->numbers = mem_alloc(SNAP_CHUNK_ROWS_MAX, sizeof *s->numbers);
+    if (!s->lengths)
+        s->lengths = mem_alloc(SNAP_CHUNK_ROWS_MAX, sizeof *s->lengths);
+    if (!s->last)
+        s->last = mem_alloc(SNAP_KEYED_SLOTS, sizeof *s->last);
+    if (!s->slots)
+        s->slots = mem_alloc(HUB_SLOTS, sizeof *s->slots);
+    if (!s->keys)
+        s->keys = mem_alloc(HUB_SLOTS, sizeof *s->keys);
+    return s->numbers && s->lengths && s->last && s->slots && s->keys ? 0 : -1;
+}
+
+void column_scratch_release(struct column_scratch *s) {
+    free(s->numbers);
+    free(s->lengths);
+    free(s->last);
+    free(s->slots);
+    free(s->keys);
+    *s = (struct column_scratch){0};
+}
+
+size_t column_bound(size_t n) {
+    return 16 + HUBS_MAX * 8 + n * 16;
+}
+
+static uint64_t all_bits(const uint64_t *v, size_t n) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < n; i++)
+        bits |= v[i];
+    return bits;
+}
+
+static size_t put_planes(uint8_t *dst, const uint64_t *v, size_t n, unsigned *out_width) {
+    *out_width = column_width(all_bits(v, n));
+    column_planes_put(dst, v, n, *out_width);
+    return n * *out_width;
+}
+
+static size_t put_delta(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n,
+                        unsigned *out_width) {
+    s->numbers[0] = column_zigzag(v[0]);
+    for (size_t i = 1; i < n; i++)
+        s->numbers[i] = column_zigzag(v[i] - v[i - 1]);
+    return put_planes(dst, s->numbers, n, out_width);
+}
+
+static size_t put_runs(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n) {
+    size_t n_runs = 0;
+    uint64_t previous = 0;
+    for (size_t i = 0; i < n; n_runs++) {
+        size_t end = i + 1;
+        while (end < n && v[end] == v[i])
+            end++;
+        s->numbers[n_runs] = column_zigzag(v[i] - previous);
+        s->lengths[n_runs] = end - i;
+        previous = v[i];
+        i = end;
+    }
+    unsigned wv, wl;
+    size_t size = 8;
+    size += put_planes(dst + size, s->numbers, n_runs, &wv);
+    size += put_planes(dst + size, s->lengths, n_runs, &wl);
+    put_u32(dst, (uint32_t)n_runs);
+    dst[4] = (uint8_t)wv;
+    dst[5] = (uint8_t)wl;
+    put_u16(dst + 6, 0);
+    return size;
+}
+
+static size_t hub_slot(const struct column_scratch *s, uint64_t value) {
+    size_t at = (value * 0x9e3779b97f4a7c15ull) >> 47; /* 17 bits: HUB_SLOTS */
+    while (s->slots[at] && s->keys[at] != value)
+        at = (at + 1) & (HUB_SLOTS - 1);
+    return at;
+}
+
+struct hub {
+    uint64_t value;
+    uint32_t count;
+};
+
+static int compare_hubs(const void *a, const void *b) {
+    const struct hub *const x = a, *const y = b;
+    if (x->count != y->count)
+        return x->count > y->count ? -1 : 1;
+    return x->value < y->value ? -1 : x->value > y->value;
+}
+
+/* The most frequent values, at most HUBS_MAX, in s->lengths; leaves their codes in the slots. */
+static unsigned find_hubs(struct column_scratch *s, const uint64_t *v, size_t n) {
+    memset(s->slots, 0, HUB_SLOTS * sizeof *s->slots);
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = hub_slot(s, v[i]);
+        s->keys[at] = v[i];
+        s->slots[at]++;
+    }
+    /* At most n / HUB_LEAST values occur so often; 16 bytes each fit into the numbers. */
+    struct hub *const hubs = (struct hub *)(void *)s->numbers;
+    size_t n_hubs = 0;
+    for (size_t at = 0; at < HUB_SLOTS; at++)
+        if (s->slots[at] >= HUB_LEAST)
+            hubs[n_hubs++] = (struct hub){s->keys[at], s->slots[at]};
+    qsort(hubs, n_hubs, sizeof *hubs, compare_hubs);
+    if (n_hubs > HUBS_MAX)
+        n_hubs = HUBS_MAX;
+    for (size_t at = 0; at < HUB_SLOTS; at++)
+        if (s->slots[at])
+            s->slots[at] = UINT32_MAX;
+    for (size_t k = 0; k < n_hubs; k++) {
+        s->lengths[k] = hubs[k].value;
+        s->slots[hub_slot(s, hubs[k].value)] = (uint32_t)k + 1;
+    }
+    return (unsigned)n_hubs;
+}
+
+static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n) {
+    const unsigned n_hubs = find_hubs(s, v, n);
+    unsigned wh, wr;
+    size_t size = 8;
+    size += put_planes(dst + size, s->lengths, n_hubs, &wh);
+    uint8_t *const codes = dst + size;
+    size += n;
+    size_t n_rest = 0;
+    uint64_t previous = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t code = n_hubs ? s->slots[hub_slot(s, v[i])] : UINT32_MAX;
+        codes[i] = code == UINT32_MAX ? 0 : (uint8_t)code;
+        if (code == UINT32_MAX) {
+            s->numbers[n_rest++] = column_zigzag(v[i] - previous);
+            previous = v[i];
+        }
+    }
+    size += put_planes(dst + size, s->numbers, n_rest, &wr);
+    put_u32(dst, (uint32_t)n_rest);
+    dst[4] = (uint8_t)n_hubs;
+    dst[5] = (uint8_t)wh;
+    dst[6] = (uint8_t)wr;
+    dst[7] = 0;
+    return size;
+}
+
+static size_t put_keyed(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n,
+                        unsigned key_column, const uint64_t *key, unsigned *out_width) {
+    memset(s->last, 0, SNAP_KEYED_SLOTS * sizeof *s->last);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *const last = &s->last[key ? key[i] % SNAP_KEYED_SLOTS : 0];
+        s->numbers[i] = column_zigzag(v[i] - *last);
+        *last = v[i];
+    }
+    put_u16(dst, (uint16_t)key_column);
+    put_u16(dst + 2, 0);
+    return 4 + put_planes(dst + 4, s->numbers, n, out_width);
+}
+
+size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t *v, size_t n,
+                     unsigned key_column, const uint64_t *key, uint8_t *dst, unsigned *out_width) {
+    *out_width = 0;
+    switch (encoding) {
+    case SNAP_ENC_CONST: put_u64(dst, v[0]); return 8;
+    case SNAP_ENC_PLANES: return put_planes(dst, v, n, out_width);
+    case SNAP_ENC_DELTA: return put_delta(s, dst, v, n, out_width);
+    case SNAP_ENC_RUNS: return put_runs(s, dst, v, n);
+    case SNAP_ENC_HUBS: return put_hubs(s, dst, v, n);
+    default: return put_keyed(s, dst, v, n, key_column, key, out_width);
+    }
+}
+
+static int get_runs(struct column_scratch *s, const uint8_t *src, size_t size, size_t n,
+                    uint64_t *v) {
+    if (size < 8)
+        return SNAP_E_CORRUPT;
+    const size_t n_runs = get_u32(src);
+    const unsigned wv = src[4], wl = src[5];
+    if (!n_runs || n_runs > n || wv > 8 || wl > 8 || size != 8 + n_runs * (wv + wl))
+        return SNAP_E_CORRUPT;
+    if (get_u16(src + 6))
+        return SNAP_E_UNSUPPORTED;
+    column_planes_get(s->numbers, src + 8, n_runs, wv);
+    column_planes_get(s->lengths, src + 8 + n_runs * wv, n_runs, wl);
+    size_t at = 0;
+    uint64_t value = 0;
+    for (size_t r = 0; r < n_runs; r++) {
+        value += column_unzigzag(s->numbers[r]);
+        if (!s->lengths[r] || s->lengths[r] > n - at)
+            return SNAP_E_CORRUPT;
+        for (const size_t end = at + s->lengths[r]; at < end; at++)
+            v[at] = value;
+    }
+    return at == n ? SNAP_OK : SNAP_E_CORRUPT;
+}
+
+static int get_hubs(struct column_scratch *s, const uint8_t *src, size_t size, size_t n,
+                    uint64_t *v) {
+    if (size < 8)
+        return SNAP_E_CORRUPT;
+    const size_t n_rest = get_u32(src);
+    const unsigned n_hubs = src[4], wh = src[5], wr = src[6];
+    if (n_rest > n || wh > 8 || wr > 8 || size != 8 + n_hubs * wh + n + n_rest * wr)
+        return SNAP_E_CORRUPT;
+    if (src[7])
+        return SNAP_E_UNSUPPORTED;
+    uint64_t hubs[HUBS_MAX + 1];
+    column_planes_get(hubs + 1, src + 8, n_hubs, wh);
+    const uint8_t *const codes = src + 8 + n_hubs * wh;
+    column_planes_get(s->numbers, codes + n, n_rest, wr);
+    size_t rest = 0;
+    uint64_t previous = 0;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned code = codes[i];
+        if (code > n_hubs || (!code && rest == n_rest))
+            return SNAP_E_CORRUPT;
+        if (!code)
+            previous += column_unzigzag(s->numbers[rest++]);
+        v[i] = code ? hubs[code] : previous;
+    }
+    return rest == n_rest ? SNAP_OK : SNAP_E_CORRUPT;
+}
+
+static int get_keyed(struct column_scratch *s, unsigned width, const uint8_t *src, size_t size,
+                     size_t n, const uint64_t *key, uint64_t *v) {
+    if (size != 4 + n * width)
+        return SNAP_E_CORRUPT;
+    if (get_u16(src + 2))
+        return SNAP_E_UNSUPPORTED;
+    column_planes_get(v, src + 4, n, width);
+    memset(s->last, 0, SNAP_KEYED_SLOTS * sizeof *s->last);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *const last = &s->last[key ? key[i] % SNAP_KEYED_SLOTS : 0];
+        *last += column_unzigzag(v[i]);
+        v[i] = *last;
+    }
+    return SNAP_OK;
+}
+
+unsigned column_key_column(const uint8_t *src, size_t size) {
+    return size < 4 ? 0 : get_u16(src);
+}
+
+int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, const uint8_t *src,
+                  size_t size, size_t n, const uint64_t *key, uint64_t *v) {
+    if (width > 8)
+        return SNAP_E_CORRUPT;
+    switch (encoding) {
+    case SNAP_ENC_CONST:
+        if (size != 8 || width)
+            return SNAP_E_CORRUPT;
+        for (size_t i = 0; i < n; i++)
+            v[i] = get_u64(src);
+        return SNAP_OK;
+    case SNAP_ENC_PLANES:
+    case SNAP_ENC_DELTA:
+        if (size != n * width)
+            return SNAP_E_CORRUPT;
+        column_planes_get(v, src, n, width);
+        if (encoding == SNAP_ENC_DELTA) {
+            uint64_t value = 0;
+            for (size_t i = 0; i < n; i++)
+                v[i] = value += column_unzigzag(v[i]);
+        }
+        return SNAP_OK;
+    case SNAP_ENC_RUNS: return width ? SNAP_E_CORRUPT : get_runs(s, src, size, n, v);
+    case SNAP_ENC_HUBS: return width ? SNAP_E_CORRUPT : get_hubs(s, src, size, n, v);
+    case SNAP_ENC_KEYED: return get_keyed(s, width, src, size, n, key, v);
+    default: return SNAP_E_CORRUPT;
+    }
+}
