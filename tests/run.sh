@@ -92,12 +92,14 @@ build_one() {
     return 1
 }
 
-# run_suite SUITE BUILD: runs it and adds up its test cases.
+# run_suite SUITE BUILD [SETUP]: runs it and adds up its test cases.
 run_suite() {
-    local suite=$1 name=$2 start=$SECONDS log=$build/logs/$1-$2 p f s
+    local suite=$1 name=$2 setup=("${which[@]}") start=$SECONDS log=$build/logs/$1-$2${3:+-$3} p f s
+    [ $# -lt 3 ] || setup=(--setup "$3")
     rm -f "$build/$name/meson-logs/$suite-"*.json
-    meson test -C "$build/$name" --no-rebuild "${which[@]}" --suite "$suite" --logbase "$suite" >"$log.out" 2>&1 </dev/null
-    local status=$? json=$build/$name/meson-logs/$suite-${which[1]}.json
+    meson test -C "$build/$name" --no-rebuild "${setup[@]}" --suite "$suite" --logbase "$suite" >"$log.out" 2>&1 </dev/null
+    local status=$? json=$build/$name/meson-logs/$suite-${setup[1]}.json
+    name=${3:-$name}
     if [ ! -s "$json" ]; then
         if [ $status = 0 ]; then
             printf '%-9s %-8s no tests\n' "$suite" "$name"
@@ -151,6 +153,9 @@ for name in ${builds[@]+"${builds[@]}"}; do
     done
 done
 if [ $slow = 1 ] && [[ " ${builds[*]-} " == *" release "* ]]; then
+    if [[ " ${suites[*]} " == *" unit "* ]] && command -v valgrind >/dev/null; then
+        run_suite unit release valgrind
+    fi
     say "benchmarks:"
     meson test -C "$build/release" --no-rebuild --benchmark --logbase benchmark --verbose </dev/null 2>&1 |
         tee "$build/logs/benchmark.out" | sed 's/^/    /'
