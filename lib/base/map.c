@@ -1,6 +1,6 @@
-/* Open addressing with linear probing. Keys may come from files, so the mixer is a bijection whose
- * low bits depend on every key bit; that is not proof against a chosen-key attack, so tables keyed
- * by file contents hash with XXH3 or have dense keys. */
+/* Open addressing with linear probing. Keys may come from files, so where a key goes depends on
+ * where the table lies in memory, which the maker of a file does not know. Nothing visible hangs on
+ * it: there is no way to walk a map. */
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -32,7 +32,7 @@ void map_clear(struct map *m) {
 }
 
 static size_t find(const struct map *m, uint64_t key) {
-    size_t i = mix(key) & m->mask;
+    size_t i = mix(key ^ (uint64_t)(uintptr_t)m->values) & m->mask;
     while (m->values[i] && m->keys[i] != key)
         i = (i + 1) & m->mask;
     return i;

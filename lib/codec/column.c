@@ -239,16 +239,16 @@ size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t
     }
 }
 
-static int get_runs(struct column_scratch *s, const uint8_t *src, size_t size, size_t n,
-                    uint64_t *v) {
+static int get_runs(struct column_scratch *s, unsigned width, const uint8_t *src, size_t size,
+                    size_t n, uint64_t *v) {
     if (size < 8)
         return SNAP_E_CORRUPT;
     const size_t n_runs = get_u32(src);
     const unsigned wv = src[4], wl = src[5];
-    if (!n_runs || n_runs > n || wv > 8 || wl > 8 || size != 8 + n_runs * (wv + wl))
-        return SNAP_E_CORRUPT;
     if (get_u16(src + 6))
         return SNAP_E_UNSUPPORTED;
+    if (width || n_runs > n || wv > 8 || wl > 8 || size != 8 + n_runs * (wv + wl))
+        return SNAP_E_CORRUPT;
     column_planes_get(s->numbers, src + 8, n_runs, wv);
     column_planes_get(s->lengths, src + 8 + n_runs * wv, n_runs, wl);
     size_t at = 0;
@@ -263,16 +263,16 @@ static int get_runs(struct column_scratch *s, const uint8_t *src, size_t size, s
     return at == n ? SNAP_OK : SNAP_E_CORRUPT;
 }
 
-static int get_hubs(struct column_scratch *s, const uint8_t *src, size_t size, size_t n,
-                    uint64_t *v) {
+static int get_hubs(struct column_scratch *s, unsigned width, const uint8_t *src, size_t size,
+                    size_t n, uint64_t *v) {
     if (size < 8)
         return SNAP_E_CORRUPT;
     const size_t n_rest = get_u32(src);
     const unsigned n_hubs = src[4], wh = src[5], wr = src[6];
-    if (n_rest > n || wh > 8 || wr > 8 || size != 8 + n_hubs * wh + n + n_rest * wr)
-        return SNAP_E_CORRUPT;
     if (src[7])
         return SNAP_E_UNSUPPORTED;
+    if (width || n_rest > n || wh > 8 || wr > 8 || size != 8 + n_hubs * wh + n + n_rest * wr)
+        return SNAP_E_CORRUPT;
     uint64_t hubs[HUBS_MAX + 1];
     column_planes_get(hubs + 1, src + 8, n_hubs, wh);
     const uint8_t *const codes = src + 8 + n_hubs * wh;
@@ -294,8 +294,6 @@ static int get_keyed(struct column_scratch *s, unsigned width, const uint8_t *sr
                      size_t n, const uint64_t *key, uint64_t *v) {
     if (size != 4 + n * width)
         return SNAP_E_CORRUPT;
-    if (get_u16(src + 2))
-        return SNAP_E_UNSUPPORTED;
     column_planes_get(v, src + 4, n, width);
     memset(s->last, 0, SNAP_KEYED_SLOTS * sizeof *s->last);
     for (size_t i = 0; i < n; i++) {
@@ -306,13 +304,18 @@ static int get_keyed(struct column_scratch *s, unsigned width, const uint8_t *sr
     return SNAP_OK;
 }
 
-unsigned column_key_column(const uint8_t *src, size_t size) {
-    return size < 4 ? 0 : get_u16(src);
+int column_key_column(const uint8_t *src, size_t size, unsigned *out) {
+    if (size < 4)
+        return SNAP_E_CORRUPT;
+    if (get_u16(src + 2))
+        return SNAP_E_UNSUPPORTED;
+    *out = get_u16(src);
+    return SNAP_OK;
 }
 
 int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, const uint8_t *src,
                   size_t size, size_t n, const uint64_t *key, uint64_t *v) {
-    if (width > 8)
+    if (width > 8 && encoding != SNAP_ENC_RUNS && encoding != SNAP_ENC_HUBS)
         return SNAP_E_CORRUPT;
     switch (encoding) {
     case SNAP_ENC_CONST:
@@ -332,8 +335,8 @@ int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, c
                 v[i] = value += column_unzigzag(v[i]);
         }
         return SNAP_OK;
-    case SNAP_ENC_RUNS: return width ? SNAP_E_CORRUPT : get_runs(s, src, size, n, v);
-    case SNAP_ENC_HUBS: return width ? SNAP_E_CORRUPT : get_hubs(s, src, size, n, v);
+    case SNAP_ENC_RUNS: return get_runs(s, width, src, size, n, v);
+    case SNAP_ENC_HUBS: return get_hubs(s, width, src, size, n, v);
     case SNAP_ENC_KEYED: return get_keyed(s, width, src, size, n, key, v);
     default: return SNAP_E_CORRUPT;
     }

@@ -45,7 +45,8 @@ size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t
 int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, const uint8_t *src,
                   size_t size, size_t n, const uint64_t *key, uint64_t *v);
 
-/* The key column that a KEYED column names; 0 if size is too small to tell. */
-unsigned column_key_column(const uint8_t *src, size_t size);
+/* The key column that a KEYED column names. 0, or as column_decode, which trusts that this was
+ * called. */
+int column_key_column(const uint8_t *src, size_t size, unsigned *out);
 
 #endif

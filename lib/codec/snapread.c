@@ -14,6 +14,7 @@
 
 #define MAX_MEMORY_DEFAULT ((uint64_t)8 << 30)
 #define STACK_WALK_MAX 4096
+#define FRAME_WINDOW_MAX ((uint64_t)8 << 20)
 
 /* The values of columns that a chunk does not have. */
 static const uint64_t *zeros(void) {
@@ -37,7 +38,7 @@ static int no_memory(snap_error *err) {
 
 int read_chunk_header(const snap_snapshot *s, const struct read_chunk *c, struct chunk_header *out,
                       const uint8_t **out_payload, snap_error *err) {
-    const uint64_t end = s->size - SNAP_FOOTER_SIZE;
+    const uint64_t end = c->end;
     if (c->offset > end || end - c->offset < SNAP_CHUNK_HEADER_SIZE)
         return corrupt(err, c->id, c->offset, "its header does not fit the file");
     const uint8_t *const header = s->data + c->offset;
@@ -48,9 +49,28 @@ int read_chunk_header(const snap_snapshot *s, const struct read_chunk *c, struct
     *out_payload = header + SNAP_CHUNK_HEADER_SIZE;
     if (chunk_hash(header, *out_payload, out->stored_size) != out->hash)
         return corrupt(err, c->id, c->offset, "its hash does not match its bytes");
-    if (out->id != c->id)
-        return corrupt(err, c->id, c->offset, "another chunk is in its place");
+    if (out->id != c->id || out->raw_size != c->raw_size || out->stored_size != c->stored_size)
+        return corrupt(err, c->id, c->offset, "the table of contents says otherwise");
     return SNAP_OK;
+}
+
+/* What the format demands of a zstd frame (RFC 8878, section 3.1.1.1), beyond what decompression
+ * finds: NULL, or what is wrong. */
+static const char *check_frame(const uint8_t *frame, size_t size, uint64_t raw_size) {
+    if (size < 6 || get_u32(frame) != ZSTD_MAGICNUMBER)
+        return "its payload is no zstd frame";
+    const unsigned descriptor = frame[4], is_single = descriptor >> 5 & 1;
+    if (!is_single) {
+        const uint64_t base = (uint64_t)1 << (10 + (frame[5] >> 3));
+        if (base + base / 8 * (frame[5] & 7) > FRAME_WINDOW_MAX)
+            return "its zstd frame needs a larger window than the format allows";
+    }
+    if (ZSTD_getDictID_fromFrame(frame, size))
+        return "its zstd frame needs a dictionary";
+    if ((!is_single && !(descriptor >> 6)) || ZSTD_getFrameContentSize(frame, size) != raw_size ||
+        ZSTD_findFrameCompressedSize(frame, size) != size)
+        return "its zstd frame has another size";
+    return NULL;
 }
 
 /* The chunk's payload, decompressed into the batch if need be. */
@@ -72,11 +92,9 @@ static int read_payload(const snap_snapshot *s, const struct read_chunk *c, stru
         *out = stored;
         return SNAP_OK;
     }
-    if (ZSTD_getFrameContentSize(stored, h.stored_size) != h.raw_size ||
-        ZSTD_findFrameCompressedSize(stored, h.stored_size) != h.stored_size)
-        return corrupt(err, c->id, c->offset, "its zstd frame has another size");
-    if (ZSTD_getDictID_fromFrame(stored, h.stored_size))
-        return corrupt(err, c->id, c->offset, "its zstd frame needs a dictionary");
+    const char *const wrong = check_frame(stored, h.stored_size, h.raw_size);
+    if (wrong)
+        return corrupt(err, c->id, c->offset, wrong);
     if (mem_grow(&b->raw, &b->raw_capacity, h.raw_size, 1) < 0)
         return no_memory(err);
     if (!b->zstd && !(b->zstd = ZSTD_createDCtx()))
@@ -155,6 +173,8 @@ static int read_directory(const struct read_chunk *c, const uint8_t *payload, si
     const size_t n_columns = get_u16(payload + 4);
     if (!d->n_rows || d->n_rows > SNAP_CHUNK_ROWS_MAX)
         return corrupt(err, c->id, c->offset, "its number of rows is out of bounds");
+    if (get_u16(payload + 6))
+        return unsupported(err, c->id, c->offset, "a reserved field is not zero");
     if (n_columns * SNAP_COLUMN_ENTRY_SIZE > size - CHUNK_TABLE_HEADER_SIZE)
         return corrupt(err, c->id, c->offset, "its columns do not fit");
     const uint8_t *entry = payload + CHUNK_TABLE_HEADER_SIZE;
@@ -171,8 +191,6 @@ static int read_directory(const struct read_chunk *c, const uint8_t *payload, si
     }
     if (sum != left)
         return corrupt(err, c->id, c->offset, "the sizes of its columns do not add up");
-    if (get_u16(payload + 6))
-        return unsupported(err, c->id, c->offset, "a reserved field is not zero");
     for (size_t i = 0; i < n_columns; i++) {
         const struct chunk_column e = chunk_column_get(entry + i * SNAP_COLUMN_ENTRY_SIZE);
         const snap_column_type type = snap_table_column(c->table, e.id).type;
@@ -192,26 +210,28 @@ static int read_directory(const struct read_chunk *c, const uint8_t *payload, si
     return SNAP_OK;
 }
 
-/* The key column that a KEYED column needs; 0 if it needs none of this chunk. */
+/* The key column that a column needs; 0 if it is not KEYED. */
 static int key_of(const struct read_chunk *c, const struct directory *d, unsigned column,
                   unsigned *out, snap_error *err) {
     *out = 0;
-    if (d->entry[column].encoding != SNAP_ENC_KEYED)
+    if (!d->data[column] || d->entry[column].encoding != SNAP_ENC_KEYED)
         return SNAP_OK;
-    if (d->entry[column].size < 4)
-        return corrupt(err, c->id, c->offset, "a column has another size than its values");
-    const unsigned key = column_key_column(d->data[column], d->entry[column].size);
-    const snap_column_type type = snap_table_column(c->table, key).type;
-    if (key >= column || (type != SNAP_COLUMN_NUMBER && type != SNAP_COLUMN_REF) ||
+    unsigned key;
+    const int result = column_key_column(d->data[column], d->entry[column].size, &key);
+    if (result == SNAP_E_UNSUPPORTED)
+        return unsupported(err, c->id, c->offset, "a reserved field is not zero");
+    const snap_column_type type =
+        result < 0 ? SNAP_COLUMN_NONE : snap_table_column(c->table, key).type;
+    if ((type != SNAP_COLUMN_NUMBER && type != SNAP_COLUMN_REF) || key >= column ||
         (d->data[key] && d->entry[key].encoding == SNAP_ENC_KEYED))
-        return corrupt(err, c->id, c->offset, "a column is keyed by no column that it can be");
+        return corrupt(err, c->id, c->offset, "a column is keyed by what cannot be a key");
     *out = key;
     return SNAP_OK;
 }
 
-static int decode_column(const snap_snapshot *s, const struct read_chunk *c,
-                         const struct directory *d, struct batch_state *b, unsigned column,
-                         const uint64_t *key, snap_error *err) {
+static int decode_column(const struct read_chunk *c, const struct directory *d,
+                         struct batch_state *b, unsigned column, const uint64_t *key,
+                         snap_error *err) {
     const snap_column_info info = snap_table_column(c->table, column);
     const struct chunk_column *const e = &d->entry[column];
     int result;
@@ -232,14 +252,17 @@ static int decode_column(const snap_snapshot *s, const struct read_chunk *c,
         return err_set_at(err, result, c->id, c->offset,
                           "%s chunk at offset %llu: column '%s' does not decode",
                           chunk_name(c->id).text, (unsigned long long)c->offset, info.name);
-    if (info.type != SNAP_COLUMN_REF)
-        return SNAP_OK;
-    const uint64_t *const v = b->column[column];
+    return SNAP_OK;
+}
+
+static int check_references(const snap_snapshot *s, const struct read_chunk *c, unsigned column,
+                            const uint64_t *v, uint32_t n, snap_error *err) {
+    const snap_column_info info = snap_table_column(c->table, column);
     uint64_t max = 0, late = 0;
-    for (uint32_t i = 0; i < d->n_rows; i++)
+    for (uint32_t i = 0; i < n; i++)
         max = v[i] > max ? v[i] : max;
     if (c->table == SNAP_TABLE_STAK && column == SNAP_STAK_COL_PARENT)
-        for (uint32_t i = 0; i < d->n_rows; i++)
+        for (uint32_t i = 0; i < n; i++)
             late |= v[i] >= c->first_id + i;
     if (max > s->n_rows[info.target] || late)
         return err_set_at(err, SNAP_E_CORRUPT, c->id, c->offset,
@@ -261,15 +284,12 @@ int read_chunk(const snap_snapshot *s, const struct read_chunk *c, uint32_t colu
     b->n_rows = 0;
     SNAP_TRY(read_payload(s, c, state, &payload, &size, err));
     SNAP_TRY(read_directory(c, payload, size, &d, err));
-    if (c->n_rows != d.n_rows || c->raw_size != size)
-        return corrupt(err, c->id, c->offset, "the table of contents says otherwise");
     uint32_t wanted = columns;
     for (unsigned column = 1; column < SNAP_COLUMNS_MAX; column++) {
         unsigned key;
-        if (!(columns >> column & 1) || !d.data[column])
-            continue;
-        SNAP_TRY(key_of(c, &d, column, &key, err));
-        wanted |= 1u << key;
+        /* What is wrong with a key is reported in the column's turn, below. */
+        if (columns >> column & 1 && key_of(c, &d, column, &key, NULL) == SNAP_OK)
+            wanted |= 1u << key;
     }
     for (unsigned column = 1; column < SNAP_COLUMNS_MAX; column++) {
         if (!(wanted >> column & 1))
@@ -277,7 +297,7 @@ int read_chunk(const snap_snapshot *s, const struct read_chunk *c, uint32_t colu
         if (d.data[column]) {
             unsigned key;
             SNAP_TRY(key_of(c, &d, column, &key, err));
-            SNAP_TRY(decode_column(s, c, &d, state, column, key ? b->column[key] : NULL, err));
+            SNAP_TRY(decode_column(c, &d, state, column, key ? b->column[key] : NULL, err));
             b->column[column] = state->column[column];
         } else {
             b->column[column] = zeros();
@@ -285,6 +305,12 @@ int read_chunk(const snap_snapshot *s, const struct read_chunk *c, uint32_t colu
         if (snap_table_column(c->table, column).type == SNAP_COLUMN_BYTES)
             b->column[column] = NULL;
     }
+    if (c->n_rows != d.n_rows)
+        return corrupt(err, c->id, c->offset, "the table of contents has another number of rows");
+    for (unsigned column = 1; column < SNAP_COLUMNS_MAX; column++)
+        if (wanted >> column & 1 && d.data[column] &&
+            snap_table_column(c->table, column).type == SNAP_COLUMN_REF)
+            SNAP_TRY(check_references(s, c, column, b->column[column], d.n_rows, err));
     b->first_id = c->first_id;
     b->n_rows = state->n_rows = d.n_rows;
     return SNAP_OK;
@@ -314,7 +340,7 @@ static int read_file_header(snap_snapshot *s, uint32_t *out_size, snap_error *er
     if (s->size < SNAP_MAGIC_SIZE || memcmp(h, SNAP_MAGIC, SNAP_MAGIC_SIZE))
         return err_set(err, SNAP_E_FORMAT, "'%s' is not a .snap file", s->path);
     if (s->size < SNAP_HEADER_SIZE)
-        return err_set(err, SNAP_E_CORRUPT, "the file ends within its header");
+        return err_set_at(err, SNAP_E_CORRUPT, 0, 56, "the file ends within its header");
     s->header_hash = get_u64(h + 56);
     if (chunk_file_header_hash(h) != s->header_hash)
         return err_set_at(err, SNAP_E_CORRUPT, 0, 56, "the header's hash does not match its bytes");
@@ -324,10 +350,9 @@ static int read_file_header(snap_snapshot *s, uint32_t *out_size, snap_error *er
     if (get_u64(h + 16))
         return err_set_at(err, SNAP_E_UNSUPPORTED, 0, 16, "unknown features %#llx",
                           (unsigned long long)get_u64(h + 16));
-    for (unsigned at = 32; at < 56; at += 8)
-        if (get_u64(h + at))
-            return err_set_at(err, SNAP_E_UNSUPPORTED, 0, at,
-                              "a reserved field of the header is not zero");
+    if (get_u64(h + 32) || get_u64(h + 40) || get_u64(h + 48))
+        return err_set_at(err, SNAP_E_UNSUPPORTED, 0, 32,
+                          "a reserved field of the header is not zero");
     *out_size = get_u32(h + 8);
     if (*out_size < SNAP_HEADER_SIZE || *out_size > SNAP_HEADER_SIZE_MAX || *out_size % 8 ||
         *out_size > s->size)
@@ -338,7 +363,7 @@ static int read_file_header(snap_snapshot *s, uint32_t *out_size, snap_error *er
 static int read_footer(const snap_snapshot *s, uint32_t header_size, uint64_t *out_toc,
                        snap_error *err) {
     if (s->size < header_size + SNAP_FOOTER_SIZE)
-        return err_set_at(err, SNAP_E_CORRUPT, 0, s->size, "the file is truncated");
+        return err_set_at(err, SNAP_E_CORRUPT, 0, s->size - 8, "the file is truncated");
     const uint64_t at = s->size - SNAP_FOOTER_SIZE;
     const uint8_t *const f = s->data + at;
     if (memcmp(f + 24, SNAP_END_MAGIC, SNAP_MAGIC_SIZE))
@@ -356,6 +381,15 @@ static int read_footer(const snap_snapshot *s, uint32_t header_size, uint64_t *o
     return SNAP_OK;
 }
 
+static int is_id(uint64_t id) {
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned letter = id >> 8 * i & 0xdf;
+        if (letter < 'A' || letter > 'Z')
+            return 0;
+    }
+    return id >> 32 == 0;
+}
+
 /* Takes over the rows of TOCC, which are in b, and checks that they cover the file. */
 static int take_toc(snap_snapshot *s, const snap_batch *b, uint64_t header_size,
                     uint64_t toc_offset, snap_error *err) {
@@ -365,35 +399,42 @@ static int take_toc(snap_snapshot *s, const snap_batch *b, uint64_t header_size,
         const uint64_t id = b->column[SNAP_TOCC_COL_ID][i];
         const uint64_t stored = b->column[SNAP_TOCC_COL_STORED_SIZE][i];
         const uint64_t raw = b->column[SNAP_TOCC_COL_RAW_SIZE][i];
-        uint64_t n_rows = b->column[SNAP_TOCC_COL_N_ROWS][i];
-        if (id > UINT32_MAX || b->column[SNAP_TOCC_COL_OFFSET][i] != at || at > toc_offset ||
-            toc_offset - at < SNAP_CHUNK_HEADER_SIZE || raw > SNAP_CHUNK_RAW_MAX || stored > raw ||
-            stored > toc_offset - at - SNAP_CHUNK_HEADER_SIZE || n_rows > SNAP_CHUNK_ROWS_MAX)
-            return corrupt(err, SNAP_ID_TOCC, toc_offset, "a row does not fit the file");
+        const uint64_t n_rows = b->column[SNAP_TOCC_COL_N_ROWS][i];
+        if (b->column[SNAP_TOCC_COL_OFFSET][i] != at)
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "a chunk does not start where one ends");
+        if (raw > SNAP_CHUNK_RAW_MAX || stored > raw ||
+            toc_offset - at < SNAP_CHUNK_HEADER_SIZE + stored)
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "the size of a chunk is out of bounds");
+        if (!is_id(id))
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "an id is not four letters");
         const snap_table table = snap_table_of_id((uint32_t)id);
-        if (table == SNAP_N_TABLES && (id & 0xff) >= 'A' && (id & 0xff) <= 'Z')
+        const int is_known = table != SNAP_N_TABLES;
+        if ((table == SNAP_TABLE_META) != (i == 0) || table == SNAP_TABLE_TOCC ||
+            (table == SNAP_TABLE_SUMM && i + 1 != b->n_rows))
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "a chunk is out of its place");
+        if (!is_known && (id & 0xff) <= 'Z')
             return unsupported(err, (uint32_t)id, at, "an unknown critical chunk");
-        if ((table != SNAP_N_TABLES && !n_rows) || table == SNAP_TABLE_TOCC ||
-            (table == SNAP_TABLE_META) != (i == 0) ||
-            (table == SNAP_TABLE_SUMM) != (i + 1 == b->n_rows))
-            return corrupt(err, (uint32_t)id, at, "it must not stand here");
+        if (is_known ? !n_rows || n_rows > SNAP_CHUNK_ROWS_MAX : n_rows != 0)
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "a number of rows is out of bounds");
         s->chunks[i] = (struct read_chunk){.id = (uint32_t)id,
                                            .table = table,
                                            .n_rows = (uint32_t)n_rows,
                                            .offset = at,
+                                           .end = toc_offset,
                                            .stored_size = stored,
                                            .raw_size = raw};
-        if (table != SNAP_N_TABLES) {
+        if (is_known) {
             s->chunks[i].first_id = s->n_rows[table] + 1;
             s->n_rows[table] += n_rows;
             n_of_table[table]++;
-            if (s->n_rows[table] > SNAP_ROWS_MAX)
-                return corrupt(err, (uint32_t)id, at, "more rows than a table can hold");
         }
         at += SNAP_CHUNK_HEADER_SIZE + stored;
     }
-    if (at != toc_offset)
+    if (s->chunks[b->n_rows - 1].table != SNAP_TABLE_SUMM || at != toc_offset)
         return corrupt(err, SNAP_ID_TOCC, toc_offset, "it does not cover the file");
+    for (unsigned t = 0; t < SNAP_N_TABLES; t++)
+        if (s->n_rows[t] > SNAP_ROWS_MAX)
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "more rows than a table can hold");
     for (unsigned t = 0; t < SNAP_N_TABLES; t++) {
         s->table_chunks[t] = arena_alloc(&s->arena, (n_of_table[t] + 1) * sizeof(uint32_t));
         if (!s->table_chunks[t])
@@ -409,23 +450,25 @@ static int take_toc(snap_snapshot *s, const snap_batch *b, uint64_t header_size,
 
 static int read_toc(snap_snapshot *s, uint32_t header_size, uint64_t toc_offset, snap_error *err) {
     const uint64_t end = s->size - SNAP_FOOTER_SIZE;
-    struct read_chunk toc = {
-        .id = SNAP_ID_TOCC, .table = SNAP_TABLE_TOCC, .offset = toc_offset, .first_id = 1};
-    struct chunk_header h;
-    const uint8_t *stored, *payload;
+    struct read_chunk toc = {.id = SNAP_ID_TOCC,
+                             .table = SNAP_TABLE_TOCC,
+                             .offset = toc_offset,
+                             .end = end,
+                             .first_id = 1};
+    const struct chunk_header h = chunk_header_get(s->data + toc_offset);
+    toc.raw_size = h.raw_size;
+    toc.stored_size = h.stored_size;
+    struct chunk_header checked;
+    const uint8_t *payload;
     size_t size;
     struct batch_state *const state = batch_state(&s->batch);
     if (!state)
         return no_memory(err);
-    SNAP_TRY(read_chunk_header(s, &toc, &h, &stored, err));
+    SNAP_TRY(read_chunk_header(s, &toc, &checked, &payload, err));
     if (toc_offset + SNAP_CHUNK_HEADER_SIZE + h.stored_size != end)
         return corrupt(err, SNAP_ID_TOCC, toc_offset, "it does not end at the footer");
     SNAP_TRY(read_payload(s, &toc, state, &payload, &size, err));
-    if (size < 4)
-        return corrupt(err, SNAP_ID_TOCC, toc_offset, "too short for a table");
-    toc.n_rows = get_u32(payload);
-    toc.raw_size = size;
-    toc.stored_size = h.stored_size;
+    toc.n_rows = size < 4 ? 0 : get_u32(payload);
     SNAP_TRY(read_chunk(s, &toc, ~0u, &s->batch, err));
     s->n_chunks = toc.n_rows + 1;
     s->chunks = arena_alloc(&s->arena, s->n_chunks * sizeof *s->chunks);
@@ -839,7 +882,7 @@ static int fill_frame_rows(snap_snapshot *s, snap_error *err) {
         const snap_batch *const b = &s->batch;
         for (uint32_t i = 0; i < b->n_rows; i++, at++) {
             const uint32_t frame = (uint32_t)b->column[SNAP_SYMB_COL_FRAME][i];
-            if (!frame || frame < last)
+            if (frame < last)
                 return corrupt(err, SNAP_ID_SYMB,
                                s->chunks[s->table_chunks[SNAP_TABLE_SYMB][k]].offset,
                                "its rows are not in order");
@@ -851,7 +894,7 @@ static int fill_frame_rows(snap_snapshot *s, snap_error *err) {
                                      .function = (uint32_t)b->column[SNAP_SYMB_COL_FUNCTION][i],
                                      .file = (uint32_t)b->column[SNAP_SYMB_COL_FILE][i],
                                      .source = (uint32_t)b->column[SNAP_SYMB_COL_SOURCE][i]};
-            if (!s->frames[frame - 1].first_symbol)
+            if (frame && !s->frames[frame - 1].first_symbol)
                 s->frames[frame - 1].first_symbol = (uint32_t)at + 1;
         }
     }

@@ -16,6 +16,7 @@ struct read_chunk {
     snap_table table; /* SNAP_N_TABLES: unknown, ancillary */
     uint32_t n_rows;
     uint64_t offset, stored_size, raw_size;
+    uint64_t end; /* that its bytes do not pass: TOCC, and of that the footer */
     uint64_t first_id;
 };
 

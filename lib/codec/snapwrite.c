@@ -330,16 +330,48 @@ static int compare_meta(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
+static size_t text_length(const char *text) {
+    return text ? strnlen(text, SNAP_BYTES_MAX) : 0;
+}
+
+static int put_meta(snap_writer *w, uint32_t key, const char *name, uint64_t value,
+                    const char *text, snap_error *err) {
+    const struct meta_row row = {
+        .key = key,
+        .name = arena_string(&w->arena, name, text_length(name)),
+        .text = arena_string(&w->arena, text, text_length(text)),
+        .value = value,
+    };
+    if (!row.name || !row.text)
+        return no_memory(w, err);
+    for (size_t i = 0; i < w->n_meta; i++)
+        if (!compare_meta(&w->meta[i], &row)) {
+            w->meta[i] = row;
+            return SNAP_OK;
+        }
+    if (mem_grow(&w->meta, &w->meta_capacity, w->n_meta + 1, sizeof *w->meta) < 0)
+        return no_memory(w, err);
+    w->meta[w->n_meta++] = row;
+    return SNAP_OK;
+}
+
+/* META has to say who wrote the file. */
+static int give_writer(snap_writer *w, snap_error *err) {
+    for (size_t i = 0; i < w->n_meta; i++)
+        if (w->meta[i].key == SNAP_META_WRITER)
+            return SNAP_OK;
+    return put_meta(w, SNAP_META_WRITER, "", 0, "heapsnap", err);
+}
+
 /* Writes header and META, once. */
 static int begin(snap_writer *w, snap_error *err) {
     if (w->has_begun)
         return SNAP_OK;
+    SNAP_TRY(give_writer(w, err));
     w->has_begun = 1;
     uint8_t header[SNAP_HEADER_SIZE];
     w->header_hash = chunk_file_header_put(header);
     SNAP_TRY(emit(w, header, sizeof header, err));
-    if (!w->n_meta)
-        SNAP_TRY(snap_writer_meta_text(w, SNAP_META_WRITER, "heapsnap", err));
     qsort(w->meta, w->n_meta, sizeof *w->meta, compare_meta);
     for (size_t i = 0; i < w->n_meta; i++) {
         const struct meta_row *const m = &w->meta[i];
@@ -428,34 +460,14 @@ static int check_open(snap_writer *w, snap_error *err) {
     return SNAP_OK;
 }
 
-static size_t text_length(const char *text) {
-    return text ? strnlen(text, SNAP_BYTES_MAX) : 0;
-}
-
 static int add_meta(snap_writer *w, uint32_t key, const char *name, uint64_t value,
                     const char *text, snap_error *err) {
     SNAP_TRY(check_open(w, err));
-    if (w->has_rows || (w->has_begun && w->n_meta))
+    if (w->has_rows || w->has_begun)
         return err_set(err, SNAP_E_ARG, "metadata after the first row");
     if (key == SNAP_META_UNSORTED && !*name)
         w->is_unsorted = value != 0;
-    const struct meta_row row = {
-        .key = key,
-        .name = arena_string(&w->arena, name, text_length(name)),
-        .text = arena_string(&w->arena, text, text_length(text)),
-        .value = value,
-    };
-    if (!row.name || !row.text)
-        return no_memory(w, err);
-    for (size_t i = 0; i < w->n_meta; i++)
-        if (!compare_meta(&w->meta[i], &row)) {
-            w->meta[i] = row;
-            return SNAP_OK;
-        }
-    if (mem_grow(&w->meta, &w->meta_capacity, w->n_meta + 1, sizeof *w->meta) < 0)
-        return no_memory(w, err);
-    w->meta[w->n_meta++] = row;
-    return SNAP_OK;
+    return put_meta(w, key, name, value, text, err);
 }
 
 int snap_writer_meta_number(snap_writer *w, uint32_t key, uint64_t value, snap_error *err) {
@@ -529,8 +541,9 @@ static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t 
         for (uint32_t i = from; i < to; i++) {
             const uint64_t frame = VALUE(SNAP_SYMB_COL_FRAME, i);
             const uint64_t depth = VALUE(SNAP_SYMB_COL_DEPTH, i);
-            if (!frame || frame < w->last_symbol[0] ||
-                (frame == w->last_symbol[0] && depth <= w->last_symbol[1]))
+            const int is_first = !w->n_rows[table] && i == from;
+            if (!is_first && (frame < w->last_symbol[0] ||
+                              (frame == w->last_symbol[0] && depth <= w->last_symbol[1])))
                 return fail_at(w, err, SNAP_E_ARG, table,
                                "symbols are not in the order of frames and depths");
             w->last_symbol[0] = frame;

@@ -26,6 +26,8 @@ static void release_group(struct summary_group *g) {
 void summary_release(struct summary *s) {
     for (size_t i = 0; i < s->n_node_chunks; i++)
         free(s->nodes[i].classes);
+    map_release(&s->domain_map);
+    free(s->domains);
     release_group(&s->types);
     release_group(&s->sites);
     release_group(&s->type_edges);
@@ -63,13 +65,21 @@ static int64_t cell_of(struct summary_group *g, uint64_t key) {
 }
 
 static int domain_index(struct summary *s, uint64_t domain) {
-    for (unsigned i = 0; i < s->n_domains; i++)
-        if (s->domains[i] == domain)
-            return (int)i;
-    if (s->n_domains == SUMMARY_DOMAINS_MAX - (domain != SNAP_DOMAIN_HOST))
-        return SNAP_E_LIMIT; /* the last place is the host's */
-    s->domains[s->n_domains] = domain;
-    return (int)s->n_domains++;
+    uint32_t *const slot = map_slot(&s->domain_map, domain);
+    if (!slot)
+        return SNAP_E_NOMEM;
+    if (!*slot) {
+        /* The last place is the host's, which every summary has. */
+        const int is_full = s->n_domains >= SUMMARY_DOMAINS_MAX - (domain != SNAP_DOMAIN_HOST);
+        if (is_full ||
+            mem_grow(&s->domains, &s->domain_capacity, s->n_domains + 1, sizeof *s->domains) < 0) {
+            s->domain_map.n--;
+            return is_full ? SNAP_E_LIMIT : SNAP_E_NOMEM;
+        }
+        s->domains[s->n_domains] = (struct summary_domain){.domain = domain};
+        *slot = (uint32_t)++s->n_domains;
+    }
+    return (int)*slot - 1;
 }
 
 static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n) {
@@ -114,8 +124,8 @@ static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n
         if (COLUMN(SNAP_NODE_COL_KIND, i) == SNAP_NODE_DEVICE_IMPORTED)
             continue;
         const uint64_t bytes = COLUMN(SNAP_NODE_COL_SIZE, i) + COLUMN(SNAP_NODE_COL_EXTERNAL, i);
-        s->totals[at].count++;
-        s->totals[at].bytes += bytes;
+        s->domains[at].total.count++;
+        s->domains[at].total.bytes += bytes;
         s->types.cells[type].count++;
         s->types.cells[type].bytes += bytes;
         s->sites.cells[site].count++;
@@ -199,7 +209,7 @@ static int add_pools(struct summary *s, const uint64_t *const *columns, size_t n
         if (at < 0)
             return at;
         if (!COLUMN(SNAP_POOL_COL_PARENT, i))
-            s->cached[at] += cached;
+            s->domains[at].cached += cached;
         SNAP_TRY(add_small(s, &(struct summary_small){.kind = SNAP_SUMM_POOL,
                                                       .domain = COLUMN(SNAP_POOL_COL_DOMAIN, i),
                                                       .key = COLUMN(SNAP_POOL_COL_KIND, i),
@@ -430,13 +440,13 @@ static int add_row(struct builder *b, const struct summary_row *row) {
 
 static int build_totals(struct builder *b) {
     struct summary *const s = b->s;
-    SNAP_TRY(domain_index(s, SNAP_DOMAIN_HOST)); /* so that SUMM is never without rows */
-    for (unsigned i = 0; i < s->n_domains; i++)
+    SNAP_TRY(domain_index(s, SNAP_DOMAIN_HOST)); /* so that SUMM is never empty */
+    for (size_t i = 0; i < s->n_domains; i++)
         SNAP_TRY(add_row(b, &(struct summary_row){.kind = SNAP_SUMM_TOTAL,
-                                                  .domain = s->domains[i],
-                                                  .count = s->totals[i].count,
-                                                  .bytes = s->totals[i].bytes,
-                                                  .cached = s->cached[i]}));
+                                                  .domain = s->domains[i].domain,
+                                                  .count = s->domains[i].total.count,
+                                                  .bytes = s->domains[i].total.bytes,
+                                                  .cached = s->domains[i].cached}));
     return SNAP_OK;
 }
 
@@ -456,12 +466,13 @@ static int build_types(struct builder *b) {
         const char *const name = type_name(b, type, &length);
         if (!name)
             return SNAP_E_CORRUPT;
-        SNAP_TRY(add_row(b, &(struct summary_row){.kind = SNAP_SUMM_TYPE,
-                                                  .domain = s->domains[s->types.keys[i] >> 32],
-                                                  .key = type ? stackkey_type(name, length) : 0,
-                                                  .count = s->types.cells[i].count,
-                                                  .bytes = s->types.cells[i].bytes,
-                                                  .order = type}));
+        SNAP_TRY(
+            add_row(b, &(struct summary_row){.kind = SNAP_SUMM_TYPE,
+                                             .domain = s->domains[s->types.keys[i] >> 32].domain,
+                                             .key = type ? stackkey_type(name, length) : 0,
+                                             .count = s->types.cells[i].count,
+                                             .bytes = s->types.cells[i].bytes,
+                                             .order = type}));
     }
     return SNAP_OK;
 }
@@ -472,12 +483,13 @@ static int build_sites(struct builder *b) {
         const uint64_t stack = s->sites.keys[i] & UINT32_MAX;
         if (!s->sites.cells[i].count)
             continue;
-        SNAP_TRY(add_row(b, &(struct summary_row){.kind = SNAP_SUMM_SITE,
-                                                  .domain = s->domains[s->sites.keys[i] >> 32],
-                                                  .key = s->stack_keys[stack],
-                                                  .count = s->sites.cells[i].count,
-                                                  .bytes = s->sites.cells[i].bytes,
-                                                  .order = stack}));
+        SNAP_TRY(
+            add_row(b, &(struct summary_row){.kind = SNAP_SUMM_SITE,
+                                             .domain = s->domains[s->sites.keys[i] >> 32].domain,
+                                             .key = s->stack_keys[stack],
+                                             .count = s->sites.cells[i].count,
+                                             .bytes = s->sites.cells[i].bytes,
+                                             .order = stack}));
     }
     return SNAP_OK;
 }
@@ -492,7 +504,7 @@ static int build_type_edges(struct builder *b) {
         const uint64_t to = s->types.keys[s->type_edges.keys[i] & UINT32_MAX];
         const uint64_t from_type = from & UINT32_MAX, to_type = to & UINT32_MAX;
         struct summary_row row = {.kind = SNAP_SUMM_TYPE_EDGE,
-                                  .domain = s->domains[from >> 32],
+                                  .domain = s->domains[from >> 32].domain,
                                   .count = s->type_edges.cells[i].count,
                                   .order = from_type << 32 | to_type};
         if (from_type && to_type) {

@@ -17,10 +17,15 @@
     1024u /* so that SUMM fits one chunk with labels of the greatest length                        \
            */
 #define SUMMARY_LABEL_MAX 512u
-#define SUMMARY_DOMAINS_MAX 32u
+#define SUMMARY_DOMAINS_MAX 4096u /* as above */
 
 struct summary_cell {
     uint64_t count, bytes;
+};
+
+struct summary_domain {
+    uint64_t domain, cached;
+    struct summary_cell total;
 };
 
 /* Accumulators by key. */
@@ -72,10 +77,9 @@ struct summary_nodes {
 
 struct summary {
     struct arena arena;
-    uint64_t domains[SUMMARY_DOMAINS_MAX];
-    unsigned n_domains;
-    struct summary_cell totals[SUMMARY_DOMAINS_MAX];
-    uint64_t cached[SUMMARY_DOMAINS_MAX];
+    struct map domain_map; /* index + 1 by domain */
+    struct summary_domain *domains;
+    size_t n_domains, domain_capacity;
     struct summary_group types;      /* key: domain index << 32 | type */
     struct summary_group sites;      /* key: domain index << 32 | stack */
     struct summary_group type_edges; /* key: class of source << 32 | class of target */
