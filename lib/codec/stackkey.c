@@ -33,30 +33,3 @@ const char *stackkey_base_name(const char *path) {
     const char *const slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
 }
-
-int stackkey_is_allocator(const char *function) {
-    static const char *const names[] = {
-        "malloc",    "calloc",    "realloc",  "reallocarray", "aligned_alloc",  "memalign",
-        "valloc",    "pvalloc",   "strdup",   "strndup",      "posix_memalign", "mmap",
-        "mremap",    "xmalloc",   "xcalloc",  "xrealloc",     "xstrdup",        "g_malloc",
-        "g_malloc0", "g_realloc", "g_strdup", "__strdup",     "__strndup",      "mmap64",
-    };
-    static const char *const prefixes[] = {
-        "operator new",     "std::",
-        "void std::",       "__gnu_cxx::",
-        "void __gnu_cxx::", "_PyMem_",
-        "PyMem_",           "_PyObject_Malloc",
-        "PyObject_Malloc",  "_PyObject_Calloc",
-        "PyObject_Calloc",  "_PyObject_Realloc",
-        "PyObject_Realloc", "__libc_",
-        "__interceptor_",   "__GI_",
-        "_int_malloc",
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(function, names[i]))
-            return 1;
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (!strncmp(function, prefixes[i], strlen(prefixes[i])))
-            return 1;
-    return 0;
-}

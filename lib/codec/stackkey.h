@@ -1,5 +1,4 @@
-/* Identity of stacks across files (snap-format.md, SUMM), and the words that label one for people.
- * Shared by writer and reader. */
+/* Identity of stacks across files (snap-format.md, SUMM). Shared by writer and reader. */
 #ifndef HEAPSNAP_STACKKEY_H
 #define HEAPSNAP_STACKKEY_H
 
@@ -20,9 +19,6 @@ uint64_t stackkey_step(uint64_t parent_key, const struct stackkey_frame *f);
 
 /* Key of a type. */
 uint64_t stackkey_type(const char *name, size_t length);
-
-/* Is a function one that allocates for others, so that its caller tells more? */
-int stackkey_is_allocator(const char *function);
 
 /* The part after the last slash. */
 const char *stackkey_base_name(const char *path);

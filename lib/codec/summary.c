@@ -4,6 +4,7 @@
 #include "codec/summary.h"
 #include "base/err.h"
 #include "codec/stackkey.h"
+#include "symbol/noise.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -411,7 +412,7 @@ static int label_site(struct builder *b, struct summary_row *row, uint64_t stack
             if (!*function)
                 continue;
             is_named = 1;
-            if (!stackkey_is_allocator(function))
+            if (!symbol_is_allocator(function))
                 return set_label(b, row, function);
             if (!*fallback)
                 fallback = function;

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(os.environ["SOURCE_ROOT"])
 MAY_INCLUDE = {
     "base": [],
     "symbol": ["base"],
-    "codec": ["base"],
+    "codec": ["base", "symbol"],
     "model": ["base", "symbol"],
     "graph": ["base"],
     "diff": ["base", "graph", "symbol"],
