@@ -1,0 +1,256 @@
+/* malloc and its family, as the target calls them.
+ *
+ * Order, so that the table never names a block that another thread may have got again: a record is
+ * removed before the real free, and made after the real malloc. A failed realloc puts the record
+ * back. Whatever cannot be recorded is passed on all the same. */
+#include "capture/hook_real.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+
+#include "capture/rawmem.h"
+
+enum { BOOT_BYTES = 256 << 10, BOOT_HEADER = 16 };
+
+/* Blocks that were asked for before the real functions were known (dlsym itself may ask). Never
+ * freed; 16 bytes before each stands its size. */
+static char boot[BOOT_BYTES] __attribute__((aligned(4096)));
+static _Atomic size_t boot_used;
+
+void *hook_boot_allocate(size_t size, size_t alignment) {
+    if (size > BOOT_BYTES / 2 || alignment > 4096)
+        return NULL;
+    const size_t room = (size + alignment + BOOT_HEADER + 15) & ~(size_t)15;
+    const size_t at = atomic_fetch_add(&boot_used, room);
+    if (at + room > BOOT_BYTES)
+        return NULL;
+    uintptr_t block = (uintptr_t)boot + at + BOOT_HEADER;
+    block = (block + alignment - 1) / alignment * alignment;
+    memcpy((char *)block - 8, &size, sizeof size);
+    return (void *)block;
+}
+
+bool hook_boot_owns(const void *block) {
+    return (uintptr_t)block - (uintptr_t)boot < BOOT_BYTES;
+}
+
+size_t hook_boot_size(const void *block) {
+    size_t size;
+    memcpy(&size, (const char *)block - 8, sizeof size);
+    return size;
+}
+
+static void *boot_malloc(size_t size) {
+    return hook_boot_allocate(size, 16);
+}
+static void *boot_calloc(size_t n, size_t size) {
+    size_t bytes;
+    return __builtin_mul_overflow(n, size, &bytes) ? NULL : hook_boot_allocate(bytes, 16);
+}
+static void *boot_realloc(void *block, size_t size) {
+    void *const moved = hook_boot_allocate(size, 16);
+    if (moved != NULL && block != NULL && hook_boot_owns(block)) {
+        const size_t had = hook_boot_size(block);
+        memcpy(moved, block, had < size ? had : size);
+    }
+    return moved;
+}
+static void boot_free(void *block) {
+    (void)block;
+}
+static int boot_posix_memalign(void **out, size_t alignment, size_t size) {
+    void *const block = hook_boot_allocate(size, alignment < 16 ? 16 : alignment);
+    if (block == NULL)
+        return ENOMEM;
+    *out = block;
+    return 0;
+}
+static void *boot_memalign(size_t alignment, size_t size) {
+    return hook_boot_allocate(size, alignment < 16 ? 16 : alignment);
+}
+static void *boot_valloc(size_t size) {
+    return hook_boot_allocate(size, 4096);
+}
+static size_t boot_malloc_usable_size(void *block) {
+    return hook_boot_size(block);
+}
+
+struct hook_real hook_real = {
+    .malloc = boot_malloc,
+    .calloc = boot_calloc,
+    .realloc = boot_realloc,
+    .free = boot_free,
+    .posix_memalign = boot_posix_memalign,
+    .aligned_alloc = boot_memalign,
+    .memalign = boot_memalign,
+    .valloc = boot_valloc,
+    .pvalloc = boot_valloc,
+    .malloc_usable_size = boot_malloc_usable_size,
+};
+
+const char *hook_allocator_path;
+bool hook_malloc_is_foreign;
+
+void hook_malloc_init(void) {
+    void *found;
+    struct hook_real real = hook_real;
+#define HOOK_MALLOC(result, name, parameters)                                                      \
+    if ((found = dlsym(RTLD_NEXT, #name)) != NULL)                                                 \
+        memcpy(&real.name, &found, sizeof found);
+#include "capture/hooks.def"
+    hook_real = real;
+    Dl_info info;
+    void *first = dlsym(RTLD_DEFAULT, "malloc"), *ours;
+    void *(*const our_malloc)(size_t) = malloc;
+    memcpy(&ours, &our_malloc, sizeof ours);
+    hook_malloc_is_foreign = first != ours;
+    if (!hook_malloc_is_foreign)
+        memcpy(&first, &real.malloc, sizeof first);
+    if (dladdr(first, &info) != 0)
+        hook_allocator_path = info.dli_fname;
+}
+
+HOOK_EXPORT void *malloc(size_t size) {
+    struct hook_thread *const t = hook_begin();
+    if (HOOK_UNLIKELY(t == NULL))
+        return hook_real.malloc(size);
+    hook_real_begin(t);
+    void *const block = hook_real.malloc(size);
+    hook_real_end(t);
+    if (HOOK_LIKELY(block != NULL)) {
+        const struct stack_start start = STACKS_START_HERE();
+        hook_record(t, block, size, SNAP_NODE_BLOCK, &start);
+    }
+    return block;
+}
+
+HOOK_EXPORT void *calloc(size_t n, size_t size) {
+    struct hook_thread *const t = hook_begin();
+    if (HOOK_UNLIKELY(t == NULL))
+        return hook_real.calloc(n, size);
+    hook_real_begin(t);
+    void *const block = hook_real.calloc(n, size);
+    hook_real_end(t);
+    if (HOOK_LIKELY(block != NULL)) {
+        const struct stack_start start = STACKS_START_HERE();
+        hook_record(t, block, n * size, SNAP_NODE_BLOCK, &start);
+    }
+    return block;
+}
+
+HOOK_EXPORT void free(void *block) {
+    if (block == NULL)
+        return;
+    struct hook_thread *const t = hook_begin();
+    if (HOOK_LIKELY(t != NULL)) {
+        struct live_block old;
+        bool known;
+        hook_forget(t, block, &old, &known);
+        if (HOOK_LIKELY(known || !hook_boot_owns(block))) {
+            hook_real_begin(t);
+            hook_real.free(block);
+            hook_real_end(t);
+        }
+        return;
+    }
+    hook_forget_passing(block);
+    if (!hook_boot_owns(block))
+        hook_real.free(block);
+}
+
+static void *reallocate(void *block, size_t size, const struct stack_start *start) {
+    struct hook_thread *const t = hook_begin();
+    struct live_block old;
+    bool known = true, found = false;
+    if (HOOK_LIKELY(t != NULL)) {
+        if (block != NULL)
+            found = hook_forget(t, block, &old, &known);
+    } else if (block != NULL) {
+        hook_forget_passing(block);
+        known = false;
+    }
+    void *result;
+    if (HOOK_UNLIKELY(!known && hook_boot_owns(block))) {
+        result = hook_real.malloc(size);
+        if (result != NULL) {
+            const size_t had = hook_boot_size(block);
+            memcpy(result, block, had < size ? had : size);
+        }
+    } else if (HOOK_UNLIKELY(t == NULL)) {
+        return hook_real.realloc(block, size);
+    } else {
+        hook_real_begin(t);
+        result = hook_real.realloc(block, size);
+        hook_real_end(t);
+    }
+    if (t == NULL)
+        return result;
+    if (HOOK_LIKELY(result != NULL))
+        hook_record(t, result, size, SNAP_NODE_BLOCK, start);
+    else if (found && size != 0)
+        hook_restore(t, &old);
+    return result;
+}
+
+HOOK_EXPORT void *realloc(void *block, size_t size) {
+    const struct stack_start start = STACKS_START_HERE();
+    return reallocate(block, size, &start);
+}
+
+HOOK_EXPORT void *reallocarray(void *block, size_t n, size_t size) {
+    const struct stack_start start = STACKS_START_HERE();
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return reallocate(block, bytes, &start);
+}
+
+HOOK_EXPORT void cfree(void *block);
+HOOK_EXPORT void cfree(void *block) {
+    free(block);
+}
+
+HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
+    struct hook_thread *const t = hook_begin();
+    if (HOOK_UNLIKELY(t == NULL))
+        return hook_real.posix_memalign(out, alignment, size);
+    hook_real_begin(t);
+    const int result = hook_real.posix_memalign(out, alignment, size);
+    hook_real_end(t);
+    if (result == 0) {
+        const struct stack_start start = STACKS_START_HERE();
+        hook_record(t, *out, size, SNAP_NODE_BLOCK | HOOK_FLAG_ALIGNED, &start);
+    }
+    return result;
+}
+
+/* The same but for the real call. */
+#define ALIGNED_HOOK(name, parameters, arguments)                                                  \
+    HOOK_EXPORT void *name parameters {                                                            \
+        struct hook_thread *const t = hook_begin();                                                \
+        if (HOOK_UNLIKELY(t == NULL))                                                              \
+            return hook_real.name arguments;                                                       \
+        hook_real_begin(t);                                                                        \
+        void *const block = hook_real.name arguments;                                              \
+        hook_real_end(t);                                                                          \
+        if (block != NULL) {                                                                       \
+            const struct stack_start start = STACKS_START_HERE();                                  \
+            hook_record(t, block, size, SNAP_NODE_BLOCK | HOOK_FLAG_ALIGNED, &start);              \
+        }                                                                                          \
+        return block;                                                                              \
+    }
+ALIGNED_HOOK(aligned_alloc, (size_t alignment, size_t size), (alignment, size))
+ALIGNED_HOOK(memalign, (size_t alignment, size_t size), (alignment, size))
+ALIGNED_HOOK(valloc, (size_t size), (size))
+ALIGNED_HOOK(pvalloc, (size_t size), (size))
+
+HOOK_EXPORT size_t malloc_usable_size(void *block) {
+    if (block == NULL)
+        return 0;
+    if (HOOK_UNLIKELY(hook_boot_owns(block)))
+        return hook_boot_size(block);
+    return hook_real.malloc_usable_size(block);
+}
