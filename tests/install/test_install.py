@@ -103,6 +103,8 @@ class Install(unittest.TestCase):
         found = glob.glob(os.path.join(self.lib, "**/libheapsnap-preload.so"), recursive=True)
         if not found:
             self.skipTest("built without the recorder")
+        if not glob.glob(os.path.join(self.prefix, "libexec/**/heapsnap-write"), recursive=True):
+            self.skipTest("built without the process that writes for the recorder")
         needed = set(re.findall(r"NEEDED.*\[(.*?)\]", run("readelf", "-d", found[0])))
         self.assertLessEqual(needed, {"libc.so.6", "ld-linux-x86-64.so.2"})
 
@@ -119,6 +121,8 @@ class Install(unittest.TestCase):
     def test_run_from_the_prefix(self):
         if not glob.glob(os.path.join(self.lib, "**/libheapsnap-preload.so"), recursive=True):
             self.skipTest("built without the recorder")
+        if not glob.glob(os.path.join(self.prefix, "libexec/**/heapsnap-write"), recursive=True):
+            self.skipTest("built without the process that writes for the recorder")
         snapshot = os.path.join(self.top, "echo.snap")
         out = run(os.path.join(self.prefix, "bin", COMMAND), "run", "-o", snapshot, "--", "/bin/echo", "hello", env=self.env)
         self.assertEqual(out, "hello\n")
