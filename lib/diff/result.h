@@ -1,0 +1,37 @@
+/* The result of a comparison, behind the opaque type of diff.h. */
+#ifndef HEAPSNAP_DIFF_RESULT_H
+#define HEAPSNAP_DIFF_RESULT_H
+
+#include "base/mem.h"
+#include "diff/tables.h"
+
+#include <heapsnap/diff.h>
+
+struct snap_diff {
+    struct arena arena, table_arena; /* all below lives there, but for the arrays that grow */
+    size_t n;
+    const snap_snapshot **sources; /* in the order of the comparison */
+    snap_diff_snapshot *snapshots;
+    snap_diff_interval *intervals;
+    double *position; /* of each snapshot on the axis of trends */
+    int position_is_step;
+    int by_address; /* blocks without birth were matched */
+    int was_sorted; /* the order given was changed */
+    snap_diff_site *sites;
+    snap_diff_type *types, *modules, *totals;
+    size_t n_sites, n_types, n_modules, n_totals;
+    snap_diff_hook *hooks;
+    size_t n_hooks;
+    snap_diff_finding finding;
+    const char **limits;
+    size_t n_limits, limit_capacity;
+    snap_diff_not_leak *not_leaks;
+    size_t n_not_leaks, not_leak_capacity;
+};
+
+/* Adds a sentence, printf-like; NOMEM. */
+int result_limit(struct snap_diff *d, snap_error *err, const char *format, ...) SNAP_PRINTF(3, 4);
+int result_not_leak(struct snap_diff *d, snap_error *err, const char *kind, uint64_t bytes,
+                    const char *format, ...) SNAP_PRINTF(5, 6);
+
+#endif

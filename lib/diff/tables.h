@@ -1,0 +1,62 @@
+/* The tables of a comparison while they are made: one row per site, type, module and domain, with a
+ * series of sums over the snapshots. */
+#ifndef HEAPSNAP_DIFF_TABLES_H
+#define HEAPSNAP_DIFF_TABLES_H
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "diff/groups.h"
+
+#include <heapsnap/diff.h>
+
+/* Series of a row, and how many of its blocks stayed. */
+struct series {
+    uint64_t *counts, *bytes; /* one per snapshot */
+    uint64_t later_count;     /* over all intervals that were joined block by block ... */
+    uint64_t later_new, later_new_bytes; /* ... and those of them that were new */
+    uint64_t newer_count, newer_bytes;   /* of the last snapshot, born after the first */
+};
+
+struct row {
+    const char *name; /* type's name, module's path; "" for sites and domains */
+    uint64_t key;     /* stack key; 0 for others */
+    uint32_t domain;
+    uint32_t snapshot; /* sites: that has the stack ... */
+    uint32_t stack;    /* ... by this id */
+    uint32_t type_row; /* sites: row + 1 of the type that stands for blocks without one */
+    uint32_t module_row;
+    const char *module; /* sites: of the frame that the label names */
+    struct series series;
+};
+
+struct table {
+    struct row *rows;
+    size_t n, capacity;
+    uint32_t *slots; /* row + 1, 0: free */
+    size_t mask;
+};
+
+struct tables {
+    size_t n_snapshots;
+    struct arena arena; /* series and names; lives as long as the result */
+    struct table sites, types, modules, totals;
+    struct map labels; /* function name's address -> 1 + index in label_texts */
+    struct map noise;  /* function name's address -> 2: of an allocator, 1: not */
+    const char **label_texts;
+    size_t n_labels, label_capacity;
+};
+
+int tables_init(struct tables *t, size_t n_snapshots);
+void tables_release(struct tables *t); /* all but the arena, which the caller took over */
+
+/* Adds the sums of snapshot number `index`. was_joined: its new_* say something. */
+int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const struct groups *groups,
+               int was_joined, snap_error *err);
+
+/* Where a stack's blocks were allocated: "allocated in FUNCTION" for its first frame outside of
+ * allocators, and that frame's module. Strings live as long as the tables' arena, or the snapshot.
+ */
+int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
+                 const char **out_module, snap_error *err);
+
+#endif
