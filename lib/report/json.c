@@ -1,0 +1,374 @@
+/* Reports for programs: JSON, schema 1, as snapdiff(1) documents it. The only file that uses the
+ * JSON library.
+ *
+ * Invariant: every key of the schema is there, in the documented order; numbers are integers;
+ * strings are valid UTF-8, with \xNN for what is not; equal input gives equal bytes. Numbers above
+ * 2^63 - 1 are cut there: JSON readers disagree on them. */
+#include "report/report.h"
+
+#include "base/err.h"
+#include "base/printable.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOP_DEFAULT 200
+#define FRAMES_DEFAULT 64
+
+/* A broken value makes the whole broken: jansson's setters refuse NULL and say so at the end. */
+struct building {
+    int failed;
+};
+
+static void set(struct building *b, json_t *object, const char *key, json_t *value) {
+    if (json_object_set_new_nocheck(object, key, value) < 0)
+        b->failed = 1;
+}
+
+static void append(struct building *b, json_t *array, json_t *value) {
+    if (json_array_append_new(array, value) < 0)
+        b->failed = 1;
+}
+
+static json_t *number(uint64_t value) {
+    return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+static json_t *text(const char *value) {
+    /* jansson escapes control characters; only bytes that are not UTF-8 need help. */
+    json_t *const plain = json_string(value);
+    if (plain != NULL)
+        return plain;
+    const size_t size = strlen(value) * 4 + 1;
+    char *const escaped = malloc(size);
+    if (escaped == NULL)
+        return NULL;
+    text_escape(escaped, size, value);
+    json_t *const result = json_string(escaped);
+    free(escaped);
+    return result;
+}
+
+static json_t *series(struct building *b, const uint64_t *values, size_t n) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++)
+        append(b, array, number(values[i]));
+    return array;
+}
+
+static const char *domain_name(char out[24], uint32_t domain) {
+    return report_domain(out, domain);
+}
+
+static json_t *totals_of(struct building *b, const snap_diff_snapshot *s) {
+    json_t *const totals = json_object();
+    for (uint32_t domain = SNAP_DOMAIN_HOST; domain <= SNAP_DOMAIN_MANAGED; domain++) {
+        char name[24];
+        json_t *const row = json_object();
+        set(b, row, "count", number(s->totals[domain].count));
+        set(b, row, "bytes", number(s->totals[domain].bytes));
+        if (domain == SNAP_DOMAIN_DEVICE || s->totals[domain].cached_bytes != 0)
+            set(b, row, "cached_bytes", number(s->totals[domain].cached_bytes));
+        set(b, totals, domain_name(name, domain), row);
+    }
+    return totals;
+}
+
+static json_t *snapshot_of(struct building *b, const snap_diff_snapshot *s) {
+    json_t *const object = json_object();
+    set(b, object, "file", text(s->file));
+    set(b, object, "label", text(s->label));
+    set(b, object, "step", s->has_step ? json_integer(s->step) : json_null());
+    set(b, object, "sequence", number(s->sequence));
+    set(b, object, "pid", number(s->pid));
+    set(b, object, "rank", s->has_rank ? number(s->rank) : json_null());
+    set(b, object, "time_ns", number(s->time_ns));
+    set(b, object, "complete", json_boolean(s->complete));
+    set(b, object, "totals", totals_of(b, s));
+    json_t *const process = json_object();
+    set(b, process, "rss_bytes", number(s->rss_bytes));
+    set(b, process, "malloc_in_use_bytes", number(s->malloc_in_use_bytes));
+    set(b, process, "malloc_free_bytes", number(s->malloc_free_bytes));
+    set(b, object, "process", process);
+    return object;
+}
+
+/* The whole stack, allocators included: what a person need not see a program may. */
+static int stack_of(struct building *b, const snap_snapshot *s, uint64_t stack, unsigned max,
+                    snap_location *frames, json_t **out, snap_error *err) {
+    size_t n = 0;
+    SNAP_TRY(snap_stack(s, stack, frames, max, &n, NULL, err));
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        snap_module module = {.path = ""};
+        int result = 0;
+        if (frames[i].module != 0)
+            result = snap_module_get(s, frames[i].module, &module, err);
+        if (result < 0) {
+            json_decref(array);
+            return result;
+        }
+        json_t *const frame = json_object();
+        set(b, frame, "function", text(frames[i].function));
+        set(b, frame, "file", text(frames[i].file));
+        set(b, frame, "line", number(frames[i].line));
+        set(b, frame, "module", text(module.path));
+        set(b, frame, "offset", number(frames[i].offset));
+        append(b, array, frame);
+    }
+    *out = array;
+    return 0;
+}
+
+static json_t *types_of(struct building *b, const snap_diff_type *rows, size_t n, size_t top,
+                        size_t n_snapshots, const char *key) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n && i < top; i++) {
+        char domain[24];
+        json_t *const row = json_object();
+        set(b, row, key, text(rows[i].name));
+        set(b, row, "domain", text(domain_name(domain, rows[i].domain)));
+        set(b, row, "counts", series(b, rows[i].counts, n_snapshots));
+        set(b, row, "bytes", series(b, rows[i].bytes, n_snapshots));
+        if (n_snapshots > 1) {
+            set(b, row, "trend", text(snap_trend_name(rows[i].trend)));
+            set(b, row, "growth_bytes", json_integer(rows[i].growth_bytes));
+            set(b, row, "growth_count", json_integer(rows[i].growth_count));
+            set(b, row, "share_ppm", number(rows[i].share_ppm));
+        }
+        append(b, array, row);
+    }
+    return array;
+}
+
+static int sites_of(struct building *b, const snap_diff *d, size_t top, unsigned max_frames,
+                    json_t **out, snap_error *err) {
+    size_t n;
+    const snap_diff_site *const sites = snap_diff_sites(d, &n);
+    const size_t n_snapshots = snap_diff_n_snapshots(d);
+    snap_location *const frames = calloc(max_frames, sizeof *frames);
+    if (frames == NULL)
+        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
+    json_t *const array = json_array();
+    int result = 0;
+    for (size_t i = 0; i < n && i < top; i++) {
+        const snap_diff_site *const s = &sites[i];
+        json_t *stack = NULL;
+        result = stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, max_frames,
+                          frames, &stack, err);
+        if (result < 0)
+            break;
+        char key[24], domain[24];
+        snprintf(key, sizeof key, "%016" PRIx64, s->key);
+        json_t *const row = json_object();
+        set(b, row, "stack", stack);
+        set(b, row, "counts", series(b, s->counts, n_snapshots));
+        set(b, row, "bytes", series(b, s->bytes, n_snapshots));
+        set(b, row, "domain", text(domain_name(domain, s->domain)));
+        set(b, row, "label", text(s->label));
+        set(b, row, "key", text(key));
+        if (n_snapshots > 1) {
+            set(b, row, "trend", text(snap_trend_name(s->trend)));
+            set(b, row, "growth_bytes", json_integer(s->growth_bytes));
+            set(b, row, "growth_count", json_integer(s->growth_count));
+            set(b, row, "new_count", number(s->new_count));
+            set(b, row, "new_bytes", number(s->new_bytes));
+            set(b, row, "share_ppm", number(s->share_ppm));
+            set(b, row, "blamed", json_boolean(s->blamed));
+        }
+        append(b, array, row);
+    }
+    free(frames);
+    if (result < 0)
+        json_decref(array);
+    else
+        *out = array;
+    return result;
+}
+
+static json_t *hooks_of(struct building *b, const snap_diff *d, size_t top) {
+    size_t n;
+    const snap_diff_hook *const hooks = snap_diff_hooks(d, &n);
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n && i < top; i++) {
+        json_t *const row = json_object();
+        set(b, row, "registry", text(hooks[i].registry));
+        set(b, row, "callback", text(hooks[i].callback));
+        set(b, row, "file", text(hooks[i].file));
+        set(b, row, "line", number(hooks[i].line));
+        set(b, row, "counts", series(b, hooks[i].counts, snap_diff_n_snapshots(d)));
+        set(b, row, "retained_bytes", number(0));
+        append(b, array, row);
+    }
+    return array;
+}
+
+static json_t *intervals_of(struct building *b, const snap_diff *d) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i + 1 < snap_diff_n_snapshots(d); i++) {
+        const snap_diff_interval *const v = &snap_diff_intervals(d)[i];
+        json_t *const row = json_object();
+        set(b, row, "new_count", number(v->new_count));
+        set(b, row, "new_bytes", number(v->new_bytes));
+        set(b, row, "freed_count", number(v->freed_count));
+        set(b, row, "freed_bytes", number(v->freed_bytes));
+        set(b, row, "surviving_count", number(v->surviving_count));
+        set(b, row, "surviving_bytes", number(v->surviving_bytes));
+        set(b, row, "match", text(snap_match_name(v->match)));
+        append(b, array, row);
+    }
+    return array;
+}
+
+static json_t *not_leaks_of(struct building *b, const snap_diff *d) {
+    size_t n;
+    const snap_diff_not_leak *const rows = snap_diff_not_leaks(d, &n);
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *const row = json_object();
+        set(b, row, "class", text(rows[i].kind));
+        set(b, row, "bytes", number(rows[i].bytes));
+        set(b, row, "explanation", text(rows[i].explanation));
+        append(b, array, row);
+    }
+    return array;
+}
+
+static json_t *limits_of(struct building *b, const snap_diff *d) {
+    size_t n;
+    const char *const *const limits = snap_diff_limits(d, &n);
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++)
+        append(b, array, text(limits[i]));
+    return array;
+}
+
+static json_t *finding_of(struct building *b, const snap_diff *d) {
+    const snap_diff_finding *const f = snap_diff_get_finding(d);
+    json_t *const object = json_object();
+    set(b, object, "trend", text(snap_trend_name(f->trend)));
+    set(b, object, "total_growth_bytes", json_integer(f->total_growth));
+    set(b, object, "blamed_growth_bytes", json_integer(f->blamed_growth));
+    set(b, object, "blamed_sites", number(f->n_blamed));
+    set(b, object, "share_ppm", number(f->share_ppm));
+    set(b, object, "threshold_bytes", number(f->threshold_bytes));
+    return object;
+}
+
+static int dump(struct building *b, json_t *root, FILE *out, snap_error *err) {
+    int result = 0;
+    if (b->failed)
+        result = err_set(err, SNAP_E_NOMEM, "no memory for the report");
+    else if (json_dumpf(root, out, JSON_INDENT(1) | JSON_ENSURE_ASCII) < 0 ||
+             fputc('\n', out) == EOF)
+        result = err_set(err, SNAP_E_IO, "cannot write the report");
+    json_decref(root);
+    return result;
+}
+
+static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
+                     snap_error *err) {
+    struct building building = {0}, *const b = &building;
+    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
+    const size_t n = snap_diff_n_snapshots(d);
+    json_t *sites;
+    SNAP_TRY(
+        sites_of(b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites, err));
+    json_t *const root = json_object(), *const snapshots = json_array();
+    set(b, root, "schema", number(1));
+    for (size_t i = 0; i < n; i++)
+        append(b, snapshots, snapshot_of(b, &snap_diff_snapshots(d)[i]));
+    set(b, root, "snapshots", snapshots);
+    set(b, root, "verdict", text(snap_verdict_name(snap_diff_verdict(d))));
+    set(b, root, "suspects", json_array());
+    set(b, root, "hooks", hooks_of(b, d, top));
+    size_t n_types, n_modules, n_sites;
+    const snap_diff_type *const types = snap_diff_types(d, &n_types);
+    const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
+    snap_diff_sites(d, &n_sites);
+    set(b, root, "types", types_of(b, types, n_types, top, n, "type"));
+    set(b, root, "sites", sites);
+    set(b, root, "not_leaks", not_leaks_of(b, d));
+    set(b, root, "limits", limits_of(b, d));
+    set(b, root, "finding", finding_of(b, d));
+    set(b, root, "intervals", intervals_of(b, d));
+    set(b, root, "modules", types_of(b, modules, n_modules, top, n, "module"));
+    set(b, root, "n_types", number(n_types));
+    set(b, root, "n_sites", number(n_sites));
+    set(b, root, "n_modules", number(n_modules));
+    return dump(b, root, out, err);
+}
+
+/* Metadata as it stands in the file: numbers, texts, and one object per named key. */
+static json_t *meta_of(struct building *b, const snap_snapshot *s) {
+    json_t *const object = json_object();
+    for (size_t i = 0; i < snap_meta_count(s); i++) {
+        const snap_meta_row row = snap_meta_get(s, i);
+        const char *name = snap_code_name(SNAP_TABLE_META, SNAP_META_COL_KEY, row.key);
+        char unknown[24];
+        if (name == NULL) {
+            snprintf(unknown, sizeof unknown, "key_%" PRIu32, row.key);
+            name = unknown;
+        }
+        const int is_signed = row.key == SNAP_META_STEP || row.key == SNAP_META_USER;
+        json_t *const value = *row.text != '\0' ? text(row.text)
+                              : is_signed       ? json_integer((json_int_t)row.value)
+                                                : number(row.value);
+        if (*row.name == '\0') {
+            set(b, object, name, value);
+            continue;
+        }
+        json_t *group = json_object_get(object, name);
+        if (!json_is_object(group)) {
+            group = json_object();
+            set(b, object, name, group);
+        }
+        char key[512];
+        text_escape(key, sizeof key, row.name);
+        set(b, group, key, value);
+    }
+    return object;
+}
+
+static json_t *tables_of(struct building *b, const snap_snapshot *s) {
+    json_t *const object = json_object();
+    for (snap_table table = 0; table < SNAP_TABLE_TOCC; table++) {
+        const uint32_t id = snap_table_id(table);
+        const char name[5] = {(char)id, (char)(id >> 8), (char)(id >> 16), (char)(id >> 24), 0};
+        set(b, object, name, number(snap_rows(s, table)));
+    }
+    return object;
+}
+
+static int json_census(const snap_diff *d, FILE *out, const snap_report_options *options,
+                       snap_error *err) {
+    struct building building = {0}, *const b = &building;
+    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
+    const snap_diff_snapshot *const info = snap_diff_snapshots(d);
+    json_t *sites;
+    SNAP_TRY(
+        sites_of(b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites, err));
+    size_t n_types, n_modules, n_sites;
+    const snap_diff_type *const types = snap_diff_types(d, &n_types);
+    const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
+    snap_diff_sites(d, &n_sites);
+    json_t *const root = json_object();
+    set(b, root, "schema", number(1));
+    set(b, root, "snapshot", snapshot_of(b, info));
+    set(b, root, "file_bytes", number(snap_file_bytes(info->snapshot)));
+    set(b, root, "meta", meta_of(b, info->snapshot));
+    set(b, root, "tables", tables_of(b, info->snapshot));
+    set(b, root, "types", types_of(b, types, n_types, top, 1, "type"));
+    set(b, root, "sites", sites);
+    set(b, root, "modules", types_of(b, modules, n_modules, top, 1, "module"));
+    set(b, root, "hooks", hooks_of(b, d, top));
+    set(b, root, "limits", limits_of(b, d));
+    set(b, root, "n_types", number(n_types));
+    set(b, root, "n_sites", number(n_sites));
+    set(b, root, "n_modules", number(n_modules));
+    return dump(b, root, out, err);
+}
+
+const struct report_format report_json = {"json", json_diff, json_census};

@@ -1,0 +1,30 @@
+/* What the formats of a report have in common. One file per format, one row in report.c's table. */
+#ifndef HEAPSNAP_REPORT_REPORT_H
+#define HEAPSNAP_REPORT_REPORT_H
+
+#include <heapsnap/report.h>
+
+/* A writer of one format. options are complete: no zeros that mean a default, except top and
+ * frames, whose defaults are the format's. */
+struct report_format {
+    const char *name;
+    int (*diff)(const snap_diff *d, FILE *out, const snap_report_options *options, snap_error *err);
+    int (*census)(const snap_diff *d, FILE *out, const snap_report_options *options,
+                  snap_error *err);
+};
+
+extern const struct report_format report_text, report_json;
+
+/* The last part of a path. Borrowed from it. */
+const char *report_base_name(const char *path);
+
+/* Name of a domain, "domain 9" for one that is not known; text holds at least 24 bytes. */
+const char *report_domain(char *text, uint32_t domain);
+
+/* The frames of a site worth showing: all but allocators at the inner end and the start of the
+ * process or thread at the outer end. At most max. *out is malloc'ed; *out_more counts those left
+ * out at the outer end, and is at least 1 if the stack was cut. */
+int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, snap_location **out,
+                 size_t *out_n, size_t *out_more, snap_error *err);
+
+#endif

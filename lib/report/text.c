@@ -1,0 +1,640 @@
+/* Reports for people: the verdict first, then what grew and where it was allocated, then the sums
+ * that back it, then what is no leak and what the files cannot tell. Fits into 80 columns and holds
+ * no control characters but the colours asked for. Computes nothing: rows come sorted and judged.
+ */
+#include "report/report.h"
+
+#include "base/err.h"
+#include "base/printable.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TOP_DEFAULT 10
+#define FRAMES_DEFAULT 8
+#define COLUMNS_MAX 5 /* snapshots beside one another */
+
+struct page {
+    FILE *out;
+    unsigned width, top, frames;
+    int color, top_given;
+};
+
+enum color { PLAIN, BOLD, RED, YELLOW, GREEN, DIM };
+
+static void put_color(struct page *p, enum color c) {
+    static const char *const codes[] = {"\033[0m",    "\033[1m",    "\033[1;31m",
+                                        "\033[1;33m", "\033[1;32m", "\033[2m"};
+    if (p->color)
+        fputs(codes[c], p->out);
+}
+
+static unsigned columns_of(const char *text) {
+    unsigned columns = 0;
+    for (; *text != '\0'; text++)
+        columns += ((unsigned char)*text & 0xc0) != 0x80;
+    return columns;
+}
+
+/* Cuts escaped text at a number of columns; the end says so. */
+static void cut(char *text, unsigned columns) {
+    if (columns_of(text) <= columns || columns < 4)
+        return;
+    unsigned at = 0;
+    char *p = text;
+    for (; *p != '\0' && at < columns - 3; at++)
+        for (p++; ((unsigned char)*p & 0xc0) == 0x80;)
+            p++;
+    memcpy(p, "...", 4);
+}
+
+/* A name from a file, in at most `columns` columns. out holds NAME_MAX_BYTES. */
+#define NAME_MAX_BYTES 2048
+static const char *name(char *out, const char *text, unsigned columns) {
+    text_escape(out, NAME_MAX_BYTES - 4, text);
+    cut(out, columns);
+    return out;
+}
+
+/* Prints text after a prefix, broken at spaces, with later lines indented by the prefix's width. */
+static void put_wrapped(struct page *p, const char *prefix, const char *text) {
+    const unsigned indent = columns_of(prefix);
+    unsigned column = indent;
+    fputs(prefix, p->out);
+    int is_first = 1;
+    while (*text != '\0') {
+        const size_t length = strcspn(text, " ");
+        char word[NAME_MAX_BYTES];
+        snprintf(word, sizeof word, "%.*s", (int)(length < 1000 ? length : 1000), text);
+        const unsigned columns = columns_of(word);
+        if (!is_first && column + 1 + columns > p->width) {
+            fprintf(p->out, "\n%*s", (int)indent, "");
+            column = indent;
+            is_first = 1;
+        }
+        fprintf(p->out, "%s%s", is_first ? "" : " ", word);
+        column += columns + !is_first;
+        is_first = 0;
+        text += length;
+        text += strspn(text, " ");
+    }
+    fputc('\n', p->out);
+}
+
+static void put_note(struct page *p, const char *prefix, const char *text) {
+    char safe[NAME_MAX_BYTES];
+    text_escape(safe, sizeof safe, text);
+    put_wrapped(p, prefix, safe);
+}
+
+static const char *percent(char text[24], uint32_t ppm) {
+    snprintf(text, 24, "%" PRIu32 "%%", (ppm + 5000) / 10000);
+    return text;
+}
+
+static const char *plural(int64_t n) {
+    return n == 1 || n == -1 ? "" : "s";
+}
+
+/* Which snapshots to show beside one another: all, or some evenly chosen with first and last. */
+static size_t choose_columns(size_t n, size_t out[COLUMNS_MAX]) {
+    if (n <= COLUMNS_MAX) {
+        for (size_t i = 0; i < n; i++)
+            out[i] = i;
+        return n;
+    }
+    for (size_t i = 0; i < COLUMNS_MAX; i++)
+        out[i] = i * (n - 1) / (COLUMNS_MAX - 1);
+    return COLUMNS_MAX;
+}
+
+/* "1.0 MB -> 5.1 MB -> 9.2 MB", with ".." where some are left out. */
+static void put_series(struct page *p, const char *title, const uint64_t *values, size_t n,
+                       int is_size) {
+    size_t chosen[COLUMNS_MAX];
+    const size_t n_chosen = choose_columns(n, chosen);
+    fprintf(p->out, "    %-7s ", title);
+    for (size_t i = 0; i < n_chosen; i++) {
+        char text[TEXT_SIZE_MAX];
+        if (is_size)
+            text_size(text, values[chosen[i]]);
+        else
+            snprintf(text, sizeof text, "%" PRIu64, values[chosen[i]]);
+        const char *arrow = i == 0 ? "" : chosen[i] == chosen[i - 1] + 1 ? " -> " : " .. ";
+        fprintf(p->out, "%s%s", arrow, text);
+    }
+}
+
+static int put_stack(struct page *p, const snap_diff *d, const snap_diff_site *site,
+                     snap_error *err) {
+    snap_location *frames;
+    size_t n, more;
+    const snap_snapshot *const s = snap_diff_snapshots(d)[site->snapshot].snapshot;
+    SNAP_TRY(report_stack(s, site->stack, p->frames, &frames, &n, &more, err));
+    int result = 0;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        const snap_location *const f = &frames[i];
+        snap_module module = {.path = ""};
+        if (f->module != 0)
+            result = snap_module_get(s, f->module, &module, err);
+        if (result < 0)
+            break;
+        char place[NAME_MAX_BYTES], function[NAME_MAX_BYTES], raw[600];
+        if (*f->file != '\0' && f->line != 0)
+            snprintf(raw, sizeof raw, "%.500s:%" PRIu64, report_base_name(f->file), f->line);
+        else if (*f->file != '\0')
+            snprintf(raw, sizeof raw, "%.500s", report_base_name(f->file));
+        else if (*module.path != '\0' && *f->function != '\0')
+            snprintf(raw, sizeof raw, "%.500s", report_base_name(module.path));
+        else
+            *raw = '\0';
+        name(place, raw, p->width / 2);
+        if (*f->function != '\0')
+            snprintf(raw, sizeof raw, "%.599s", f->function);
+        else
+            snprintf(raw, sizeof raw, "%.500s+0x%" PRIx64,
+                     *module.path != '\0' ? report_base_name(module.path) : "unknown code",
+                     f->offset);
+        const unsigned left = p->width - 8 - columns_of(place);
+        name(function, raw, left);
+        const unsigned pad = columns_of(function) < 30 ? 30 - columns_of(function) : 0;
+        fprintf(p->out, "      %s", function);
+        if (*place != '\0') {
+            const unsigned room = left > columns_of(function) ? left - columns_of(function) : 0;
+            fprintf(p->out, "%*s  ", (int)(pad < room ? pad : room), "");
+            put_color(p, DIM);
+            fputs(place, p->out);
+            put_color(p, PLAIN);
+        }
+        fputc('\n', p->out);
+    }
+    if (result == 0 && more > 0)
+        fprintf(p->out, "      (%zu more)\n", more);
+    free(frames);
+    return result;
+}
+
+static void put_verdict(struct page *p, const snap_diff *d) {
+    const snap_diff_finding *const f = snap_diff_get_finding(d);
+    const size_t n = snap_diff_n_snapshots(d);
+    char size[TEXT_SIZE_MAX], share[24];
+    switch (f->verdict) {
+    case SNAP_VERDICT_LEAK: put_color(p, RED); break;
+    case SNAP_VERDICT_GROWTH: put_color(p, YELLOW); break;
+    case SNAP_VERDICT_NO_GROWTH: put_color(p, GREEN); break;
+    }
+    fputs(f->verdict == SNAP_VERDICT_LEAK     ? "LEAK"
+          : f->verdict == SNAP_VERDICT_GROWTH ? "GROWTH"
+                                              : "no growth",
+          p->out);
+    put_color(p, PLAIN);
+    if (f->verdict == SNAP_VERDICT_NO_GROWTH) {
+        fprintf(p->out, "  in use %s over %zu snapshots\n", text_signed_size(size, f->total_growth),
+                n);
+        return;
+    }
+    const int64_t growth = f->n_blamed > 0 ? f->blamed_growth : f->total_growth;
+    put_color(p, BOLD);
+    if (n > 2)
+        fprintf(p->out, "  %s per snapshot", text_signed_size(size, growth / (int64_t)(n - 1)));
+    else
+        fprintf(p->out, "  %s", text_signed_size(size, growth));
+    put_color(p, PLAIN);
+    if (f->n_blamed > 0)
+        fprintf(p->out, ", %s of all growth at %" PRIu32 " site%s", percent(share, f->share_ppm),
+                f->n_blamed, plural(f->n_blamed));
+    else
+        fputs(", spread over many sites", p->out);
+    if (n > 2)
+        fprintf(p->out, ", %s over %zu snapshots\n", snap_trend_name(f->trend), n);
+    else
+        fputs(", between 2 snapshots\n", p->out);
+}
+
+/* The first line of a row: rank, growth, share, trend, domain. */
+static void put_growth(struct page *p, size_t rank, int64_t bytes, int64_t count, uint32_t ppm,
+                       snap_trend trend, uint32_t domain, size_t n_snapshots) {
+    char size[TEXT_SIZE_MAX], share[24], domain_text[24];
+    fprintf(p->out, "%3zu ", rank);
+    put_color(p, BOLD);
+    fputs(text_signed_size(size, bytes), p->out);
+    put_color(p, PLAIN);
+    fprintf(p->out, "  %+" PRId64 " block%s", count, plural(count));
+    if (ppm > 0)
+        fprintf(p->out, "  %s of growth", percent(share, ppm));
+    if (n_snapshots > 2)
+        fprintf(p->out, "  %s", snap_trend_name(trend));
+    fprintf(p->out, "  %s\n", report_domain(domain_text, domain));
+}
+
+static int put_site(struct page *p, const snap_diff *d, const snap_diff_site *s, size_t rank,
+                    snap_error *err) {
+    const size_t n = snap_diff_n_snapshots(d);
+    char text[NAME_MAX_BYTES];
+    put_growth(p, rank, s->growth_bytes, s->growth_count, s->share_ppm, s->trend, s->domain, n);
+    fprintf(p->out, "    %s\n", name(text, s->label, p->width - 4));
+    put_series(p, "bytes", s->bytes, n, 1);
+    fputc('\n', p->out);
+    put_series(p, "blocks", s->counts, n, 0);
+    if (s->new_count > 0)
+        fprintf(p->out, ", %" PRIu64 " new", s->new_count);
+    fputc('\n', p->out);
+    SNAP_TRY(put_stack(p, d, s, err));
+    fputc('\n', p->out);
+    return 0;
+}
+
+/* Blamed sites in full, the other growing ones in a line each. */
+static int put_sites(struct page *p, const snap_diff *d, snap_error *err) {
+    size_t n, shown = 0, rest = 0, others = 0;
+    const snap_diff_site *const sites = snap_diff_sites(d, &n);
+    for (size_t i = 0; i < n && sites[i].growth_bytes > 0; i++) {
+        if (!sites[i].blamed)
+            others++;
+        else if (shown < p->top)
+            SNAP_TRY(put_site(p, d, &sites[i], ++shown, err));
+        else
+            rest++;
+    }
+    if (rest > 0)
+        fprintf(p->out, "    (%zu more sites that grew; --top shows more)\n\n", rest);
+    if (others == 0 || (!p->top_given && shown > 0))
+        return 0;
+    size_t listed = 0;
+    fputs("small growth\n", p->out);
+    const size_t most = p->top_given ? p->top : 3;
+    for (size_t i = 0; i < n && sites[i].growth_bytes > 0 && listed < most; i++) {
+        char size[TEXT_SIZE_MAX], text[NAME_MAX_BYTES];
+        if (sites[i].blamed)
+            continue;
+        listed++;
+        fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
+                text_signed_size(size, sites[i].growth_bytes), sites[i].growth_count,
+                snap_trend_name(sites[i].trend), name(text, sites[i].label, p->width - 33));
+    }
+    if (others > listed)
+        fprintf(p->out, "  (%zu more)\n", others - listed);
+    fputc('\n', p->out);
+    return 0;
+}
+
+/* Rows of another table, a line each. */
+static void put_rows(struct page *p, const snap_diff *d, const char *title,
+                     const snap_diff_type *rows, size_t n, int name_is_path) {
+    char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX], in_use[TEXT_SIZE_MAX], domain[24], share[24];
+    const size_t last = snap_diff_n_snapshots(d) - 1;
+    size_t shown = 0, rest = 0;
+    fprintf(p->out, "    growth    blocks share     in use trend      %s\n", title);
+    for (size_t i = 0; i < n; i++) {
+        const snap_diff_type *const r = &rows[i];
+        if (r->growth_bytes <= 0 && !p->top_given)
+            continue;
+        if (shown == p->top) {
+            rest++;
+            continue;
+        }
+        shown++;
+        const char *shown_name = name_is_path ? report_base_name(r->name) : r->name;
+        if (*shown_name == '\0')
+            shown_name = name_is_path ? "(no module)" : report_domain(domain, r->domain);
+        fprintf(p->out, "%10s %+9" PRId64 " %5s %10s %-9s  %s\n",
+                text_signed_size(size, r->growth_bytes), r->growth_count,
+                percent(share, r->share_ppm), text_size(in_use, r->bytes[last]),
+                last > 1 ? snap_trend_name(r->trend) : "-", name(text, shown_name, p->width - 50));
+    }
+    if (rest > 0)
+        fprintf(p->out, "  (%zu more; --top shows more)\n", rest);
+    if (shown == 0)
+        fputs("  (nothing grew)\n", p->out);
+    fputc('\n', p->out);
+}
+
+static void put_hooks(struct page *p, const snap_diff *d) {
+    size_t n, shown = 0;
+    const snap_diff_hook *const hooks = snap_diff_hooks(d, &n);
+    const size_t last = snap_diff_n_snapshots(d) - 1;
+    fputs("  change     last  hook\n", p->out);
+    for (size_t i = 0; i < n && shown < p->top; i++, shown++) {
+        char raw[900], text[NAME_MAX_BYTES];
+        const int64_t change = (int64_t)(hooks[i].counts[last] - hooks[i].counts[0]);
+        if (hooks[i].line != 0)
+            snprintf(raw, sizeof raw, "%.300s -> %.300s (%.200s:%" PRIu64 ")", hooks[i].registry,
+                     hooks[i].callback, report_base_name(hooks[i].file), hooks[i].line);
+        else
+            snprintf(raw, sizeof raw, "%.300s -> %.300s", hooks[i].registry, hooks[i].callback);
+        fprintf(p->out, "%+8" PRId64 " %8" PRIu64 "  %s\n", change, hooks[i].counts[last],
+                name(text, raw, p->width - 19));
+    }
+    if (n == 0)
+        fputs("  (none known)\n", p->out);
+    if (n > shown)
+        fprintf(p->out, "  (%zu more; --top shows more)\n", n - shown);
+    fputc('\n', p->out);
+}
+
+static void put_time(FILE *out, uint64_t time_ns) {
+    const time_t seconds = (time_t)(time_ns / 1000000000);
+    struct tm tm;
+    char text[40] = "?";
+    if (gmtime_r(&seconds, &tm) != NULL)
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &tm);
+    fputs(text, out);
+}
+
+static void put_snapshot_line(struct page *p, const snap_diff_snapshot *s, size_t number) {
+    char text[NAME_MAX_BYTES];
+    fprintf(p->out, "  #%-2zu %s", number, name(text, s->file, p->width - 8));
+    if (s->has_step)
+        fprintf(p->out, "  step %" PRId64, s->step);
+    if (s->has_rank)
+        fprintf(p->out, "  rank %" PRIu64, s->rank);
+    if (*s->label != '\0')
+        fprintf(p->out, "  \"%s\"", name(text, s->label, 30));
+    if (s->time_ns != 0) {
+        fputs("  ", p->out);
+        put_time(p->out, s->time_ns);
+    }
+    if (!s->complete)
+        fputs("  incomplete", p->out);
+    fputc('\n', p->out);
+}
+
+static void put_total_line(struct page *p, const char *title, const uint64_t *values, size_t n,
+                           int is_known) {
+    size_t chosen[COLUMNS_MAX];
+    const size_t n_chosen = choose_columns(n, chosen);
+    char text[TEXT_SIZE_MAX];
+    if (!is_known)
+        return;
+    fprintf(p->out, "  %-14s", title);
+    for (size_t i = 0; i < n_chosen; i++)
+        fprintf(p->out, " %9s", text_size(text, values[chosen[i]]));
+    const uint64_t first = values[0], last = values[n - 1];
+    const int64_t growth = last >= first ? (int64_t)(last - first) : -(int64_t)(first - last);
+    if (n > 1)
+        fprintf(p->out, " %10s", text_signed_size(text, growth));
+}
+
+static void put_process_line(struct page *p, const snap_diff *d, const char *title,
+                             size_t field_offset) {
+    const size_t n = snap_diff_n_snapshots(d);
+    const snap_diff_snapshot *const s = snap_diff_snapshots(d);
+    uint64_t *const values = calloc(n, sizeof *values);
+    uint64_t all = 0;
+    for (size_t i = 0; values != NULL && i < n; i++) {
+        memcpy(&values[i], (const char *)&s[i] + field_offset, sizeof *values);
+        all |= values[i];
+    }
+    if (values != NULL && all != 0) {
+        put_total_line(p, title, values, n, 1);
+        fputc('\n', p->out);
+    }
+    free(values);
+}
+
+static void put_totals(struct page *p, const snap_diff *d) {
+    size_t n_totals, chosen[COLUMNS_MAX];
+    const size_t n = snap_diff_n_snapshots(d), n_chosen = choose_columns(n, chosen);
+    const snap_diff_type *const totals = snap_diff_totals(d, &n_totals);
+    fputs("in use          ", p->out);
+    for (size_t i = 0; i < n_chosen; i++) {
+        char text[24];
+        snprintf(text, sizeof text, "#%zu", chosen[i] + 1);
+        fprintf(p->out, " %9s", text);
+    }
+    fputs(n > 1 ? "     growth\n" : "\n", p->out);
+    for (size_t i = 0; i < n_totals; i++) {
+        char domain[24];
+        put_total_line(p, report_domain(domain, totals[i].domain), totals[i].bytes, n, 1);
+        if (n_chosen < COLUMNS_MAX)
+            fprintf(p->out, n > 1 ? "  %+" PRId64 " blocks" : "  %" PRId64 " blocks",
+                    n > 1 ? totals[i].growth_count : (int64_t)totals[i].counts[0]);
+        fputc('\n', p->out);
+    }
+    put_process_line(p, d, "RSS", offsetof(snap_diff_snapshot, rss_bytes));
+    put_process_line(p, d, "malloc in use", offsetof(snap_diff_snapshot, malloc_in_use_bytes));
+    put_process_line(p, d, "malloc free", offsetof(snap_diff_snapshot, malloc_free_bytes));
+    fputc('\n', p->out);
+}
+
+static void put_intervals(struct page *p, const snap_diff *d) {
+    const size_t n = snap_diff_n_snapshots(d);
+    const snap_diff_interval *const intervals = snap_diff_intervals(d);
+    fputs("blocks                     new               freed           surviving  match\n",
+          p->out);
+    for (size_t i = 0; i + 1 < n; i++) {
+        if (n > 12 && i >= 5 && i + 1 < n - 5) {
+            if (i == 5)
+                fputs("  ..\n", p->out);
+            continue;
+        }
+        const snap_diff_interval *const v = &intervals[i];
+        char title[48], a[TEXT_SIZE_MAX], b[TEXT_SIZE_MAX], c[TEXT_SIZE_MAX];
+        snprintf(title, sizeof title, "#%zu -> #%zu", i + 1, i + 2);
+        fprintf(p->out, "  %-10s %7" PRIu64 " %9s  %7" PRIu64 " %9s   %7" PRIu64 " %9s  %s\n",
+                title, v->new_count, text_size(a, v->new_bytes), v->freed_count,
+                text_size(b, v->freed_bytes), v->surviving_count, text_size(c, v->surviving_bytes),
+                snap_match_name(v->match));
+    }
+    fputc('\n', p->out);
+}
+
+static struct page start_page(FILE *out, const snap_report_options *o) {
+    return (struct page){
+        .out = out,
+        .width = o->width,
+        .top = o->top != 0 ? o->top : TOP_DEFAULT,
+        .frames = o->frames != 0 ? o->frames : FRAMES_DEFAULT,
+        .color = o->color,
+        .top_given = o->top != 0,
+    };
+}
+
+static int put_table(struct page *p, const snap_diff *d, snap_report_by by, snap_error *err) {
+    size_t n;
+    const snap_diff_type *rows;
+    switch (by) {
+    case SNAP_REPORT_BY_SITE: return put_sites(p, d, err);
+    case SNAP_REPORT_BY_TYPE:
+        rows = snap_diff_types(d, &n);
+        put_rows(p, d, "type", rows, n, 0);
+        break;
+    case SNAP_REPORT_BY_MODULE:
+        rows = snap_diff_modules(d, &n);
+        put_rows(p, d, "module", rows, n, 1);
+        break;
+    case SNAP_REPORT_BY_DOMAIN:
+        rows = snap_diff_totals(d, &n);
+        put_rows(p, d, "domain", rows, n, 0);
+        break;
+    case SNAP_REPORT_BY_HOOK: put_hooks(p, d); break;
+    }
+    return 0;
+}
+
+static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
+                     snap_error *err) {
+    struct page page = start_page(out, options), *const p = &page;
+    size_t n;
+    put_verdict(p, d);
+    fputc('\n', out);
+    SNAP_TRY(put_table(p, d, options->by, err));
+    put_totals(p, d);
+    put_intervals(p, d);
+    fputs("snapshots\n", out);
+    for (size_t i = 0; i < snap_diff_n_snapshots(d); i++)
+        put_snapshot_line(p, &snap_diff_snapshots(d)[i], i + 1);
+    const snap_diff_not_leak *const not_leaks = snap_diff_not_leaks(d, &n);
+    for (size_t i = 0; i < n; i++)
+        put_note(p, "not a leak: ", not_leaks[i].explanation);
+    const char *const *const limits = snap_diff_limits(d, &n);
+    for (size_t i = 0; i < n; i++)
+        put_note(p, "note: ", limits[i]);
+    return 0;
+}
+
+static void put_census_rows(struct page *p, const snap_diff_type *rows, size_t n, const char *title,
+                            int name_is_path) {
+    char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX], domain[24];
+    fprintf(p->out, "      bytes    blocks  %-8s  %s\n", "domain", title);
+    for (size_t i = 0; i < n && i < p->top; i++) {
+        const char *shown = name_is_path ? report_base_name(rows[i].name) : rows[i].name;
+        if (*shown == '\0')
+            shown = name_is_path ? "(no module)" : "(all)";
+        fprintf(p->out, "%11s %9" PRIu64 "  %-8s  %s\n", text_size(size, rows[i].bytes[0]),
+                rows[i].counts[0], report_domain(domain, rows[i].domain),
+                name(text, shown, p->width - 33));
+    }
+    if (n > p->top)
+        fprintf(p->out, "  (%zu more; --top shows more)\n", n - p->top);
+}
+
+static int put_census_sites(struct page *p, const snap_diff *d, snap_error *err) {
+    size_t n;
+    const snap_diff_site *const sites = snap_diff_sites(d, &n);
+    for (size_t i = 0; i < n && i < p->top; i++) {
+        char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX], domain[24];
+        fprintf(p->out, "%3zu ", i + 1);
+        put_color(p, BOLD);
+        fputs(text_size(size, sites[i].bytes[0]), p->out);
+        put_color(p, PLAIN);
+        fprintf(p->out, " in %" PRIu64 " block%s  %s\n", sites[i].counts[0],
+                sites[i].counts[0] == 1 ? "" : "s", report_domain(domain, sites[i].domain));
+        fprintf(p->out, "    %s\n", name(text, sites[i].label, p->width - 4));
+        SNAP_TRY(put_stack(p, d, &sites[i], err));
+    }
+    if (n > p->top)
+        fprintf(p->out, "    (%zu more sites; --top shows more)\n", n - p->top);
+    if (n == 0)
+        fputs("  (no blocks)\n", p->out);
+    return 0;
+}
+
+static void put_fact(struct page *p, const char *title, const char *text) {
+    char safe[NAME_MAX_BYTES];
+    if (text != NULL && *text != '\0')
+        fprintf(p->out, "%-12s %s\n", title, name(safe, text, p->width - 13));
+}
+
+/* Named numbers of one META key, several to a line. */
+static void put_named(struct page *p, const snap_snapshot *s, uint32_t key, const char *title) {
+    unsigned column = 0;
+    for (size_t i = 0; i < snap_meta_count(s); i++) {
+        const snap_meta_row row = snap_meta_get(s, i);
+        if (row.key != key)
+            continue;
+        char raw[300], item[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
+        const size_t length = strlen(row.name);
+        if (key == SNAP_META_PROCESS && length > 6 && strcmp(row.name + length - 6, "_bytes") == 0)
+            snprintf(raw, sizeof raw, "%.*s %s", (int)(length - 6 < 200 ? length - 6 : 200),
+                     row.name, text_size(size, row.value));
+        else if (key == SNAP_META_USER)
+            snprintf(raw, sizeof raw, "%.200s %" PRId64, row.name, (int64_t)row.value);
+        else
+            snprintf(raw, sizeof raw, "%.200s %" PRIu64, row.name, row.value);
+        name(item, raw, p->width - 13);
+        const unsigned columns = columns_of(item);
+        if (column == 0 || column + 2 + columns > p->width) {
+            fprintf(p->out, "%s%-12s %s", column == 0 ? "" : "\n", column == 0 ? title : "", item);
+            column = 13 + columns;
+        } else {
+            fprintf(p->out, ", %s", item);
+            column += 2 + columns;
+        }
+    }
+    if (column > 0)
+        fputc('\n', p->out);
+}
+
+static void put_header(struct page *p, const snap_diff_snapshot *info) {
+    const snap_snapshot *const s = info->snapshot;
+    char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
+    uint64_t value;
+    put_color(p, BOLD);
+    fputs(name(text, info->file, p->width - 30), p->out);
+    put_color(p, PLAIN);
+    fprintf(p->out, "  %s\n", text_size(size, snap_file_bytes(s)));
+    put_fact(p, "command", snap_meta_text(s, SNAP_META_COMMAND));
+    put_fact(p, "executable", snap_meta_text(s, SNAP_META_EXECUTABLE));
+    fprintf(p->out, "%-12s %" PRIu64, "process", info->pid);
+    if (info->has_rank)
+        fprintf(p->out, ", rank %" PRIu64, info->rank);
+    if (snap_meta_text(s, SNAP_META_HOST) != NULL)
+        fprintf(p->out, " on %s", name(text, snap_meta_text(s, SNAP_META_HOST), 40));
+    fprintf(p->out, ", snapshot %" PRIu64 " of its life\n", info->sequence);
+    if (info->time_ns != 0) {
+        fprintf(p->out, "%-12s ", "taken");
+        put_time(p->out, info->time_ns);
+        if (snap_meta_number(s, SNAP_META_UPTIME_NS, NULL, &value))
+            fprintf(p->out, ", after %.3f s", (double)value / 1e9);
+        if (snap_meta_number(s, SNAP_META_TRIGGER, NULL, &value) &&
+            snap_code_name(SNAP_TABLE_META, SNAP_META_TRIGGER, value) != NULL)
+            fprintf(p->out, ", by %s", snap_code_name(SNAP_TABLE_META, SNAP_META_TRIGGER, value));
+        if (snap_meta_number(s, SNAP_META_PAUSE_NS, NULL, &value))
+            fprintf(p->out, ", process stopped for %.1f ms", (double)value / 1e6);
+        fputc('\n', p->out);
+    }
+    put_fact(p, "label", info->label);
+    if (info->has_step)
+        fprintf(p->out, "%-12s %" PRId64 "\n", "step", info->step);
+    put_named(p, s, SNAP_META_USER, "counters");
+    put_named(p, s, SNAP_META_PROCESS, "process has");
+    put_fact(p, "allocator", snap_meta_text(s, SNAP_META_ALLOCATOR));
+    put_fact(p, "writer", snap_meta_text(s, SNAP_META_WRITER));
+    if (info->complete)
+        fprintf(p->out, "%-12s yes\n", "complete");
+    else
+        put_named(p, s, SNAP_META_COMPLETENESS, "INCOMPLETE");
+}
+
+static int text_census(const snap_diff *d, FILE *out, const snap_report_options *options,
+                       snap_error *err) {
+    struct page page = start_page(out, options), *const p = &page;
+    size_t n;
+    const snap_diff_type *rows;
+    put_header(p, snap_diff_snapshots(d));
+    fputc('\n', out);
+    put_totals(p, d);
+    switch (options->by) {
+    case SNAP_REPORT_BY_SITE: return put_census_sites(p, d, err);
+    case SNAP_REPORT_BY_TYPE:
+        rows = snap_diff_types(d, &n);
+        put_census_rows(p, rows, n, "type", 0);
+        break;
+    case SNAP_REPORT_BY_MODULE:
+        rows = snap_diff_modules(d, &n);
+        put_census_rows(p, rows, n, "module", 1);
+        break;
+    case SNAP_REPORT_BY_DOMAIN:
+        rows = snap_diff_totals(d, &n);
+        put_census_rows(p, rows, n, "", 0);
+        break;
+    case SNAP_REPORT_BY_HOOK: put_hooks(p, d); break;
+    }
+    return 0;
+}
+
+const struct report_format report_text = {"text", text_diff, text_census};
