@@ -18,6 +18,9 @@ static const struct verb verbs[] = {
     {"run", snap_run_main, "run a program and take snapshots of it"},
     {"take", snap_take_main, "ask a running program for a snapshot"},
 #endif
+    {"show", snap_show_main, "print what a snapshot holds"},
+    {"verify", snap_verify_main, "check that snapshots are whole and follow the format"},
+    {"convert", snap_convert_main, "write a snapshot in another format"},
     {NULL, NULL, NULL},
 };
 

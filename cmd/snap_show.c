@@ -1,0 +1,76 @@
+/* snap show: what one snapshot holds. */
+#include <heapsnap/diff.h>
+#include <heapsnap/report.h>
+#include <heapsnap/snapshot.h>
+
+#include "input.h"
+#include "opt.h"
+#include "verbs.h"
+
+static const char *const by_names[] = {"site", "type", "module", "domain", "hook", NULL};
+
+static const char *top, *frames, *output;
+static int by, as_json;
+
+static const struct opt options[] = {
+    {OPT_CHOICE, 'b', "by", "KEY", &by, "what to list", by_names},
+    {OPT_TEXT, 'n', "top", "N", &top, "show at most N rows, or all; default 10, in JSON 200"},
+    {OPT_TEXT, 0, "frames", "N", &frames,
+     "show at most N frames of a stack, or all; default 8,\nin JSON 64"},
+    {OPT_FLAG, 'j', "json", NULL, &as_json, "print JSON"},
+    {OPT_TEXT, 'o', "output", "FILE", &output, "write to FILE"},
+    {OPT_END},
+};
+
+static const struct opt_command command = {
+    .name = "show",
+    .arguments = "FILE",
+    .summary = "print what a snapshot holds",
+    .options = options,
+    .details = "A FILE of '-' is standard input.\n",
+};
+
+static int show(const snap_snapshot *s, snap_report_options *report_options) {
+    struct input_progress progress = {0};
+    const snap_diff_options census_options = {
+        .struct_size = sizeof census_options,
+        .progress = input_progress,
+        .progress_context = &progress,
+    };
+    snap_diff *d;
+    snap_error err = {0};
+    int result = snap_census_new(&d, s, &census_options, &err);
+    input_progress_end(&progress);
+    if (result < 0)
+        return input_error(&command, snap_path(s), &err);
+    struct input_output out;
+    int status = input_output_open(&command, output, &out);
+    if (status == 0) {
+        input_report_options(&out, report_options);
+        result = snap_report_census(d, as_json ? "json" : "text", out.file, report_options, &err);
+        status = input_output_close(&command, &out, result == 0);
+        if (status == 0 && result < 0)
+            status = input_error(&command, snap_path(s), &err);
+    }
+    snap_diff_free(d);
+    return status;
+}
+
+int snap_show_main(int argc, char **argv) {
+    int first, status;
+    snap_report_options report_options = {.struct_size = sizeof report_options};
+    if (!opt_parse(&command, argc, argv, &first, &status))
+        return status;
+    if (input_limit(&command, "--top", top, &report_options.top) != 0 ||
+        input_limit(&command, "--frames", frames, &report_options.frames) != 0)
+        return EXIT_TROUBLE;
+    report_options.by = (snap_report_by)by;
+    if (argc - first != 1)
+        return opt_usage_error(&command, "one file is needed; snapdiff compares several");
+    snap_snapshot *s;
+    if (input_open(&command, argv[first], &s) != 0)
+        return EXIT_TROUBLE;
+    status = show(s, &report_options);
+    snap_close(s);
+    return status;
+}

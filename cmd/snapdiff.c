@@ -1,0 +1,147 @@
+/* snapdiff: compares two or more snapshots and says what grew and where it was allocated. All
+ * judgement is the library's; this turns it into an exit status. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <heapsnap/diff.h>
+#include <heapsnap/report.h>
+#include <heapsnap/snapshot.h>
+
+#include "input.h"
+#include "opt.h"
+
+static const char *const by_names[] = {"site", "type", "module", "domain", "hook", NULL};
+
+static const char *top, *frames, *output;
+static int by, as_json, force, keep_order;
+static struct opt_list rules;
+
+static const struct opt options[] = {
+    {OPT_CHOICE, 'b', "by", "KEY", &by, "what to list first", by_names},
+    {OPT_TEXT, 'n', "top", "N", &top,
+     "show at most N rows of a table, or all; default 10,\nin JSON 200"},
+    {OPT_TEXT, 0, "frames", "N", &frames,
+     "show at most N frames of a stack, or all; default 8,\nin JSON 64"},
+    {OPT_FLAG, 'j', "json", NULL, &as_json, "print JSON, schema 1"},
+    {OPT_TEXT, 'o', "output", "FILE", &output, "write to FILE"},
+    {OPT_LIST, 'F', "fail-on", "RULE", &rules,
+     "end with 1 only if RULE is broken, such as\n'host>1MB', 'count>100/step' or "
+     "'type:NAME>0';\nmay be given many times"},
+    {OPT_FLAG, 'f', "force", NULL, &force, "compare snapshots of different programs, too"},
+    {OPT_FLAG, 0, "keep-order", NULL, &keep_order,
+     "keep the order given even if the snapshots were\ntaken in another"},
+    {OPT_END},
+};
+
+static const struct opt_command command = {
+    .name = "snapdiff",
+    .arguments = "FILE FILE...",
+    .summary = "compare snapshots: what grew, and where it was allocated",
+    .options = options,
+    .details = "A FILE of '-' is standard input.\n"
+               "Exit status: 0 nothing grew; 1 growth, a leak, or a broken rule; 2 trouble.\n",
+    .is_program = 1,
+};
+
+/* Rules are checked before any file is read: a typing error should not cost minutes. */
+static int check_rules(void) {
+    for (size_t i = 0; i < rules.n; i++) {
+        snap_error err = {0};
+        if (snap_diff_rule_check(NULL, rules.items[i], NULL, &err) < 0)
+            return opt_usage_error(&command, "%s", err.message);
+    }
+    return 0;
+}
+
+static int apply_rules(const snap_diff *d) {
+    int status = EXIT_SAME;
+    for (size_t i = 0; i < rules.n; i++) {
+        snap_diff_rule_result result;
+        snap_error err = {0};
+        if (snap_diff_rule_check(d, rules.items[i], &result, &err) < 0)
+            return input_error(&command, NULL, &err);
+        if (!result.broken)
+            continue;
+        fflush(stdout);
+        fprintf(stderr, "snapdiff: limit '%s' is broken: %+lld %s\n", rules.items[i],
+                (long long)result.value, result.unit);
+        status = EXIT_FOUND;
+    }
+    return status;
+}
+
+static int report(const snap_diff *d, const snap_report_options *given) {
+    snap_report_options report_options = *given;
+    struct input_output out;
+    snap_error err = {0};
+    if (input_output_open(&command, output, &out) != 0)
+        return EXIT_TROUBLE;
+    input_report_options(&out, &report_options);
+    const int result =
+        snap_report_diff(d, as_json ? "json" : "text", out.file, &report_options, &err);
+    if (input_output_close(&command, &out, result == 0) != 0)
+        return EXIT_TROUBLE;
+    if (result < 0)
+        return input_error(&command, NULL, &err);
+    const int by_rules = apply_rules(d);
+    if (rules.n > 0)
+        return by_rules;
+    return snap_diff_verdict(d) != SNAP_VERDICT_NO_GROWTH ? EXIT_FOUND : EXIT_SAME;
+}
+
+static int compare(const snap_snapshot *const *snapshots, size_t n,
+                   const snap_report_options *report_options) {
+    struct input_progress progress = {0};
+    const snap_diff_options diff_options = {
+        .struct_size = sizeof diff_options,
+        .progress = input_progress,
+        .progress_context = &progress,
+        .force = force,
+        .keep_order = keep_order,
+    };
+    snap_diff *d;
+    snap_error err = {0};
+    const int result = snap_diff_new(&d, snapshots, n, &diff_options, &err);
+    input_progress_end(&progress);
+    if (result == SNAP_E_ARG && !force)
+        return opt_error(&command, "%s; --force compares them nevertheless", err.message);
+    if (result < 0)
+        return input_error(&command, NULL, &err);
+    const int status = report(d, report_options);
+    snap_diff_free(d);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    int first, status;
+    snap_report_options report_options = {.struct_size = sizeof report_options};
+    if (!opt_parse(&command, argc, argv, &first, &status))
+        return status;
+    if (input_limit(&command, "--top", top, &report_options.top) != 0 ||
+        input_limit(&command, "--frames", frames, &report_options.frames) != 0 ||
+        check_rules() != 0)
+        return EXIT_TROUBLE;
+    report_options.by = (snap_report_by)by;
+    const size_t n = (size_t)(argc - first);
+    if (n < 2)
+        return opt_usage_error(&command, "two files or more are needed%s",
+                               n == 1 ? "; 'snap show' shows a single one" : "");
+    int n_stdin = 0;
+    for (int i = first; i < argc; i++)
+        n_stdin += strcmp(argv[i], "-") == 0;
+    if (n_stdin > 1)
+        return opt_usage_error(&command, "standard input can be read only once");
+
+    snap_snapshot **const snapshots = calloc(n, sizeof *snapshots);
+    if (snapshots == NULL)
+        return opt_error(&command, "no memory");
+    status = EXIT_SAME;
+    for (size_t i = 0; i < n && status == EXIT_SAME; i++)
+        status = input_open(&command, argv[(size_t)first + i], &snapshots[i]);
+    if (status == EXIT_SAME)
+        status = compare((const snap_snapshot *const *)snapshots, n, &report_options);
+    for (size_t i = 0; i < n; i++)
+        snap_close(snapshots[i]);
+    free(snapshots);
+    return status;
+}
