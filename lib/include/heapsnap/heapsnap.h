@@ -6,6 +6,7 @@
 #include <heapsnap/capture.h>
 #include <heapsnap/convert.h>
 #include <heapsnap/diff.h>
+#include <heapsnap/graph.h>
 #include <heapsnap/report.h>
 #include <heapsnap/snapshot.h>
 #include <heapsnap/writer.h>
