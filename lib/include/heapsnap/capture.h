@@ -51,8 +51,8 @@ typedef struct snap_process_options {
 /* Asks a tracked process of the same user for a snapshot; the process itself writes it, in its own
  * view of the file system. path as for snap_take; a relative one is relative to the process's
  * directory. out_path (out_size bytes, may be NULL) gets the file's name, "" with no_wait. Errors:
- * NOTFOUND no such process, or not tracked; IO another user's, or the process could not write; LIMIT
- * it is busy with another snapshot or does not answer in time; NOMEM, ARG. */
+ * NOTFOUND no such process, or not tracked; IO another user's, or the process could not write;
+ * LIMIT it is busy with another snapshot or does not answer in time; NOMEM, ARG. */
 SNAP_API int snap_take_process(long pid, const char *path, const snap_process_options *options,
                                char *out_path, size_t out_size, snap_error *err);
 
