@@ -18,8 +18,9 @@ int input_error(const struct opt_command *command, const char *path, const snap_
                             (char)(err->chunk >> 24), 0};
         char safe[32];
         snap_escape(safe, sizeof safe, id);
-        snprintf(place, sizeof place, " (chunk %s at offset %llu)", safe,
-                 (unsigned long long)err->offset);
+        if (strstr(message, safe) == NULL)
+            snprintf(place, sizeof place, " (chunk %s at offset %llu)", safe,
+                     (unsigned long long)err->offset);
     } else if (err->code == SNAP_E_CORRUPT || err->code == SNAP_E_UNSUPPORTED) {
         snprintf(place, sizeof place, " (at offset %llu)", (unsigned long long)err->offset);
     }

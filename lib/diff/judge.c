@@ -284,7 +284,7 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
         SNAP_TRY(result_limit(d, err,
                               "two snapshots are not a trend: what grew may be filling "
                               "up once; take three or more"));
-    int paths = 0, inherited = 0, no_counters = 0;
+    int paths = 0, inherited = 0, no_counters = 0, is_cut = 0;
     for (size_t i = 0; i < d->n; i++) {
         if (!d->snapshots[i].complete)
             SNAP_TRY(tell_completeness(d, &d->snapshots[i], err));
@@ -292,6 +292,7 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
             SNAP_TRY(result_limit(d, err, "%.150s holds no blocks: the process was not tracked",
                                   d->snapshots[i].file));
         no_counters |= d->snapshots[i].rss_bytes == 0;
+        is_cut |= in_use(d, i) == UINT64_MAX;
         if (i == 0)
             continue;
         const char *const a = snap_meta_text(d->sources[i - 1], SNAP_META_LINEAGE);
@@ -312,6 +313,8 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
         SNAP_TRY(result_limit(d, err,
                               "blocks without a birth were matched by address, type and "
                               "site: a freed one may look like a survivor"));
+    if (is_cut)
+        SNAP_TRY(result_limit(d, err, "some sums are beyond 2^64 bytes and are cut there"));
     if (no_counters)
         SNAP_TRY(result_limit(d, err,
                               "no process counters in some snapshots: memory outside of "

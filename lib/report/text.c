@@ -178,40 +178,40 @@ static int put_stack(struct page *p, const snap_diff *d, const snap_diff_site *s
 }
 
 static void put_verdict(struct page *p, const snap_diff *d) {
+    static const struct {
+        const char *word;
+        enum color color;
+    } looks[] = {
+        [SNAP_VERDICT_NO_GROWTH] = {"no growth", GREEN},
+        [SNAP_VERDICT_GROWTH] = {"GROWTH", YELLOW},
+        [SNAP_VERDICT_LEAK] = {"LEAK", RED},
+    };
     const snap_diff_finding *const f = snap_diff_get_finding(d);
     const size_t n = snap_diff_n_snapshots(d);
-    char size[TEXT_SIZE_MAX], share[24];
-    switch (f->verdict) {
-    case SNAP_VERDICT_LEAK: put_color(p, RED); break;
-    case SNAP_VERDICT_GROWTH: put_color(p, YELLOW); break;
-    case SNAP_VERDICT_NO_GROWTH: put_color(p, GREEN); break;
-    }
-    fputs(f->verdict == SNAP_VERDICT_LEAK     ? "LEAK"
-          : f->verdict == SNAP_VERDICT_GROWTH ? "GROWTH"
-                                              : "no growth",
-          p->out);
-    put_color(p, PLAIN);
-    if (f->verdict == SNAP_VERDICT_NO_GROWTH) {
-        fprintf(p->out, "  in use %s over %zu snapshots\n", text_signed_size(size, f->total_growth),
-                n);
-        return;
-    }
+    char size[TEXT_SIZE_MAX], share[24], where[80], text[240];
     const int64_t growth = f->n_blamed > 0 ? f->blamed_growth : f->total_growth;
-    put_color(p, BOLD);
-    if (n > 2)
-        fprintf(p->out, "  %s per snapshot", text_signed_size(size, growth / (int64_t)(n - 1)));
-    else
-        fprintf(p->out, "  %s", text_signed_size(size, growth));
-    put_color(p, PLAIN);
     if (f->n_blamed > 0)
-        fprintf(p->out, ", %s of all growth at %" PRIu32 " site%s", percent(share, f->share_ppm),
-                f->n_blamed, plural(f->n_blamed));
+        snprintf(where, sizeof where, "%s of growth at %" PRIu32 " site%s",
+                 percent(share, f->share_ppm), f->n_blamed, plural(f->n_blamed));
     else
-        fputs(", spread over many sites", p->out);
-    if (n > 2)
-        fprintf(p->out, ", %s over %zu snapshots\n", snap_trend_name(f->trend), n);
+        snprintf(where, sizeof where, "spread over many sites");
+    if (f->verdict == SNAP_VERDICT_NO_GROWTH)
+        snprintf(text, sizeof text, "in use %s over %zu snapshots",
+                 text_signed_size(size, f->total_growth), n);
+    else if (n > 2)
+        snprintf(text, sizeof text, "%s per snapshot, %s, %s over %zu snapshots",
+                 text_signed_size(size, growth / (int64_t)(n - 1)), where,
+                 snap_trend_name(f->trend), n);
     else
-        fputs(", between 2 snapshots\n", p->out);
+        snprintf(text, sizeof text, "%s, %s, between 2 snapshots", text_signed_size(size, growth),
+                 where);
+    put_color(p, looks[f->verdict].color);
+    fputs(looks[f->verdict].word, p->out);
+    put_color(p, PLAIN);
+    const unsigned width = p->width;
+    p->width -= columns_of(looks[f->verdict].word);
+    put_wrapped(p, "  ", text);
+    p->width = width;
 }
 
 /* The first line of a row: rank, growth, share, trend, domain. */
@@ -235,7 +235,8 @@ static int put_site(struct page *p, const snap_diff *d, const snap_diff_site *s,
     const size_t n = snap_diff_n_snapshots(d);
     char text[NAME_MAX_BYTES];
     put_growth(p, rank, s->growth_bytes, s->growth_count, s->share_ppm, s->trend, s->domain, n);
-    fprintf(p->out, "    %s\n", name(text, s->label, p->width - 4));
+    if (s->stack == 0)
+        fprintf(p->out, "    %s\n", name(text, s->label, p->width - 4));
     put_series(p, "bytes", s->bytes, n, 1);
     fputc('\n', p->out);
     put_series(p, "blocks", s->counts, n, 0);
@@ -264,7 +265,7 @@ static int put_sites(struct page *p, const snap_diff *d, snap_error *err) {
     if (others == 0 || (!p->top_given && shown > 0))
         return 0;
     size_t listed = 0;
-    fputs("small growth\n", p->out);
+    fputs("other growth\n", p->out);
     const size_t most = p->top_given ? p->top : 3;
     for (size_t i = 0; i < n && sites[i].growth_bytes > 0 && listed < most; i++) {
         char size[TEXT_SIZE_MAX], text[NAME_MAX_BYTES];
@@ -273,7 +274,8 @@ static int put_sites(struct page *p, const snap_diff *d, snap_error *err) {
         listed++;
         fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
                 text_signed_size(size, sites[i].growth_bytes), sites[i].growth_count,
-                snap_trend_name(sites[i].trend), name(text, sites[i].label, p->width - 33));
+                snap_diff_n_snapshots(d) > 2 ? snap_trend_name(sites[i].trend) : "-",
+                name(text, sites[i].label, p->width - 33));
     }
     if (others > listed)
         fprintf(p->out, "  (%zu more)\n", others - listed);
@@ -316,50 +318,67 @@ static void put_hooks(struct page *p, const snap_diff *d) {
     size_t n, shown = 0;
     const snap_diff_hook *const hooks = snap_diff_hooks(d, &n);
     const size_t last = snap_diff_n_snapshots(d) - 1;
-    fputs("  change     last  hook\n", p->out);
+    fputs(last > 0 ? "  change    count  hook\n" : "   count  hook\n", p->out);
     for (size_t i = 0; i < n && shown < p->top; i++, shown++) {
         char raw[900], text[NAME_MAX_BYTES];
         const int64_t change = (int64_t)(hooks[i].counts[last] - hooks[i].counts[0]);
-        if (hooks[i].line != 0)
+        if (*hooks[i].file != '\0')
             snprintf(raw, sizeof raw, "%.300s -> %.300s (%.200s:%" PRIu64 ")", hooks[i].registry,
                      hooks[i].callback, report_base_name(hooks[i].file), hooks[i].line);
         else
             snprintf(raw, sizeof raw, "%.300s -> %.300s", hooks[i].registry, hooks[i].callback);
-        fprintf(p->out, "%+8" PRId64 " %8" PRIu64 "  %s\n", change, hooks[i].counts[last],
+        if (last > 0)
+            fprintf(p->out, "%+8" PRId64 " ", change);
+        fprintf(p->out, "%8" PRIu64 "  %s\n", hooks[i].counts[last],
                 name(text, raw, p->width - 19));
     }
     if (n == 0)
         fputs("  (none known)\n", p->out);
     if (n > shown)
         fprintf(p->out, "  (%zu more; --top shows more)\n", n - shown);
-    fputc('\n', p->out);
+    if (last > 0)
+        fputc('\n', p->out);
 }
 
-static void put_time(FILE *out, uint64_t time_ns) {
+static const char *time_text(char text[40], uint64_t time_ns) {
     const time_t seconds = (time_t)(time_ns / 1000000000);
     struct tm tm;
-    char text[40] = "?";
-    if (gmtime_r(&seconds, &tm) != NULL)
-        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &tm);
-    fputs(text, out);
+    if (gmtime_r(&seconds, &tm) == NULL || strftime(text, 40, "%Y-%m-%d %H:%M:%SZ", &tm) == 0)
+        strcpy(text, "?");
+    return text;
+}
+
+/* The end of a path tells more than its start. */
+static const char *path_name(char *out, const char *path, unsigned columns) {
+    text_escape(out, NAME_MAX_BYTES, path);
+    const unsigned all = columns_of(out);
+    if (all <= columns || columns < 4)
+        return out;
+    char *p = out;
+    for (unsigned skip = all - columns + 3; skip > 0; skip--)
+        for (p++; ((unsigned char)*p & 0xc0) == 0x80;)
+            p++;
+    memmove(out + 3, p, strlen(p) + 1);
+    memcpy(out, "...", 3);
+    return out;
 }
 
 static void put_snapshot_line(struct page *p, const snap_diff_snapshot *s, size_t number) {
-    char text[NAME_MAX_BYTES];
-    fprintf(p->out, "  #%-2zu %s", number, name(text, s->file, p->width - 8));
+    char file[NAME_MAX_BYTES], label[NAME_MAX_BYTES], facts[NAME_MAX_BYTES] = "", time[40];
+    size_t n = 0;
     if (s->has_step)
-        fprintf(p->out, "  step %" PRId64, s->step);
+        n += (size_t)snprintf(facts + n, sizeof facts - n, "  step %" PRId64, s->step);
     if (s->has_rank)
-        fprintf(p->out, "  rank %" PRIu64, s->rank);
+        n += (size_t)snprintf(facts + n, sizeof facts - n, "  rank %" PRIu64, s->rank);
     if (*s->label != '\0')
-        fprintf(p->out, "  \"%s\"", name(text, s->label, 30));
-    if (s->time_ns != 0) {
-        fputs("  ", p->out);
-        put_time(p->out, s->time_ns);
-    }
+        n += (size_t)snprintf(facts + n, sizeof facts - n, "  \"%s\"", name(label, s->label, 24));
+    if (s->time_ns != 0)
+        n += (size_t)snprintf(facts + n, sizeof facts - n, "  %s", time_text(time, s->time_ns));
     if (!s->complete)
-        fputs("  incomplete", p->out);
-    fputc('\n', p->out);
+        snprintf(facts + n, sizeof facts - n, "  incomplete");
+    const unsigned used = columns_of(facts) + 6;
+    fprintf(p->out, "  #%-2zu %s%s\n", number,
+            path_name(file, s->file, used + 16 < p->width ? p->width - used : 16), facts);
 }
 
 static void put_total_line(struct page *p, const char *title, const uint64_t *values, size_t n,
@@ -395,6 +414,13 @@ static void put_process_line(struct page *p, const snap_diff *d, const char *tit
     free(values);
 }
 
+static void put_count(struct page *p, int is_growth, int64_t count) {
+    if (is_growth)
+        fprintf(p->out, "  %+" PRId64 " block%s", count, plural(count));
+    else
+        fprintf(p->out, "  %" PRId64 " block%s", count, plural(count));
+}
+
 static void put_totals(struct page *p, const snap_diff *d) {
     size_t n_totals, chosen[COLUMNS_MAX];
     const size_t n = snap_diff_n_snapshots(d), n_chosen = choose_columns(n, chosen);
@@ -410,8 +436,7 @@ static void put_totals(struct page *p, const snap_diff *d) {
         char domain[24];
         put_total_line(p, report_domain(domain, totals[i].domain), totals[i].bytes, n, 1);
         if (n_chosen < COLUMNS_MAX)
-            fprintf(p->out, n > 1 ? "  %+" PRId64 " blocks" : "  %" PRId64 " blocks",
-                    n > 1 ? totals[i].growth_count : (int64_t)totals[i].counts[0]);
+            put_count(p, n > 1, n > 1 ? totals[i].growth_count : (int64_t)totals[i].counts[0]);
         fputc('\n', p->out);
     }
     put_process_line(p, d, "RSS", offsetof(snap_diff_snapshot, rss_bytes));
@@ -523,7 +548,8 @@ static int put_census_sites(struct page *p, const snap_diff *d, snap_error *err)
         put_color(p, PLAIN);
         fprintf(p->out, " in %" PRIu64 " block%s  %s\n", sites[i].counts[0],
                 sites[i].counts[0] == 1 ? "" : "s", report_domain(domain, sites[i].domain));
-        fprintf(p->out, "    %s\n", name(text, sites[i].label, p->width - 4));
+        if (sites[i].stack == 0)
+            fprintf(p->out, "    %s\n", name(text, sites[i].label, p->width - 4));
         SNAP_TRY(put_stack(p, d, &sites[i], err));
     }
     if (n > p->top)
@@ -569,12 +595,23 @@ static void put_named(struct page *p, const snap_snapshot *s, uint32_t key, cons
         fputc('\n', p->out);
 }
 
+/* What made the snapshot happen; NULL if unknown. */
+static const char *trigger_name(uint64_t trigger) {
+    static const char *const names[] = {
+        [SNAP_TRIGGER_API] = "by the program",          [SNAP_TRIGGER_EXIT] = "at exit",
+        [SNAP_TRIGGER_SIGNAL] = "on a signal",          [SNAP_TRIGGER_INTERVAL] = "by the clock",
+        [SNAP_TRIGGER_TAKE] = "by snap take",           [SNAP_TRIGGER_CONDITION] = "on a condition",
+        [SNAP_TRIGGER_OUT_OF_MEMORY] = "out of memory", [SNAP_TRIGGER_IMPORT] = "imported",
+    };
+    return trigger < sizeof names / sizeof *names ? names[trigger] : NULL;
+}
+
 static void put_header(struct page *p, const snap_diff_snapshot *info) {
     const snap_snapshot *const s = info->snapshot;
     char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
     uint64_t value;
     put_color(p, BOLD);
-    fputs(name(text, info->file, p->width - 30), p->out);
+    fputs(path_name(text, info->file, p->width - 12), p->out);
     put_color(p, PLAIN);
     fprintf(p->out, "  %s\n", text_size(size, snap_file_bytes(s)));
     put_fact(p, "command", snap_meta_text(s, SNAP_META_COMMAND));
@@ -586,17 +623,15 @@ static void put_header(struct page *p, const snap_diff_snapshot *info) {
         fprintf(p->out, " on %s", name(text, snap_meta_text(s, SNAP_META_HOST), 40));
     fprintf(p->out, ", snapshot %" PRIu64 " of its life\n", info->sequence);
     if (info->time_ns != 0) {
-        fprintf(p->out, "%-12s ", "taken");
-        put_time(p->out, info->time_ns);
+        fprintf(p->out, "%-12s %s", "taken", time_text(text, info->time_ns));
         if (snap_meta_number(s, SNAP_META_UPTIME_NS, NULL, &value))
             fprintf(p->out, ", after %.3f s", (double)value / 1e9);
-        if (snap_meta_number(s, SNAP_META_TRIGGER, NULL, &value) &&
-            snap_code_name(SNAP_TABLE_META, SNAP_META_TRIGGER, value) != NULL)
-            fprintf(p->out, ", by %s", snap_code_name(SNAP_TABLE_META, SNAP_META_TRIGGER, value));
-        if (snap_meta_number(s, SNAP_META_PAUSE_NS, NULL, &value))
-            fprintf(p->out, ", process stopped for %.1f ms", (double)value / 1e6);
+        if (snap_meta_number(s, SNAP_META_TRIGGER, NULL, &value) && trigger_name(value) != NULL)
+            fprintf(p->out, ", %s", trigger_name(value));
         fputc('\n', p->out);
     }
+    if (snap_meta_number(s, SNAP_META_PAUSE_NS, NULL, &value))
+        fprintf(p->out, "%-12s %.1f ms\n", "paused for", (double)value / 1e6);
     put_fact(p, "label", info->label);
     if (info->has_step)
         fprintf(p->out, "%-12s %" PRId64 "\n", "step", info->step);
@@ -630,7 +665,7 @@ static int text_census(const snap_diff *d, FILE *out, const snap_report_options 
         break;
     case SNAP_REPORT_BY_DOMAIN:
         rows = snap_diff_totals(d, &n);
-        put_census_rows(p, rows, n, "", 0);
+        put_census_rows(p, rows, n, "all", 0);
         break;
     case SNAP_REPORT_BY_HOOK: put_hooks(p, d); break;
     }
