@@ -20,7 +20,7 @@
  *     replace STACK                      frees all and allocates as many of the same size
  *     hook REGISTRY CALLBACK FILE LINE N registers N
  *     births on|off                      off: blocks without a birth
- *     order sorted|unsorted|lying        rows in reverse order; lying: without saying so
+ *     order sorted|unsorted              unsorted: rows in reverse order
  *     fork LINEAGE PID                   from here on, the life of a forked child
  *     snap FILE                          writes one
  */
@@ -56,7 +56,7 @@ static struct {
     uint64_t pid, rank, sequence, time_ns;
     int64_t step;
     int has_rank, has_step, without_births;
-    enum { SORTED, UNSORTED, LYING } order;
+    enum { SORTED, UNSORTED } order;
     uint64_t next_birth, next_address;
     struct block *blocks;
     size_t n_blocks, block_capacity;
@@ -492,8 +492,6 @@ static void do_order(const char *word) {
         life.order = SORTED;
     else if (strcmp(word, "unsorted") == 0)
         life.order = UNSORTED;
-    else if (strcmp(word, "lying") == 0)
-        life.order = LYING;
     else
         fail("unknown order", word);
 }
