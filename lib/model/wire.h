@@ -39,16 +39,23 @@ struct wire_section {
 struct wire_hello {
     uint64_t magic;
     uint32_t version;
-    uint32_t reserved;
+    uint32_t flags; /* WIRE_SPOOL */
 };
+/* The sender holds the target still: take the stream to its end before anything else. The pause is
+ * in wire_end then. */
+#define WIRE_SPOOL 1u
 
 /* Where the file goes. path_len bytes of the final path follow. */
 struct wire_target {
-    uint32_t overwrite;
+    uint32_t flags; /* WIRE_OVERWRITE, WIRE_UNIQUE */
     uint32_t path_len;
+    uint32_t pid, sequence; /* for names made unique */
 };
+#define WIRE_OVERWRITE 1u /* replace an existing file */
+#define WIRE_UNIQUE 2u    /* where the name is taken: put .PID.SEQUENCE before its suffix */
 
-/* One META row; name_len bytes of name, then text_len of text follow, then padding to 8. */
+/* One META row; name_len bytes of name, then text_len of text follow, then padding to 8. The text
+ * of SNAP_META_COMMAND is the arguments as they are, each ended by NUL. */
 struct wire_meta {
     uint32_t key, name_len, text_len, reserved;
     uint64_t value;
@@ -89,6 +96,11 @@ struct wire_block {
 
 struct wire_end {
     uint64_t n_blocks, block_bytes;
+    uint64_t pause_ns; /* with WIRE_SPOOL; else in META already */
 };
+
+/* What the receiver answers, on file descriptor WIRE_STATUS_FD: any number of '.' as signs of life,
+ * then one line, "ok PATH" or "error CODE MESSAGE". */
+#define WIRE_STATUS_FD 3
 
 #endif

@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "diff": ["base", "graph", "symbol"],
     "report": ["base"],
     "convert": ["base", "model"],
-    "capture": ["model"],
+    "capture": ["base", "model"],
     "python": ["base"],
 }
 # Folder -> public headers it may include: the graph never sees a file, a hook never sees the writer, and so on.

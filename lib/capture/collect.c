@@ -1,0 +1,1000 @@
+/* Reads the target's state in its copy and sends it as a capture stream (model/wire.h) to
+ * heapsnap-write, which this starts.
+ *
+ * Runs in a process of its own whose memory is the target's (a copy, or with --no-fork the very
+ * same), while locks of malloc, stdio and the loader may be held by threads that do not exist here:
+ * so raw system calls and mapped memory only. Whatever cannot be read is left out; what goes wrong
+ * ends up in the slot as a message. The target's memory is only ever read, and only through
+ * process_vm_readv where it might not be there. */
+#include "capture/collect.h"
+
+#include <elf.h>
+#include <heapsnap/common.h>
+#include <heapsnap/snapdef.h>
+#include <malloc.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "capture/procfs.h"
+#include "capture/raw.h"
+#include "model/wire.h"
+
+#define STREAM_SIZE ((size_t)1 << 20)
+#define HELPER_STACK_SIZE ((size_t)64 << 10)
+#define READY_WAIT_NS 2000000000u
+#define MALLINFO_WAIT_NS 300000000u
+
+/* Bytes in mapped memory that grows. */
+struct buffer {
+    char *data;
+    size_t size, length;
+    int failed;
+};
+
+struct copy {
+    struct collect *collect;
+    struct moment_slot *slot;
+    int target_pid;
+
+    int stream_fd, status_fd, null_fd;
+    int writer_pid;
+    int writer_error; /* errno of a writer that did not start */
+    int error;        /* -errno of the stream */
+    char *stream;
+    size_t stream_length;
+
+    char *helper_stack;
+    struct buffer scratch; /* a section in the making */
+    struct buffer maps;    /* what smaps says, kept for all its uses */
+    uint32_t *stack_ids;   /* new id of each stack of the recorder, 0: not used */
+    uint32_t n_stacks_old;
+    size_t stack_ids_size;
+    uint64_t n_blocks, block_bytes;
+    uint64_t rss_total, swap_total;
+};
+
+/* --- memory --- */
+
+static int buffer_reserve(struct buffer *b, size_t more) {
+    if (b->length + more <= b->size)
+        return 0;
+    size_t size = b->size ? b->size : (size_t)64 << 10;
+    while (size < b->length + more)
+        size *= 2;
+    const long p = b->data ? raw_call(SYS_mremap, (long)b->data, (long)b->size, (long)size,
+                                      MREMAP_MAYMOVE, 0, 0)
+                           : raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(p)) {
+        b->failed = 1;
+        return -1;
+    }
+    b->data = (char *)p;
+    b->size = size;
+    return 0;
+}
+
+static void buffer_release(struct buffer *b) {
+    if (b->data)
+        raw_unmap(b->data, b->size);
+    *b = (struct buffer){0};
+}
+
+static void buffer_add(struct buffer *b, const void *data, size_t n) {
+    if (buffer_reserve(b, n) < 0)
+        return;
+    memcpy(b->data + b->length, data, n);
+    b->length += n;
+}
+
+static void buffer_pad(struct buffer *b) {
+    static const char zeros[8];
+    buffer_add(b, zeros, -b->length & 7);
+}
+
+/* Reads the target's memory where it may be missing or unreadable. 0, or -1. */
+static int peek(const struct copy *c, uint64_t address, void *out, size_t size) {
+    const struct iovec to = {out, size}, from = {(void *)(uintptr_t)address, size};
+    const long n = raw_call(SYS_process_vm_readv, raw_pid(), (long)&to, 1, (long)&from, 1, 0);
+    if (n == (long)size)
+        return 0;
+    if (n != -EPERM && n != -ENOSYS)
+        return -1;
+    const int fd = raw_open("/proc/self/mem", O_RDONLY, 0);
+    if (fd < 0)
+        return -1;
+    const long got = raw_call(SYS_pread64, fd, (long)out, (long)size, (long)address, 0, 0);
+    raw_close(fd);
+    return got == (long)size ? 0 : -1;
+}
+
+/* --- the writer process and the stream to it --- */
+
+static void default_action(int signal) {
+    struct { /* the kernel's sigaction */
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } action = {0};
+    raw_call(SYS_rt_sigaction, signal, (long)&action, 0, 8, 0, 0);
+}
+
+/* In the process that becomes heapsnap-write; shares our memory until it has. */
+static int exec_writer(void *context) {
+    struct copy *const c = context;
+    static char name[] = "heapsnap-write";
+    char *const argv[] = {name, NULL};
+    char *envp[64];
+    size_t n = 0;
+    for (char *e = moment_process.environment; *e && n < sizeof envp / sizeof *envp - 1;
+         e += strlen(e) + 1)
+        envp[n++] = e;
+    envp[n] = NULL;
+
+    /* The pipe's ends were made above 3, so that these do not collide. */
+    raw_call3(SYS_dup3, c->stream_fd, 0, 0);
+    raw_call3(SYS_dup3, c->null_fd, 1, 0);
+    raw_call3(SYS_dup3, c->null_fd, 2, 0);
+    raw_call3(SYS_dup3, c->status_fd, WIRE_STATUS_FD, 0);
+    for (int i = 1; i < 65; i++)
+        if (i != SIGKILL && i != SIGSTOP)
+            default_action(i);
+    const uint64_t none = 0;
+    raw_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&none, 0, 8, 0, 0);
+    const long error = raw_call3(SYS_execve, (long)moment_process.writer, (long)argv, (long)envp);
+    c->writer_error = (int)-error;
+    raw_call3(SYS_exit_group, 127, 0, 0);
+    return 0;
+}
+
+static int high_fd(int fd) {
+    const long high = raw_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 16);
+    raw_close(fd);
+    return (int)high;
+}
+
+static int start_writer(struct copy *c) {
+    int data[2], status[2];
+    long failed = raw_call3(SYS_pipe2, (long)data, O_CLOEXEC, 0);
+    if (!failed)
+        failed = raw_call3(SYS_pipe2, (long)status, O_CLOEXEC, 0);
+    if (failed)
+        return (int)failed;
+    for (int i = 0; i < 2; i++) {
+        data[i] = high_fd(data[i]);
+        status[i] = high_fd(status[i]);
+    }
+    raw_call3(SYS_fcntl, data[1], 1031 /* F_SETPIPE_SZ */, (long)STREAM_SIZE);
+    c->stream_fd = data[0];
+    c->status_fd = status[1];
+    c->writer_pid = clone(exec_writer, c->helper_stack + HELPER_STACK_SIZE,
+                          CLONE_VM | CLONE_VFORK | SIGCHLD, c);
+    const int error = c->writer_pid < 0 ? errno : 0;
+    raw_close(data[0]);
+    raw_close(status[1]);
+    c->stream_fd = data[1];
+    c->status_fd = status[0];
+    return -error;
+}
+
+/* A sign of life, for whoever waits. */
+static void tick(const struct copy *c) {
+    struct ctl_page *const ctl = moment_process.ctl;
+    atomic_fetch_add(&c->slot->progress, 1);
+    if (ctl && c->slot->ctl_number && atomic_load(&ctl->asked) == c->slot->ctl_number)
+        atomic_fetch_add(&ctl->response.progress, 1);
+}
+
+static void stream_flush(struct copy *c) {
+    for (size_t at = 0; at < c->stream_length && !c->error;) {
+        const long n = raw_write(c->stream_fd, c->stream + at, c->stream_length - at);
+        if (n < 0)
+            c->error = (int)n;
+        else
+            at += (size_t)n;
+        tick(c);
+    }
+    c->stream_length = 0;
+}
+
+static void stream_put(struct copy *c, const void *data, size_t n) {
+    const char *from = data;
+    while (n > 0 && !c->error) {
+        const size_t room = STREAM_SIZE - c->stream_length;
+        const size_t part = n < room ? n : room;
+        memcpy(c->stream + c->stream_length, from, part);
+        c->stream_length += part;
+        from += part;
+        n -= part;
+        if (c->stream_length == STREAM_SIZE)
+            stream_flush(c);
+    }
+}
+
+static void put_section(struct copy *c, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
+    const struct wire_section section = {.kind = kind, .n = n, .bytes = bytes};
+    stream_put(c, &section, sizeof section);
+    stream_put(c, data, bytes);
+}
+
+/* Sends what has gathered in scratch, and empties it. */
+static void put_scratch(struct copy *c, uint32_t kind, uint32_t n) {
+    if (c->scratch.failed)
+        c->error = -ENOMEM;
+    put_section(c, kind, n, c->scratch.data, c->scratch.length);
+    c->scratch.length = 0;
+}
+
+/* --- what the snapshot is about --- */
+
+static void meta(struct copy *c, uint32_t *n, uint32_t key, const char *name, const char *text,
+                 size_t text_length, uint64_t value) {
+    const struct wire_meta m = {.key = key,
+                                .name_len = (uint32_t)strlen(name),
+                                .text_len = (uint32_t)text_length,
+                                .value = value};
+    buffer_add(&c->scratch, &m, sizeof m);
+    buffer_add(&c->scratch, name, m.name_len);
+    buffer_add(&c->scratch, text, text_length);
+    buffer_pad(&c->scratch);
+    ++*n;
+}
+
+static void meta_number(struct copy *c, uint32_t *n, uint32_t key, uint64_t value) {
+    meta(c, n, key, "", "", 0, value);
+}
+
+static void meta_text(struct copy *c, uint32_t *n, uint32_t key, const char *text) {
+    if (*text)
+        meta(c, n, key, "", text, strlen(text), 0);
+}
+
+static void meta_process(struct copy *c, uint32_t *n, const char *name, uint64_t value) {
+    meta(c, n, SNAP_META_PROCESS, name, "", 0, value);
+}
+
+static void meta_missing(struct copy *c, uint32_t *n, const char *name, uint64_t value) {
+    if (value)
+        meta(c, n, SNAP_META_COMPLETENESS, name, "", 0, value);
+}
+
+struct malloc_numbers {
+    _Atomic uint32_t done;
+    uint64_t in_use, free;
+};
+
+static int read_mallinfo(void *context) {
+    struct malloc_numbers *const numbers = context;
+    const struct mallinfo2 info = mallinfo2();
+    numbers->in_use = info.uordblks + info.hblkhd;
+    numbers->free = info.fordblks;
+    atomic_store(&numbers->done, 1);
+    raw_call3(SYS_exit_group, 0, 0, 0);
+    return 0;
+}
+
+/* mallinfo2 takes the locks of malloc's arenas, which a thread may have held when the copy was
+ * made. So a process that shares our memory tries, and is killed if it does not return: it only
+ * reads. Only in a copy: in the target's own memory a lock taken by a killed process would stay. */
+static int malloc_numbers(struct copy *c, struct malloc_numbers *out) {
+    static struct malloc_numbers numbers;
+    if (c->collect->in_place || strcmp(moment_process.allocator, "glibc") != 0)
+        return -1;
+    const int pid =
+        clone(read_mallinfo, c->helper_stack + HELPER_STACK_SIZE, CLONE_VM | SIGCHLD, &numbers);
+    if (pid < 0)
+        return -1;
+    const uint64_t end_ns = raw_clock_ns(CLOCK_MONOTONIC) + MALLINFO_WAIT_NS;
+    uint64_t sleep_ns = 20000;
+    long got;
+    while ((got = raw_call(SYS_wait4, pid, 0, WNOHANG | __WALL, 0, 0, 0)) == 0 &&
+           raw_clock_ns(CLOCK_MONOTONIC) < end_ns) {
+        raw_sleep_ns(sleep_ns);
+        sleep_ns += sleep_ns / 2;
+    }
+    if (got == 0) {
+        raw_call3(SYS_kill, pid, SIGKILL, 0);
+        raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0);
+    }
+    if (!atomic_load(&numbers.done))
+        return -1;
+    out->in_use = numbers.in_use;
+    out->free = numbers.free;
+    return 0;
+}
+
+static void meta_counters(struct copy *c, uint32_t *n) {
+    const struct collect *const m = c->collect;
+    const struct moment_request *const r = m->request;
+    static const struct {
+        const char *field, *name;
+    } fields[] = {
+        {"VmRSS", "rss_bytes"},          {"VmHWM", "rss_peak_bytes"},
+        {"RssAnon", "rss_anon_bytes"},   {"RssFile", "rss_file_bytes"},
+        {"RssShmem", "rss_shmem_bytes"}, {"VmSize", "vm_bytes"},
+        {"VmSwap", "swap_bytes"},
+    };
+    char path[64], status[4096];
+    procfs_path(path, sizeof path, c->target_pid, 0, "status");
+    if (procfs_read(path, status, sizeof status) > 0) {
+        uint64_t kib;
+        for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+            if (procfs_field(status, fields[i].field, &kib) == 0)
+                meta_process(c, n, fields[i].name, kib * 1024);
+    }
+    if (r->pss_bytes)
+        meta_process(c, n, "pss_bytes", r->pss_bytes);
+    if (r->private_dirty_bytes)
+        meta_process(c, n, "private_dirty_bytes", r->private_dirty_bytes);
+    struct malloc_numbers numbers = {.in_use = r->malloc_in_use_bytes,
+                                     .free = r->malloc_free_bytes};
+    if (numbers.in_use != UINT64_MAX || malloc_numbers(c, &numbers) == 0) {
+        meta_process(c, n, "malloc_in_use_bytes", numbers.in_use);
+        meta_process(c, n, "malloc_free_bytes", numbers.free);
+    }
+    meta_process(c, n, "threads", m->threads.n_threads);
+    meta_process(c, n, "recorder_bytes", m->counts.own_bytes);
+    meta_process(c, n, "allocations", m->counts.allocations);
+    meta_process(c, n, "frees", m->counts.frees);
+
+    meta_missing(c, n, "dropped_blocks", m->counts.dropped_blocks);
+    meta_missing(c, n, "dropped_stacks", m->counts.dropped_stacks);
+    meta_missing(c, n, "dropped_regions", m->counts.dropped_regions);
+    meta_missing(c, n, "truncated_stacks", m->counts.truncated_stacks);
+    meta_missing(c, n, "unknown_frees", m->counts.unknown_frees);
+    meta_missing(c, n, "threads_in_hooks", m->n_inside_hooks);
+    uint64_t n_unstopped = 0;
+    for (size_t i = 0; i < sizeof c->slot->woke / sizeof *c->slot->woke; i++)
+        n_unstopped += (uint64_t)__builtin_popcountll(c->slot->woke[i]);
+    meta_missing(c, n, "unstopped_threads", n_unstopped);
+}
+
+static void put_meta(struct copy *c) {
+    const struct collect *const m = c->collect;
+    const struct moment_request *const r = m->request;
+    const struct moment_process *const p = &moment_process;
+    static char text[128 << 10];
+    struct utsname uts;
+    uint32_t n = 0;
+
+    meta_text(c, &n, SNAP_META_LINEAGE, p->lineage);
+    meta_text(c, &n, SNAP_META_PARENT_LINEAGE, p->parent_lineage);
+    meta_number(c, &n, SNAP_META_SEQUENCE, m->sequence);
+    meta_number(c, &n, SNAP_META_PID, (uint64_t)p->pid);
+    char path[64];
+    procfs_path(path, sizeof path, c->target_pid, 0, "status");
+    uint64_t parent_pid;
+    if (procfs_read(path, text, sizeof text) > 0 && procfs_field(text, "PPid", &parent_pid) == 0)
+        meta_number(c, &n, SNAP_META_PARENT_PID, parent_pid);
+    if (p->rank >= 0)
+        meta_number(c, &n, SNAP_META_RANK, (uint64_t)p->rank);
+    if (r->has_step)
+        meta_number(c, &n, SNAP_META_STEP, (uint64_t)r->step);
+    if (r->label)
+        meta_text(c, &n, SNAP_META_LABEL, r->label);
+    meta_number(c, &n, SNAP_META_TIME_NS, m->time_ns);
+    meta_number(c, &n, SNAP_META_UPTIME_NS, m->uptime_ns);
+    const long length = procfs_read("/proc/self/cmdline", text, sizeof text);
+    if (length > 0)
+        meta(c, &n, SNAP_META_COMMAND, "", text, (size_t)length, 0);
+    const long link =
+        raw_call3(SYS_readlink, (long)"/proc/self/exe", (long)text, (long)sizeof text - 1);
+    if (link > 0) {
+        text[link] = '\0';
+        meta_text(c, &n, SNAP_META_EXECUTABLE, text);
+    }
+    if (raw_call3(SYS_uname, (long)&uts, 0, 0) == 0) {
+        meta_text(c, &n, SNAP_META_HOST, uts.nodename);
+        meta_text(c, &n, SNAP_META_ARCH, uts.machine);
+    }
+    meta_number(c, &n, SNAP_META_PAGE_SIZE, 4096);
+    meta_number(c, &n, SNAP_META_POINTER_SIZE, sizeof(void *));
+    meta_number(c, &n, SNAP_META_TRIGGER, r->trigger);
+    meta_number(c, &n, SNAP_META_CONSISTENCY,
+                m->in_place ? SNAP_CONSISTENCY_STOPPED : SNAP_CONSISTENCY_FORK);
+    if (!m->in_place)
+        meta_number(c, &n, SNAP_META_PAUSE_NS, c->slot->pause_ns);
+    meta_number(c, &n, SNAP_META_BIRTH_MARK, m->birth_mark);
+    meta_number(c, &n, SNAP_META_TRACKED,
+                SNAP_TRACKED_MALLOC | SNAP_TRACKED_MMAP | SNAP_TRACKED_STACKS);
+    meta_text(c, &n, SNAP_META_ALLOCATOR, p->allocator);
+    for (uint32_t i = 0; i < r->n_counters; i++)
+        meta(c, &n, SNAP_META_USER, r->counters[i].name, "", 0, (uint64_t)r->counters[i].value);
+    meta_counters(c, &n);
+    put_scratch(c, WIRE_META, n);
+}
+
+/* --- mappings --- */
+
+/* One mapping as kept in c->maps; name_length bytes and padding to 8 follow. */
+struct map_entry {
+    uint64_t start, end, offset, inode, device, resident;
+    uint32_t protection, name_length;
+};
+
+static const char *map_name(const struct map_entry *e) {
+    return (const char *)(e + 1);
+}
+
+static const struct map_entry *map_next(const struct copy *c, const struct map_entry *e) {
+    const char *const next =
+        e ? (const char *)(e + 1) + ((e->name_length + 1 + 7u) & ~7u) : c->maps.data;
+    return next < c->maps.data + c->maps.length ? (const void *)next : NULL;
+}
+
+/* In a copy, smaps: it says what is resident and costs the target nothing. In place, maps. */
+static void read_maps(struct copy *c) {
+    static char text[16 << 10];
+    struct procfs_lines lines;
+    if (procfs_lines_open(&lines, c->collect->in_place ? "/proc/self/maps" : "/proc/self/smaps",
+                          text, sizeof text) < 0)
+        return;
+    size_t last = SIZE_MAX;
+    for (char *line; (line = procfs_lines_next(&lines));) {
+        struct procfs_mapping m;
+        if (!procfs_mapping_parse(line, &m)) {
+            uint64_t kib;
+            if (last != SIZE_MAX && line[0] == 'R' && procfs_field(line, "Rss", &kib) == 0)
+                ((struct map_entry *)(c->maps.data + last))->resident = kib * 1024;
+            continue;
+        }
+        const struct map_entry e = {.start = m.start,
+                                    .end = m.end,
+                                    .offset = m.offset,
+                                    .inode = m.inode,
+                                    .device = m.device,
+                                    .protection = m.protection,
+                                    .name_length = (uint32_t)strlen(m.name)};
+        last = c->maps.length;
+        buffer_add(&c->maps, &e, sizeof e);
+        buffer_add(&c->maps, m.name, e.name_length + 1);
+        buffer_pad(&c->maps);
+    }
+    procfs_lines_close(&lines);
+}
+
+/* The build id in the note segment of a loaded image; its length. */
+static uint32_t build_id(const struct copy *c, uint64_t address, uint64_t size,
+                         unsigned char out[64]) {
+    _Alignas(8) unsigned char notes[2048];
+    if (size > sizeof notes)
+        size = sizeof notes;
+    if (size < sizeof(Elf64_Nhdr) || peek(c, address, notes, size) < 0)
+        return 0;
+    for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= size;) {
+        const Elf64_Nhdr *const note = (const void *)(notes + at);
+        const size_t name = at + sizeof *note;
+        const size_t data = name + (((size_t)note->n_namesz + 3) & ~(size_t)3);
+        if (data > size || note->n_descsz > size - data)
+            return 0;
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+            memcmp(notes + name, "GNU", 4) == 0 && note->n_descsz <= 64) {
+            memcpy(out, notes + data, note->n_descsz);
+            return note->n_descsz;
+        }
+        at = data + (((size_t)note->n_descsz + 3) & ~(size_t)3);
+    }
+    return 0;
+}
+
+/* An image that starts with mapping e: fills w but for its texts. 0, or -1 if it is none. */
+static int read_image(const struct copy *c, const struct map_entry *e, struct wire_module *w,
+                      unsigned char id[64]) {
+    Elf64_Ehdr header;
+    if (e->offset != 0 || !(e->protection & 1) || peek(c, e->start, &header, sizeof header) < 0 ||
+        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(Elf64_Phdr) ||
+        header.e_phnum == 0 || header.e_phnum > 128)
+        return -1;
+    Elf64_Phdr segments[128];
+    if (peek(c, e->start + header.e_phoff, segments, header.e_phnum * sizeof *segments) < 0)
+        return -1;
+    uint64_t low = UINT64_MAX, high = 0, bias = 0;
+    for (unsigned i = 0; i < header.e_phnum; i++) {
+        const Elf64_Phdr *const s = &segments[i];
+        if (s->p_type != PT_LOAD)
+            continue;
+        if (low == UINT64_MAX) {
+            low = s->p_vaddr & ~(uint64_t)4095;
+            bias = e->start - (s->p_vaddr - s->p_offset);
+        }
+        high = s->p_vaddr + s->p_memsz > high ? s->p_vaddr + s->p_memsz : high;
+    }
+    if (low == UINT64_MAX)
+        return -1;
+    *w = (struct wire_module){
+        .start = bias + low, .end = bias + ((high + 4095) & ~(uint64_t)4095), .bias = bias};
+    for (unsigned i = 0; i < header.e_phnum && !w->build_id_len; i++)
+        if (segments[i].p_type == PT_NOTE)
+            w->build_id_len = build_id(c, bias + segments[i].p_vaddr, segments[i].p_memsz, id);
+    return 0;
+}
+
+/* A file that is only looked at is no image: one part must be executable. */
+static int is_executable(const struct copy *c, const struct map_entry *first, uint64_t end) {
+    for (const struct map_entry *e = first; e && e->start < end; e = map_next(c, e))
+        if (e->protection & 4)
+            return 1;
+    return 0;
+}
+
+static void put_modules(struct copy *c) {
+    static const char deleted[] = " (deleted)";
+    char exe[4096];
+    const long exe_length =
+        raw_call3(SYS_readlink, (long)"/proc/self/exe", (long)exe, (long)sizeof exe);
+    uint32_t n = 0;
+    uint64_t covered = 0;
+    for (const struct map_entry *e = NULL; (e = map_next(c, e));) {
+        const int is_vdso = strcmp(map_name(e), "[vdso]") == 0;
+        struct wire_module w;
+        unsigned char id[64];
+        if (e->start < covered || (map_name(e)[0] != '/' && !is_vdso) ||
+            read_image(c, e, &w, id) < 0 || !is_executable(c, e, w.end))
+            continue;
+        covered = w.end;
+        w.path_len = e->name_length;
+        if (exe_length > 0 && (size_t)exe_length == e->name_length &&
+            memcmp(exe, map_name(e), e->name_length) == 0)
+            w.flags |= SNAP_MODS_FLAG_MAIN;
+        if (w.path_len > sizeof deleted - 1 &&
+            strcmp(map_name(e) + w.path_len - (sizeof deleted - 1), deleted) == 0) {
+            w.path_len -= (uint32_t)sizeof deleted - 1;
+            w.flags |= SNAP_MODS_FLAG_DELETED;
+        }
+        buffer_add(&c->scratch, &w, sizeof w);
+        buffer_add(&c->scratch, map_name(e), w.path_len);
+        buffer_add(&c->scratch, id, w.build_id_len);
+        buffer_pad(&c->scratch);
+        n++;
+    }
+    put_scratch(c, WIRE_MODULE, n);
+}
+
+struct regions {
+    struct copy *copy;
+    uint32_t n;
+    struct recorder_region *known; /* ascending */
+    size_t n_known;
+};
+
+static int starts_with(const char *s, const char *prefix) {
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static int holds_stack(const struct copy *c, const struct map_entry *e) {
+    const struct park_thread *const t = park_threads();
+    for (uint32_t i = 0; i < c->collect->threads.n_threads; i++)
+        if (t[i].sp >= e->start && t[i].sp < e->end)
+            return 1;
+    return 0;
+}
+
+static uint32_t region_kind(const struct copy *c, const struct map_entry *e) {
+    const char *const name = map_name(e);
+    if (strcmp(name, "[heap]") == 0)
+        return SNAP_REGN_HEAP;
+    if (starts_with(name, "[stack"))
+        return SNAP_REGN_STACK;
+    if (starts_with(name, "[anon:heapsnap"))
+        return SNAP_REGN_RECORDER;
+    if (starts_with(name, "[v"))
+        return SNAP_REGN_SPECIAL;
+    if (starts_with(name, "/dev/shm/") || starts_with(name, "/memfd:") ||
+        starts_with(name, "/SYSV") || starts_with(name, "/dev/zero") ||
+        starts_with(name, "[anon_shmem:"))
+        return SNAP_REGN_SHARED_MEMORY;
+    if (starts_with(name, "/dev/"))
+        return SNAP_REGN_DEVICE;
+    if (name[0] == '/')
+        return SNAP_REGN_FILE;
+    if (name[0] == '\0' || starts_with(name, "[anon:"))
+        return holds_stack(c, e) ? SNAP_REGN_STACK : SNAP_REGN_ANONYMOUS;
+    return SNAP_REGN_SPECIAL;
+}
+
+static int keep_regions(void *context, const struct recorder_region *regions, size_t n) {
+    buffer_add(context, regions, n * sizeof *regions);
+    return 0;
+}
+
+static void put_region(struct regions *r, const struct map_entry *e, uint32_t kind, uint64_t start,
+                       uint64_t end, const struct recorder_region *known) {
+    struct copy *const c = r->copy;
+    const struct wire_region w = {
+        .address = start,
+        .size = end - start,
+        .kind = kind,
+        .protection = e->protection,
+        .name_len = e->name_length,
+        .birth = known ? known->birth : 0,
+        .stack = known && known->stack <= c->n_stacks_old ? c->stack_ids[known->stack] : 0,
+        /* What is resident is only known of the whole mapping. */
+        .resident = start == e->start && end == e->end ? e->resident : 0,
+    };
+    buffer_add(&c->scratch, &w, sizeof w);
+    buffer_add(&c->scratch, map_name(e), e->name_length);
+    buffer_pad(&c->scratch);
+    r->n++;
+}
+
+/* The kernel joins neighbours and splits what was mapped at once; a region that the target mapped
+ * itself is cut out of the kernel's mapping, so that each has its stack. */
+static void put_regions(struct copy *c, const struct buffer *known_regions) {
+    struct regions r = {.copy = c,
+                        .known = (void *)known_regions->data,
+                        .n_known = known_regions->length / sizeof(struct recorder_region)};
+    size_t k = 0;
+    for (const struct map_entry *e = NULL; (e = map_next(c, e));) {
+        const uint32_t kind = region_kind(c, e);
+        uint64_t at = e->start;
+        while (k < r.n_known && r.known[k].address + r.known[k].size <= at)
+            k++;
+        for (size_t i = k; i < r.n_known && r.known[i].address < e->end && at < e->end; i++) {
+            const struct recorder_region *const known = &r.known[i];
+            const uint64_t start = known->address > at ? known->address : at;
+            const uint64_t known_end = known->address + known->size;
+            const uint64_t end = known_end < e->end ? known_end : e->end;
+            if (end <= start)
+                continue;
+            if (start > at)
+                put_region(&r, e, kind, at, start, NULL);
+            put_region(&r, e, kind, start, end, known);
+            at = end;
+        }
+        if (at < e->end)
+            put_region(&r, e, kind, at, e->end, NULL);
+    }
+    put_scratch(c, WIRE_REGION, r.n);
+}
+
+/* --- stacks, threads, blocks --- */
+
+/* Marks a stack and all its callers. */
+static void use_stack(struct copy *c, uint32_t id) {
+    while (id && id <= c->n_stacks_old && !c->stack_ids[id]) {
+        c->stack_ids[id] = 1;
+        id = recorder_stack_get(id).parent;
+    }
+}
+
+static int use_stacks_of_blocks(void *context, const struct recorder_block *blocks, size_t n) {
+    struct copy *const c = context;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t id = blocks[i].stack;
+        if (id && id <= c->n_stacks_old && !c->stack_ids[id])
+            use_stack(c, id);
+    }
+    return 0;
+}
+
+/* Sends those that are used, in the order in which they were made (parents first), with ids from 1.
+ */
+static void put_stacks(struct copy *c) {
+    uint32_t n = 0;
+    for (uint32_t id = 1; id <= c->n_stacks_old; id++)
+        if (c->stack_ids[id])
+            c->stack_ids[id] = ++n;
+    const struct wire_section section = {
+        .kind = WIRE_STACK, .n = n, .bytes = (uint64_t)n * sizeof(struct wire_stack)};
+    stream_put(c, &section, sizeof section);
+    for (uint32_t id = 1; id <= c->n_stacks_old && !c->error; id++) {
+        if (!c->stack_ids[id])
+            continue;
+        const struct recorder_stack s = recorder_stack_get(id);
+        const struct wire_stack w = {
+            .parent = s.parent < id ? c->stack_ids[s.parent] : 0, .flags = s.flags, .pc = s.pc};
+        stream_put(c, &w, sizeof w);
+    }
+}
+
+static void put_threads(struct copy *c) {
+    const struct park_thread *const threads = park_threads();
+    const uint32_t n = c->collect->threads.n_threads;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct park_thread *const t = &threads[i];
+        struct wire_thread w = {.tid = t->tid, .sp = t->sp};
+        w.flags = atomic_load(&t->flags);
+        if (i < sizeof c->slot->woke * 8 && (c->slot->woke[i / 64] >> i % 64 & 1))
+            w.flags = SNAP_THRD_FLAG_UNSTOPPED;
+        if (t->tid == (uint32_t)moment_process.pid)
+            w.flags |= SNAP_THRD_FLAG_MAIN;
+        for (const struct map_entry *e = NULL; (e = map_next(c, e));)
+            if (t->sp >= e->start && t->sp < e->end) {
+                w.stack_low = e->start;
+                w.stack_high = e->end;
+            }
+        if (i == 0 && c->collect->request->stack <= c->n_stacks_old)
+            w.stack = c->stack_ids[c->collect->request->stack];
+        char path[64], name[32];
+        procfs_path(path, sizeof path, c->target_pid, (int)t->tid, "comm");
+        if (procfs_read(path, name, sizeof name) > 0) {
+            size_t length = strcspn(name, "\n");
+            length = length < sizeof w.name ? length : sizeof w.name - 1;
+            memcpy(w.name, name, length);
+        }
+        buffer_add(&c->scratch, &w, sizeof w);
+    }
+    put_scratch(c, WIRE_THREAD, n);
+}
+
+_Static_assert(sizeof(struct recorder_block) == sizeof(struct wire_block), "sent as they are");
+
+static int put_blocks(void *context, const struct recorder_block *blocks, size_t n) {
+    enum { RUN = 1024 };
+    struct copy *const c = context;
+    while (n > 0 && !c->error) {
+        struct wire_block run[RUN];
+        const size_t part = n < RUN ? n : RUN;
+        for (size_t i = 0; i < part; i++) {
+            const uint32_t stack = blocks[i].stack;
+            run[i] =
+                (struct wire_block){.address = blocks[i].address,
+                                    .size = blocks[i].size,
+                                    .birth = blocks[i].birth,
+                                    .stack = stack <= c->n_stacks_old ? c->stack_ids[stack] : 0,
+                                    .flags = blocks[i].flags};
+            c->block_bytes += blocks[i].size;
+        }
+        c->n_blocks += part;
+        put_section(c, WIRE_BLOCK, (uint32_t)part, run, part * sizeof *run);
+        blocks += part;
+        n -= part;
+    }
+    return c->error;
+}
+
+/* --- the whole --- */
+
+/* The final path: the pattern with %p, %n, %r and %%. A "%r" without a rank is "0". */
+static void expand_pattern(struct text *t, const char *pattern, const struct collect *m,
+                           int *out_is_unique) {
+    int has_pid = 0, has_sequence = 0;
+    for (const char *p = pattern; *p; p++) {
+        if (*p != '%' || !p[1]) {
+            text_add_n(t, p, 1);
+            continue;
+        }
+        switch (*++p) {
+        case 'p':
+            text_add_number(t, (uint64_t)moment_process.pid);
+            has_pid = 1;
+            break;
+        case 'n':
+            text_add_number(t, m->sequence);
+            has_sequence = 1;
+            break;
+        case 'r':
+            text_add_number(t, moment_process.rank < 0 ? 0 : (uint64_t)moment_process.rank);
+            break;
+        case '%': text_add(t, "%"); break;
+        default: text_add_n(t, p - 1, 2); break;
+        }
+    }
+    *out_is_unique = has_pid && has_sequence;
+}
+
+static void put_target(struct copy *c) {
+    const struct moment_request *const r = c->collect->request;
+    struct text t;
+    int is_unique;
+    text_init(&t, c->slot->path, sizeof c->slot->path);
+    expand_pattern(&t, r->pattern ? r->pattern : moment_process.pattern, c->collect, &is_unique);
+    const struct wire_target w = {
+        .flags = (r->overwrite ? WIRE_OVERWRITE : 0) | (r->unique ? WIRE_UNIQUE : 0),
+        .path_len = (uint32_t)t.length,
+        .pid = (uint32_t)moment_process.pid,
+        .sequence = c->collect->sequence,
+    };
+    buffer_add(&c->scratch, &w, sizeof w);
+    buffer_add(&c->scratch, t.data, t.length);
+    buffer_pad(&c->scratch);
+    put_scratch(c, WIRE_TARGET, 1);
+}
+
+static void send_all(struct copy *c) {
+    const struct wire_hello hello = {.magic = WIRE_MAGIC,
+                                     .version = WIRE_VERSION,
+                                     .flags = c->collect->in_place ? WIRE_SPOOL : 0};
+    put_section(c, WIRE_HELLO, 1, &hello, sizeof hello);
+    put_target(c);
+    read_maps(c);
+    put_meta(c);
+    put_modules(c);
+
+    struct buffer known = {0};
+    recorder_for_each_region(keep_regions, &known);
+    recorder_for_each_block(use_stacks_of_blocks, c);
+    for (size_t i = 0; i < known.length / sizeof(struct recorder_region); i++)
+        use_stack(c, ((struct recorder_region *)(void *)known.data)[i].stack);
+    use_stack(c, c->collect->request->stack);
+    put_stacks(c);
+    put_threads(c);
+    put_regions(c, &known);
+    buffer_release(&known);
+    recorder_for_each_block(put_blocks, c);
+}
+
+static int prepare(struct copy *c) {
+    c->stream = raw_map(STREAM_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
+    c->helper_stack = raw_map(HELPER_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
+    c->n_stacks_old = recorder_n_stacks();
+    c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
+    c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
+    return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
+}
+
+static void release(struct copy *c) {
+    buffer_release(&c->scratch);
+    buffer_release(&c->maps);
+    if (c->stream)
+        raw_unmap(c->stream, STREAM_SIZE);
+    if (c->stack_ids)
+        raw_unmap(c->stack_ids, c->stack_ids_size);
+}
+
+static void say(struct copy *c, int result, const char *text) {
+    struct text t;
+    c->slot->result = result;
+    text_init(&t, c->slot->message, sizeof c->slot->message);
+    text_add(&t, text);
+}
+
+/* Reads the writer's answer until it ends. */
+static void hear(struct copy *c) {
+    char line[CTL_PATH_SIZE + 64];
+    size_t length = 0;
+    for (;;) {
+        char part[512];
+        const long n = raw_read(c->status_fd, part, sizeof part);
+        if (n <= 0)
+            break;
+        tick(c);
+        for (long i = 0; i < n; i++)
+            if ((part[i] != '.' || length > 0) && length < sizeof line - 1)
+                line[length++] = part[i];
+    }
+    while (length > 0 && line[length - 1] == '\n')
+        length--;
+    line[length] = '\0';
+    if (starts_with(line, "ok ")) {
+        struct text t;
+        text_init(&t, c->slot->path, sizeof c->slot->path);
+        text_add(&t, line + 3);
+        c->slot->result = 0;
+    } else if (starts_with(line, "error ")) {
+        const char *p = line + 6;
+        const uint64_t code = procfs_decimal(&p);
+        p += *p == ' ';
+        say(c, code && code < 100 ? -(int)code : SNAP_E_IO, p);
+    } else
+        say(c, SNAP_E_IO, "");
+}
+
+static void wait_for_writer(struct copy *c) {
+    hear(c);
+    int status = 0;
+    raw_call(SYS_wait4, c->writer_pid, (long)&status, __WALL, 0, 0, 0);
+    if (c->slot->result == 0 || c->slot->message[0])
+        return;
+    struct text t;
+    text_init(&t, c->slot->message, sizeof c->slot->message);
+    if (c->writer_error) {
+        text_add(&t, "cannot start '");
+        text_add(&t, moment_process.writer);
+        text_add(&t, "' (error ");
+        text_add_number(&t, (uint64_t)c->writer_error);
+        text_add(&t, ")");
+    } else {
+        text_add(&t, "heapsnap-write ended without a result, ");
+        text_add(&t, WIFSIGNALED(status) ? "killed by signal " : "status ");
+        text_add_number(&t,
+                        (uint64_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+    }
+}
+
+/* A line for `snap run`, which tells its user at the end. */
+static void log_result(const struct copy *c) {
+    if (!moment_process.log[0])
+        return;
+    char line[CTL_PATH_SIZE + CTL_TEXT_MAX + 64];
+    struct text t;
+    text_init(&t, line, sizeof line);
+    text_add(&t, c->slot->result ? "failed " : "ok ");
+    text_add_number(&t, (uint64_t)moment_process.pid);
+    text_add(&t, " ");
+    text_add(&t, c->slot->result ? c->slot->message : c->slot->path);
+    text_add(&t, "\n");
+    const int fd = raw_open(moment_process.log, O_WRONLY | O_APPEND | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return;
+    raw_write(fd, line, t.length);
+    raw_close(fd);
+}
+
+static void answer(const struct copy *c) {
+    struct ctl_page *const ctl = moment_process.ctl;
+    const struct moment_slot *const slot = c->slot;
+    if (!ctl || !slot->ctl_number || atomic_load(&ctl->asked) != slot->ctl_number)
+        return;
+    memcpy(ctl->response.message, slot->message, sizeof ctl->response.message);
+    memcpy(ctl->response.path, slot->path, sizeof ctl->response.path);
+    atomic_store(&ctl->response.answer, slot->result ? CTL_FAILED : CTL_WRITTEN);
+    atomic_store(&ctl->answered, slot->ctl_number);
+    raw_futex_wake(&ctl->answered);
+}
+
+/* Lets go of all that is the target's but its memory, so that a pipe it closes is closed; and gets
+ * out of the way of terminals, core files and the killer of processes short of memory. */
+static void leave_target(struct copy *c) {
+    raw_call3(SYS_close_range, 0, 0xffffffffu, 0);
+    c->null_fd = raw_open("/dev/null", O_RDWR, 0);
+    if (c->null_fd == 0)
+        c->null_fd = high_fd(c->null_fd);
+    raw_call3(SYS_setsid, 0, 0, 0);
+    raw_call3(SYS_prctl, PR_SET_NAME, (long)"heapsnap", 0);
+    const struct rlimit no_core = {0, 0};
+    raw_call3(SYS_setrlimit, RLIMIT_CORE, (long)&no_core, 0);
+    /* In place it would be the target's, too. */
+    const int fd = c->collect->in_place ? -1 : raw_open("/proc/self/oom_score_adj", O_WRONLY, 0);
+    if (fd >= 0) {
+        raw_write(fd, "1000", 4);
+        raw_close(fd);
+    }
+    default_action(SIGCHLD);
+}
+
+static void wait_until_ready(const struct copy *c, uint64_t timeout_ns) {
+    const uint64_t end_ns = raw_clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+    while (!atomic_load(&c->slot->ready) && raw_clock_ns(CLOCK_MONOTONIC) < end_ns)
+        raw_futex_wait(&c->slot->ready, 0, 100000000);
+}
+
+int collect_main(void *context) {
+    struct copy copy = {.collect = context}, *const c = &copy;
+    c->slot = c->collect->slot;
+    c->target_pid = moment_process.pid;
+    const int in_place = c->collect->in_place;
+    leave_target(c);
+
+    say(c, SNAP_E_IO, "");
+    int failed = prepare(c);
+    if (!failed)
+        failed = start_writer(c);
+    if (!failed) {
+        if (!in_place)
+            wait_until_ready(c, READY_WAIT_NS);
+        send_all(c);
+        if (in_place) {
+            stream_flush(c);
+            atomic_store(&c->slot->sent, 1);
+            raw_futex_wake(&c->slot->sent);
+            wait_until_ready(c, READY_WAIT_NS);
+        }
+        const struct wire_end end = {
+            .n_blocks = c->n_blocks, .block_bytes = c->block_bytes, .pause_ns = c->slot->pause_ns};
+        if (!c->error)
+            put_section(c, WIRE_END, 1, &end, sizeof end);
+        stream_flush(c);
+        raw_close(c->stream_fd);
+        release(c);
+        wait_for_writer(c);
+    } else {
+        release(c);
+        say(c, SNAP_E_NOMEM,
+            failed == -ENOMEM ? "no memory to read the process" : "cannot start heapsnap-write");
+    }
+    log_result(c);
+    answer(c);
+    atomic_store(&c->slot->state, MOMENT_DONE);
+    raw_futex_wake(&c->slot->state);
+    raw_call3(SYS_exit_group, 0, 0, 0);
+    return 0;
+}

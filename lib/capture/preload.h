@@ -1,0 +1,30 @@
+/* What the preloaded recorder offers to the library in the same process (take.c finds it by name).
+ * Both are of one version; struct_size says so. */
+#ifndef HEAPSNAP_PRELOAD_H
+#define HEAPSNAP_PRELOAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct preload_counter {
+    const char *name;
+    int64_t value;
+};
+
+struct preload_take {
+    size_t struct_size;
+    const char *path;  /* a pattern; NULL: that of the run */
+    const char *label; /* NULL: none */
+    int64_t step;
+    int has_step, overwrite, no_fork;
+    const struct preload_counter *counters;
+    size_t n_counters;
+};
+
+/* Takes a snapshot of the calling process and waits until the file is complete. 0, or SNAP_E_* with
+ * the reason in message. Not for signal handlers. */
+#define PRELOAD_TAKE_NAME "heapsnap_preload_take"
+int heapsnap_preload_take(const struct preload_take *take, char *message, size_t message_size);
+typedef int (*preload_take_fn)(const struct preload_take *take, char *message, size_t message_size);
+
+#endif
