@@ -2,11 +2,12 @@
  * on what zstd makes of them, so that it is the same for every level and version of zstd. */
 #include "codec/choose.h"
 
+#include <string.h>
+
 static unsigned fixed_encoding(snap_table table, unsigned column) {
 #define FIXED(t, c) SNAP_TABLE_##t << 8 | SNAP_##t##_COL_##c
     switch ((unsigned)table << 8 | column) {
     case FIXED(MODS, START):
-    case FIXED(FRAM, OFFSET):
     case FIXED(STAK, PARENT):
     case FIXED(STAK, FRAME):
     case FIXED(SYMB, FRAME):
@@ -16,13 +17,16 @@ static unsigned fixed_encoding(snap_table table, unsigned column) {
     case FIXED(TOCC, OFFSET): return SNAP_ENC_DELTA;
     case FIXED(EDGE, TARGET):
     case FIXED(ROOT, TARGET): return SNAP_ENC_HUBS;
-    case FIXED(NODE, BIRTH): return SNAP_ENC_KEYED;
     default: return 0;
     }
 #undef FIXED
 }
 
-/* Bytes before compression of PLANES and of RUNS. */
+static unsigned significant_bits(uint64_t v) {
+    return v ? 64 - (unsigned)__builtin_clzll(v) : 0;
+}
+
+/* The one of PLANES and RUNS that is smaller before compression. */
 static unsigned smaller_of_planes_and_runs(const uint64_t *v, size_t n) {
     uint64_t bits = v[0], steps = column_zigzag(v[0]), lengths = 0;
     size_t n_runs = 1, start = 0;
@@ -40,8 +44,25 @@ static unsigned smaller_of_planes_and_runs(const uint64_t *v, size_t n) {
     return runs < n * column_width(bits) ? SNAP_ENC_RUNS : SNAP_ENC_PLANES;
 }
 
+/* DELTA, or KEYED where that leaves fewer significant bits in all. */
+static struct choice delta_or_keyed(const uint64_t *v, const uint64_t *key, size_t n,
+                                    unsigned key_column, uint64_t *last) {
+    uint64_t delta_bits = 0, keyed_bits = 0, previous = 0;
+    if (!key)
+        return (struct choice){SNAP_ENC_DELTA, 0};
+    memset(last, 0, SNAP_KEYED_SLOTS * sizeof *last);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *const slot = &last[key[i] % SNAP_KEYED_SLOTS];
+        delta_bits += significant_bits(column_zigzag(v[i] - previous));
+        keyed_bits += significant_bits(column_zigzag(v[i] - *slot));
+        *slot = previous = v[i];
+    }
+    return keyed_bits < delta_bits ? (struct choice){SNAP_ENC_KEYED, key_column}
+                                   : (struct choice){SNAP_ENC_DELTA, 0};
+}
+
 struct choice choose_encoding(snap_table table, unsigned column, const uint64_t *const *columns,
-                              size_t n) {
+                              size_t n, uint64_t *last) {
     const uint64_t *const v = columns[column];
     if (!v)
         return (struct choice){0, 0};
@@ -50,10 +71,10 @@ struct choice choose_encoding(snap_table table, unsigned column, const uint64_t 
         other |= v[i] ^ v[0];
     if (!other)
         return (struct choice){v[0] ? SNAP_ENC_CONST : 0, 0};
-    unsigned encoding = fixed_encoding(table, column);
-    if (encoding == SNAP_ENC_KEYED)
-        return (struct choice){encoding, SNAP_NODE_COL_STACK};
-    if (!encoding)
-        encoding = smaller_of_planes_and_runs(v, n);
-    return (struct choice){encoding, 0};
+    if (table == SNAP_TABLE_FRAM && column == SNAP_FRAM_COL_OFFSET)
+        return (struct choice){SNAP_ENC_KEYED, SNAP_FRAM_COL_MODULE};
+    if (table == SNAP_TABLE_NODE && column == SNAP_NODE_COL_BIRTH)
+        return delta_or_keyed(v, columns[SNAP_NODE_COL_STACK], n, SNAP_NODE_COL_STACK, last);
+    const unsigned encoding = fixed_encoding(table, column);
+    return (struct choice){encoding ? encoding : smaller_of_planes_and_runs(v, n), 0};
 }

@@ -9,8 +9,9 @@ struct choice {
     unsigned key_column;
 };
 
-/* columns[c]: the n values of column id c, NULL: all 0. */
+/* columns[c]: the n values of column id c, NULL: all 0. last: working memory,
+ * SNAP_KEYED_SLOTS numbers. */
 struct choice choose_encoding(snap_table table, unsigned column, const uint64_t *const *columns,
-                              size_t n);
+                              size_t n, uint64_t *last);
 
 #endif

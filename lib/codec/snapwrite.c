@@ -152,7 +152,7 @@ static size_t build_payload(snap_writer *w, snap_table table, size_t from, size_
         return 0;
     struct choice choices[SNAP_COLUMNS_MAX];
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        choices[c] = choose_encoding(table, c, columns, n);
+        choices[c] = choose_encoding(table, c, columns, n, w->scratch.last);
         n_columns += choices[c].encoding != 0;
     }
     put_u32(w->raw, (uint32_t)n);
