@@ -495,20 +495,23 @@ static int read_meta(snap_snapshot *s, snap_error *err) {
     s->meta = arena_alloc(&s->arena, b->n_rows * sizeof *s->meta);
     if (!s->meta)
         return no_memory(err);
+    uint64_t last_key = 0;
+    const char *last_name = NULL;
     for (uint32_t i = 0; i < b->n_rows; i++) {
         const uint64_t key = b->column[SNAP_META_COL_KEY][i];
-        snap_meta_row *const row = &s->meta[s->n_meta];
-        *row = (snap_meta_row){.key = key > UINT32_MAX ? UINT32_MAX : (uint32_t)key,
-                               .name = keep(s, b, SNAP_META_COL_NAME, i),
-                               .text = keep(s, b, SNAP_META_COL_TEXT, i),
-                               .value = b->column[SNAP_META_COL_VALUE][i]};
-        if (!row->name || !row->text)
+        const snap_meta_row row = {.key = (uint32_t)key,
+                                   .name = keep(s, b, SNAP_META_COL_NAME, i),
+                                   .text = keep(s, b, SNAP_META_COL_TEXT, i),
+                                   .value = b->column[SNAP_META_COL_VALUE][i]};
+        if (!row.name || !row.text)
             return no_memory(err);
-        const snap_meta_row *const last = s->n_meta ? row - 1 : NULL;
-        if (last &&
-            (last->key > row->key || (last->key == row->key && strcmp(last->name, row->name) >= 0)))
+        if (last_name && (last_key > key || (last_key == key && strcmp(last_name, row.name) >= 0)))
             return corrupt(err, SNAP_ID_META, s->chunks[0].offset, "its rows are not in order");
-        s->n_meta++;
+        last_key = key;
+        last_name = row.name;
+        /* A wider key is none that this library could know. */
+        if (key <= UINT32_MAX)
+            s->meta[s->n_meta++] = row;
     }
     return SNAP_OK;
 }

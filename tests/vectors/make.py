@@ -211,7 +211,7 @@ def packed(name, n, columns, run_from, blocks_after=(), **more):
     run = raw[run_from:]
     assert run == run[:1] * len(run)
     more.setdefault("size_bytes", 1 if len(raw) < 256 else 2 if len(raw) < 65792 else 4)
-    chunk = {k: more.pop(k) for k in ("toc", "raw_size") if k in more}
+    chunk = {k: more.pop(k) for k in ("toc", "raw_size", "hidden") if k in more}
     size = more.pop("size", len(raw))
     blocks = [raw[:run_from]]
     left = len(run)
@@ -465,6 +465,9 @@ def describe_good():
               first=rows("META", 3, {1: plane([1, 999, 1 << 40]), 2: texts("", "n", ""),
                                      3: plane([0, 6, 7]), 4: texts("w", "t", "")}),
               last=rows("SUMM", 2, {1: plane([1, 99]), 2: plane([203, 1]), 5: plane([1, 2])})))
+    good("meta-wide-keys", "unknown META keys over 32 bits",
+         file(first=rows("META", 4, {1: plane([1, (1 << 32) - 1, 1 << 32, 1 << 40]),
+                                     3: plane([0, 1, 2, 3]), 4: texts("w", "", "", "")})))
     good("totals", "totals of several domains, one without nodes; imported nodes do not count; "
          "external bytes do",
          file(rows("NODE", 4, {1: plane([1, 1, 3, 3]), 2: plane([1, 1, 14, 8]),
@@ -629,6 +632,10 @@ def describe_bad_contents():
             file(node, toc=set_toc(1, raw_size=1000)), "THRD")
     corrupt("toc-rows", "the table of contents has another n_rows than the chunk",
             file(node, toc=set_toc(1, n_rows=2)), "THRD")
+    corrupt("toc-stored-size-chunk", "a chunk's zstd frame is followed by bytes that only the "
+            "table of contents counts to it",
+            file(packed("THRD", 200, {1: plane([7] * 200)}, 16, toc=dict(stored_size=37),
+                        hidden=b"\0" * 8)), "THRD")
     corrupt("toc-rows-zero", "n_rows 0 in the table of contents",
             file(node, toc=set_toc(1, n_rows=0)), n)
     corrupt("toc-rows-limit", "n_rows 65,537 in the table of contents",
