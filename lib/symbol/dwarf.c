@@ -5,8 +5,9 @@
  * and only the debug sections. Units are found by one pass over their headers and ranges; then each
  * unit that has an address is read once: its line table, and the DIEs on the way to the functions
  * that hold the addresses. References are followed within the file, into the file of
- * .gnu_debugaltlink, and from a skeleton into its .dwo. Not done: .dwp packages, .debug_types,
- * languages' name scopes (names are qualified by their linkage name only). */
+ * .gnu_debugaltlink, and from a skeleton into its .dwo. A function without a linkage name (a
+ * lambda, a local class) gets its scopes from an index of its unit, made when first needed. Not
+ * done: .dwp packages, .debug_types. */
 #include "symbol/dwarf.h"
 
 #include DWARF_H
@@ -17,7 +18,9 @@
 #include <time.h>
 
 #include "symbol/debugfile.h"
+#include "symbol/demangle.h"
 #include "symbol/source_path.h"
+#include "symbol/split.h"
 
 #define SECTION_MAX_BYTES ((uint64_t)4 << 30)
 #define REFERENCES_MAX 16
@@ -113,6 +116,26 @@ struct name {
 
 enum { SPACE_MAIN = 0, SPACE_ALT = 1, SPACE_DWO = 2 };
 
+/* A namespace, class or function outside of functions, by the range of offsets of its tree. */
+struct scope {
+    Dwarf_Off start;
+    Dwarf_Off end; /* UINT64_MAX: that of its parent */
+    uint32_t parent_plus_1;
+    uint32_t is_function;
+};
+
+/* The scopes of one unit, in the order of their starts. */
+struct scope_index {
+    Dwarf_Off unit_die;
+    uint32_t space_plus_1; /* 0: unused */
+    uint32_t has_scopes;   /* 0: of a language without */
+    struct scope *scopes;
+    size_t n;
+    size_t capacity;
+};
+
+#define SCOPE_INDEXES 16
+
 struct session {
     const struct dwarf_request *request;
     dwarf_emit *emit;
@@ -124,13 +147,18 @@ struct session {
     struct unit *units;
     size_t n_units;
     size_t units_capacity;
-    uint32_t *unit_of; /* per address: unit + 1, 0: none */
+    uint32_t *unit_of;   /* per address: unit + 1, 0: none */
+    struct split *split; /* not NULL while a split DWARF 5 unit is read */
+    Dwarf_Debug split_dbg;
     struct range *ranges;
     size_t n_ranges;
     size_t ranges_capacity;
     struct name *names;
     size_t names_capacity; /* a power of two */
     size_t n_names;
+    struct scope_index indexes[SCOPE_INDEXES];
+    unsigned next_index;
+    unsigned naming_depth;
     uint32_t ticks;
     int is_late;
 };
@@ -272,11 +300,33 @@ static void object_close(struct object *object) {
     memset(object, 0, sizeof *object);
 }
 
+static char *copy_text(const char *text) {
+    const size_t length = strnlen(text, DWARF_TEXT_MAX_BYTES - 1);
+    char *const copy = malloc(length + 1);
+    if (copy) {
+        memcpy(copy, text, length);
+        copy[length] = 0;
+    }
+    return copy;
+}
+
 /* Text of an attribute; NULL if there is none. Borrowed from the section. */
-static const char *text_of(Dwarf_Debug dbg, Dwarf_Die die, Dwarf_Half attribute) {
+static const char *text_of(const struct session *session, Dwarf_Debug dbg, Dwarf_Die die,
+                           Dwarf_Half number) {
     Dwarf_Error error = NULL;
     char *text = NULL;
-    return found(dbg, dwarf_die_text(die, attribute, &text, &error), &error) ? text : NULL;
+    if (session->split && session->split_dbg == dbg) {
+        Dwarf_Attribute attribute = NULL;
+        Dwarf_Unsigned index = 0;
+        if (!found(dbg, dwarf_attr(die, number, &attribute, &error), &error))
+            return NULL;
+        const int is_indexed =
+            found(dbg, dwarf_get_debug_str_index(attribute, &index, &error), &error);
+        dwarf_dealloc_attribute(attribute);
+        if (is_indexed)
+            return split_string(session->split, index);
+    }
+    return found(dbg, dwarf_die_text(die, number, &text, &error), &error) ? text : NULL;
 }
 
 static int number_of(Dwarf_Debug dbg, Dwarf_Die die, Dwarf_Half number, uint64_t *out) {
@@ -304,6 +354,11 @@ static int has_attribute(Dwarf_Debug dbg, Dwarf_Die die, Dwarf_Half number) {
     return found(dbg, dwarf_hasattr(die, number, &has, &error), &error) && has;
 }
 
+static Dwarf_Half version_of(Dwarf_Debug dbg, Dwarf_Die die) {
+    Dwarf_Half version = 0, offset_size = 0;
+    return dwarf_get_version_of_die(die, &version, &offset_size) == DW_DLV_OK ? version : 0;
+}
+
 static int add_range(struct session *session, uint64_t low, uint64_t high) {
     /* Address 0 holds the ELF header: it is what a linker leaves of code that it dropped. */
     if (low == 0 || low >= high)
@@ -318,6 +373,10 @@ static int add_range(struct session *session, uint64_t low, uint64_t high) {
     }
     session->ranges[session->n_ranges++] = (struct range){low, high};
     return 1;
+}
+
+static int add_range_of_split(void *context, uint64_t low, uint64_t high) {
+    return add_range(context, low, high);
 }
 
 static void add_ranges_4(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, Dwarf_Off offset,
@@ -379,6 +438,29 @@ static void add_ranges_5(struct session *session, Dwarf_Debug dbg, Dwarf_Attribu
     dwarf_dealloc_rnglists_head(head);
 }
 
+/* The start of a DIE's code. For split DWARF 5 units the index is looked up here: libdwarf before
+ * 0.4 takes the address table of the wrong unit. */
+static int read_low_pc(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, uint64_t *out) {
+    Dwarf_Error error = NULL;
+    Dwarf_Addr low = 0;
+    if (!session->split) {
+        if (!found(dbg, dwarf_lowpc(die, &low, &error), &error))
+            return 0;
+        *out = low;
+        return 1;
+    }
+    Dwarf_Attribute attribute = NULL;
+    Dwarf_Unsigned index = 0;
+    if (!found(dbg, dwarf_attr(die, DW_AT_low_pc, &attribute, &error), &error))
+        return 0;
+    const int result =
+        found(dbg, dwarf_get_debug_addr_index(attribute, &index, &error), &error)
+            ? split_address(session->split, index, out)
+            : found(dbg, dwarf_formaddr(attribute, &low, &error), &error) && (*out = low, 1);
+    dwarf_dealloc_attribute(attribute);
+    return result;
+}
+
 /* Puts the address ranges of a DIE into session->ranges. Returns whether it has any attribute that
  * speaks of them. */
 static int read_ranges(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, uint64_t base) {
@@ -386,7 +468,7 @@ static int read_ranges(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, 
     Dwarf_Attribute attribute = NULL;
     session->n_ranges = 0;
     if (found(dbg, dwarf_attr(die, DW_AT_ranges, &attribute, &error), &error)) {
-        Dwarf_Half form = 0, version = 0, offset_size = 0;
+        Dwarf_Half form = 0;
         Dwarf_Unsigned value = 0;
         Dwarf_Off offset = 0;
         int ok = found(dbg, dwarf_whatform(attribute, &form, &error), &error);
@@ -398,8 +480,10 @@ static int read_ranges(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, 
             if (offset)
                 value = offset;
         }
-        if (ok && dwarf_get_version_of_die(die, &version, &offset_size) == DW_DLV_OK) {
-            if (version >= 5)
+        if (ok) {
+            if (form == DW_FORM_rnglistx && session->split)
+                split_ranges(session->split, value, add_range_of_split, session);
+            else if (version_of(dbg, die) >= 5)
                 add_ranges_5(session, dbg, attribute, form, value);
             else
                 add_ranges_4(session, dbg, die, value, base);
@@ -407,10 +491,11 @@ static int read_ranges(struct session *session, Dwarf_Debug dbg, Dwarf_Die die, 
         dwarf_dealloc_attribute(attribute);
         return 1;
     }
-    Dwarf_Addr low = 0, high = 0;
+    uint64_t low = 0;
+    Dwarf_Addr high = 0;
     Dwarf_Half form = 0;
     enum Dwarf_Form_Class class = DW_FORM_CLASS_UNKNOWN;
-    if (!found(dbg, dwarf_lowpc(die, &low, &error), &error) ||
+    if (!read_low_pc(session, dbg, die, &low) ||
         !found(dbg, dwarf_highpc_b(die, &high, &form, &class, &error), &error))
         return 0;
     add_range(session, low, class == DW_FORM_CLASS_ADDRESS ? high : low + high);
@@ -623,9 +708,10 @@ static void walk_children(struct walk *walk, Dwarf_Die parent, uint32_t depth, u
     }
 }
 
-/* The DIE that an attribute refers to, and the space its offset is in. NULL: none. */
-static Dwarf_Die follow(struct session *session, Dwarf_Debug *dbg, uint32_t *space, Dwarf_Die die,
-                        Dwarf_Half number) {
+/* The DIE that an attribute refers to, and the space its offset is in; is_far: in another unit,
+ * maybe. NULL: none. */
+static Dwarf_Die follow(struct session *session, Dwarf_Debug *dbg, uint32_t *space, int *is_far,
+                        Dwarf_Die die, Dwarf_Half number) {
     Dwarf_Error error = NULL;
     Dwarf_Attribute attribute = NULL;
     if (!found(*dbg, dwarf_attr(die, number, &attribute, &error), &error))
@@ -636,15 +722,252 @@ static Dwarf_Die follow(struct session *session, Dwarf_Debug *dbg, uint32_t *spa
              form != DW_FORM_ref_sig8 &&
              found(*dbg, dwarf_global_formref(attribute, &offset, &error), &error);
     dwarf_dealloc_attribute(attribute);
-    if (form == DW_FORM_GNU_ref_alt || form == DW_FORM_ref_sup4 || form == DW_FORM_ref_sup8) {
+    const int is_alt =
+        form == DW_FORM_GNU_ref_alt || form == DW_FORM_ref_sup4 || form == DW_FORM_ref_sup8;
+    if (is_alt) {
         ok = ok && session->has_alt;
         *dbg = session->alt.dbg;
         *space = SPACE_ALT;
     }
+    *is_far |= is_alt || form == DW_FORM_ref_addr;
     Dwarf_Die next = NULL;
     if (!ok || !found(*dbg, dwarf_offdie_b(*dbg, offset, 1, &next, &error), &error))
         return NULL;
     return next;
+}
+
+static int is_scope_tag(Dwarf_Half tag) {
+    return tag == DW_TAG_namespace || tag == DW_TAG_class_type || tag == DW_TAG_structure_type ||
+           tag == DW_TAG_union_type || tag == DW_TAG_module || tag == DW_TAG_interface_type;
+}
+
+/* Appends the scopes below a DIE, not into functions. */
+static void index_scopes(struct session *session, struct scope_index *index, Dwarf_Debug dbg,
+                         Dwarf_Die parent, uint32_t parent_plus_1, unsigned level) {
+    Dwarf_Error error = NULL;
+    Dwarf_Die die = NULL;
+    if (level > DEPTH_MAX || !found(dbg, dwarf_child(parent, &die, &error), &error))
+        return;
+    size_t last = SIZE_MAX;
+    while (die) {
+        Dwarf_Half tag = 0;
+        Dwarf_Off offset = 0;
+        if (++session->ticks % 1024 == 0)
+            is_late(session);
+        if (found(dbg, dwarf_dieoffset(die, &offset, &error), &error) && last != SIZE_MAX)
+            index->scopes[last].end = offset;
+        last = SIZE_MAX;
+        if (found(dbg, dwarf_tag(die, &tag, &error), &error) &&
+            (is_scope_tag(tag) || tag == DW_TAG_subprogram)) {
+            if (index->n == index->capacity) {
+                const size_t capacity = index->capacity ? index->capacity * 2 : 256;
+                struct scope *const grown = realloc(index->scopes, capacity * sizeof *grown);
+                if (!grown) {
+                    dwarf_dealloc_die(die);
+                    return;
+                }
+                index->scopes = grown;
+                index->capacity = capacity;
+            }
+            last = index->n++;
+            index->scopes[last] = (struct scope){.start = offset,
+                                                 .end = UINT64_MAX,
+                                                 .parent_plus_1 = parent_plus_1,
+                                                 .is_function = tag == DW_TAG_subprogram};
+            if (tag != DW_TAG_subprogram)
+                index_scopes(session, index, dbg, die, (uint32_t)last + 1, level + 1);
+        }
+        Dwarf_Die next = NULL;
+        if (session->is_late || !found(dbg, dwarf_siblingof_b(dbg, die, 1, &next, &error), &error))
+            next = NULL;
+        dwarf_dealloc_die(die);
+        die = next;
+    }
+}
+
+/* Whether functions of a language have scopes that belong to their names. */
+static int has_scopes(Dwarf_Debug dbg, Dwarf_Die unit_die) {
+    uint64_t language = 0;
+    number_of(dbg, unit_die, DW_AT_language, &language);
+    switch (language) {
+    case 0x04: /* C++, also 03, 11, 14, 17, 20 */
+    case 0x19:
+    case 0x1a:
+    case 0x21:
+    case 0x2a:
+    case 0x2b:
+    case 0x11: /* Objective-C++ */
+    case 0x13: /* D */
+    case 0x1c: /* Rust */
+    case 0x27: /* Zig */ return 1;
+    default: return 0;
+    }
+}
+
+/* The index of the unit that has a DIE, made on first use; a few are kept. NULL: none. */
+static const struct scope_index *index_of(struct session *session, Dwarf_Debug dbg, uint32_t space,
+                                          Dwarf_Die die) {
+    Dwarf_Error error = NULL;
+    Dwarf_Off offset = 0, unit_offset = 0;
+    Dwarf_Die unit_die = NULL;
+    if (!found(dbg, dwarf_dieoffset(die, &offset, &error), &error) ||
+        !found(dbg, dwarf_CU_dieoffset_given_die(die, &unit_offset, &error), &error))
+        return NULL;
+    for (size_t i = 0; i < SCOPE_INDEXES; i++) {
+        if (session->indexes[i].space_plus_1 == space + 1 &&
+            session->indexes[i].unit_die == unit_offset)
+            return &session->indexes[i];
+    }
+    if (!found(dbg, dwarf_offdie_b(dbg, unit_offset, 1, &unit_die, &error), &error))
+        return NULL;
+    struct scope_index *const index = &session->indexes[session->next_index++ % SCOPE_INDEXES];
+    free(index->scopes);
+    *index = (struct scope_index){.unit_die = unit_offset, .space_plus_1 = space + 1};
+    index->has_scopes = has_scopes(dbg, unit_die);
+    if (index->has_scopes)
+        index_scopes(session, index, dbg, unit_die, 0, 0);
+    dwarf_dealloc_die(unit_die);
+    return index;
+}
+
+/* The innermost scope that holds an offset, itself excluded; plus 1, 0: none. */
+static uint32_t find_scope(const struct scope_index *index, Dwarf_Off offset) {
+    size_t low = 0, n = index->n;
+    while (n > 0) {
+        const size_t half = n / 2;
+        if (index->scopes[low + half].start < offset) {
+            low += half + 1;
+            n -= half + 1;
+        } else
+            n = half;
+    }
+    /* The last one that starts before it, or the parent of the outermost around it that ends
+     * before. */
+    uint32_t best = (uint32_t)low;
+    for (uint32_t at = best; at; at = index->scopes[at - 1].parent_plus_1) {
+        if (index->scopes[at - 1].end <= offset)
+            best = index->scopes[at - 1].parent_plus_1;
+    }
+    return best;
+}
+
+static const struct name *name_of(struct session *session, Dwarf_Debug dbg, uint32_t space,
+                                  Dwarf_Off die);
+
+struct scoped_name {
+    char text[DWARF_TEXT_MAX_BYTES];
+    size_t length;
+};
+
+/* What does not fit is left out: the name stays a name, if a less exact one. */
+static void append_scope(struct scoped_name *name, const char *text) {
+    const size_t n = strnlen(text, sizeof name->text);
+    const size_t separator = name->length > 0 ? 2 : 0;
+    if (name->length + separator + n + 1 > sizeof name->text)
+        return;
+    memcpy(name->text + name->length, "::", separator);
+    memcpy(name->text + name->length + separator, text, n + 1);
+    name->length += separator + n;
+}
+
+static void append_function(struct session *session, Dwarf_Debug dbg, uint32_t space, Dwarf_Off die,
+                            struct scoped_name *out) {
+    char text[DEMANGLE_MAX_BYTES];
+    const struct name *const name =
+        session->naming_depth < 4 ? name_of(session, dbg, space, die) : NULL;
+    if (!name || !*name->text)
+        return;
+    /* It has its own scopes already. */
+    out->length = 0;
+    if (!name->is_linkage) {
+        append_scope(out, name->text);
+        return;
+    }
+    demangle(name->text, text);
+    append_scope(out, text);
+}
+
+static void append_type_or_namespace(struct session *session, Dwarf_Debug dbg, Dwarf_Die die,
+                                     struct scoped_name *out) {
+    Dwarf_Error error = NULL;
+    Dwarf_Half tag = 0;
+    const char *const text = text_of(session, dbg, die, DW_AT_name);
+    if (text)
+        append_scope(out, text);
+    else if (found(dbg, dwarf_tag(die, &tag, &error), &error))
+        append_scope(out, tag == DW_TAG_namespace ? "(anonymous namespace)" : "(anonymous class)");
+}
+
+/* Appends the classes within a function that lead to an offset. */
+static void append_local_scopes(struct session *session, Dwarf_Debug dbg, Dwarf_Off function,
+                                Dwarf_Off offset, struct scoped_name *out) {
+    Dwarf_Error error = NULL;
+    Dwarf_Die parent = NULL;
+    if (!found(dbg, dwarf_offdie_b(dbg, function, 1, &parent, &error), &error))
+        return;
+    for (unsigned level = 0; parent && level < DEPTH_MAX; level++) {
+        Dwarf_Die die = NULL, last = NULL;
+        Dwarf_Off at = 0;
+        if (!found(dbg, dwarf_child(parent, &die, &error), &error))
+            die = NULL;
+        dwarf_dealloc_die(parent);
+        parent = NULL;
+        while (die && found(dbg, dwarf_dieoffset(die, &at, &error), &error) && at < offset) {
+            Dwarf_Die next = NULL;
+            if (last)
+                dwarf_dealloc_die(last);
+            last = die;
+            if (++session->ticks % 1024 == 0)
+                is_late(session);
+            if (session->is_late ||
+                !found(dbg, dwarf_siblingof_b(dbg, die, 1, &next, &error), &error))
+                next = NULL;
+            die = next;
+        }
+        const int is_there = die && at == offset;
+        if (die)
+            dwarf_dealloc_die(die);
+        if (is_there || !last) {
+            if (last)
+                dwarf_dealloc_die(last);
+            break;
+        }
+        Dwarf_Half tag = 0;
+        if (found(dbg, dwarf_tag(last, &tag, &error), &error) && is_scope_tag(tag))
+            append_type_or_namespace(session, dbg, last, out);
+        parent = last;
+    }
+    if (parent)
+        dwarf_dealloc_die(parent);
+}
+
+/* Puts the scopes of a DIE before its name. */
+static void qualify(struct session *session, Dwarf_Debug dbg, uint32_t space, Dwarf_Die die,
+                    const char *plain, struct scoped_name *out) {
+    Dwarf_Error error = NULL;
+    Dwarf_Off offset = 0;
+    const struct scope_index *const index = index_of(session, dbg, space, die);
+    if (index && index->has_scopes && found(dbg, dwarf_dieoffset(die, &offset, &error), &error)) {
+        struct scope path[DEPTH_MAX];
+        size_t n = 0;
+        /* Copied, because naming a function may drop the index. */
+        for (uint32_t at = find_scope(index, offset); at && n < DEPTH_MAX;
+             at = index->scopes[at - 1].parent_plus_1)
+            path[n++] = index->scopes[at - 1];
+        while (n-- > 0) {
+            if (path[n].is_function) {
+                append_function(session, dbg, space, path[n].start, out);
+                append_local_scopes(session, dbg, path[n].start, offset, out);
+                continue;
+            }
+            Dwarf_Die scope = NULL;
+            if (found(dbg, dwarf_offdie_b(dbg, path[n].start, 1, &scope, &error), &error)) {
+                append_type_or_namespace(session, dbg, scope, out);
+                dwarf_dealloc_die(scope);
+            }
+        }
+    }
+    append_scope(out, plain);
 }
 
 /* Finds the name of a function along its origins and specifications. Copied, so that a name from a
@@ -653,40 +976,41 @@ static void find_name(struct session *session, Dwarf_Debug dbg, struct name *out
     uint32_t space = out->space_plus_1 - 1;
     Dwarf_Error error = NULL;
     Dwarf_Die die = NULL;
-    const char *plain = NULL, *linkage = NULL;
-    uint64_t file = 0;
+    struct scoped_name scoped = {.length = 0};
+    const char *linkage = NULL;
+    int has_file = 0;
     if (!found(dbg, dwarf_offdie_b(dbg, out->die, 1, &die, &error), &error))
         die = NULL;
     for (unsigned i = 0; die && i < REFERENCES_MAX; i++) {
-        if (!file && number_of(dbg, die, DW_AT_decl_file, &file) && file <= UINT32_MAX)
-            out->declaration_file = (uint32_t)file;
+        uint64_t file = 0;
+        if (!has_file && number_of(dbg, die, DW_AT_decl_file, &file)) {
+            out->declaration_file = file <= UINT32_MAX ? (uint32_t)file : 0;
+            has_file = 1;
+        }
         if (!linkage)
-            linkage = text_of(dbg, die, DW_AT_linkage_name);
+            linkage = text_of(session, dbg, die, DW_AT_linkage_name);
         if (!linkage)
-            linkage = text_of(dbg, die, DW_AT_MIPS_linkage_name);
-        if (linkage && file)
+            linkage = text_of(session, dbg, die, DW_AT_MIPS_linkage_name);
+        if (linkage && has_file)
             break;
-        if (!plain)
-            plain = text_of(dbg, die, DW_AT_name);
         Dwarf_Debug next_dbg = dbg;
-        Dwarf_Die next = follow(session, &next_dbg, &space, die, DW_AT_abstract_origin);
+        uint32_t next_space = space;
+        Dwarf_Die next =
+            follow(session, &next_dbg, &next_space, &has_file, die, DW_AT_abstract_origin);
         if (!next)
-            next = follow(session, &next_dbg, &space, die, DW_AT_specification);
+            next = follow(session, &next_dbg, &next_space, &has_file, die, DW_AT_specification);
+        const char *const plain = linkage || next ? NULL : text_of(session, dbg, die, DW_AT_name);
+        if (plain)
+            qualify(session, dbg, space, die, plain, &scoped);
         dwarf_dealloc_die(die);
         die = next;
         dbg = next_dbg;
+        space = next_space;
     }
-    const char *const text = linkage ? linkage : plain ? plain : "";
-    out->is_linkage = linkage != NULL;
-    const size_t length = strnlen(text, DWARF_TEXT_MAX_BYTES - 1);
-    char *const copy = malloc(length + 1);
-    if (copy) {
-        memcpy(copy, text, length);
-        copy[length] = 0;
-    }
-    out->text = copy;
     if (die)
         dwarf_dealloc_die(die);
+    out->is_linkage = linkage != NULL;
+    out->text = linkage ? copy_text(linkage) : copy_text(scoped.length ? scoped.text : "");
 }
 
 static size_t hash_name(Dwarf_Off die, uint32_t space) {
@@ -715,6 +1039,15 @@ static int grow_names(struct session *session) {
     return 1;
 }
 
+static struct name *find_slot(struct session *session, Dwarf_Off die, uint32_t space) {
+    const size_t mask = session->names_capacity - 1;
+    size_t at = hash_name(die, space + 1) & mask;
+    while (session->names[at].space_plus_1 &&
+           (session->names[at].die != die || session->names[at].space_plus_1 != space + 1))
+        at = (at + 1) & mask;
+    return &session->names[at];
+}
+
 /* The name of the function at an offset, from the cache if it was asked for before. NULL: no
  * memory.
  */
@@ -722,19 +1055,21 @@ static const struct name *name_of(struct session *session, Dwarf_Debug dbg, uint
                                   Dwarf_Off die) {
     if (session->n_names * 2 >= session->names_capacity && !grow_names(session))
         return NULL;
-    const size_t mask = session->names_capacity - 1;
-    size_t at = hash_name(die, space + 1) & mask;
-    while (session->names[at].space_plus_1 &&
-           (session->names[at].die != die || session->names[at].space_plus_1 != space + 1))
-        at = (at + 1) & mask;
-    struct name *const name = &session->names[at];
-    if (!name->space_plus_1) {
-        name->die = die;
-        name->space_plus_1 = space + 1;
+    const struct name *const known = find_slot(session, die, space);
+    if (known->space_plus_1)
+        return known->text ? known : NULL;
+    struct name name = {.die = die, .space_plus_1 = space + 1};
+    session->naming_depth++;
+    find_name(session, dbg, &name);
+    session->naming_depth--;
+    /* Naming it may have named others, itself too if it goes round in a circle. */
+    struct name *const slot = find_slot(session, die, space);
+    if (slot->space_plus_1)
+        free(slot->text);
+    else
         session->n_names++;
-        find_name(session, dbg, name);
-    }
-    return name->text ? name : NULL;
+    *slot = name;
+    return slot->text ? slot : NULL;
 }
 
 /* Finds the rows of the line table that hold the targets. */
@@ -868,6 +1203,37 @@ static void walk_functions(struct walk *walk, Dwarf_Die unit_die) {
     }
 }
 
+/* Bytes of a section that libdwarf may have loaded, too; borrowed from the object. */
+static struct elf_bytes bytes_of(struct object *object, const char *name) {
+    const struct elf_section *const section = elf_find(object->elf, name);
+    Dwarf_Small *data = NULL;
+    int error = 0;
+    if (!section)
+        return (struct elf_bytes){.data = NULL};
+    const size_t index = (size_t)(section - object->elf->sections);
+    if (load_section(object, (Dwarf_Half)index, &data, &error) != DW_DLV_OK)
+        return (struct elf_bytes){.data = NULL};
+    return (struct elf_bytes){.data = data, .size = object->loaded[index].size};
+}
+
+static struct split read_split(struct session *session, struct object *split, Dwarf_Die skeleton) {
+    const Dwarf_Debug dbg = session->main.dbg;
+    Dwarf_Error error = NULL;
+    Dwarf_Attribute attribute = NULL;
+    Dwarf_Off base = 0;
+    if (found(dbg, dwarf_attr(skeleton, DW_AT_addr_base, &attribute, &error), &error)) {
+        if (!found(dbg, dwarf_global_formref(attribute, &base, &error), &error))
+            base = 0;
+        dwarf_dealloc_attribute(attribute);
+    }
+    return (struct split){.lists = bytes_of(split, ".debug_rnglists.dwo"),
+                          .offsets = bytes_of(split, ".debug_str_offsets.dwo"),
+                          .strings = bytes_of(split, ".debug_str.dwo"),
+                          .addresses = bytes_of(&session->main, ".debug_addr"),
+                          .addresses_base = base,
+                          .base = low_pc(dbg, skeleton)};
+}
+
 /* The file of the split unit that a skeleton names, if it is there and the right one: walks it
  * instead. Returns 0 if not. Everything of it has to be emitted before it is closed, hence the
  * continuation. */
@@ -875,13 +1241,14 @@ static int walk_split(struct walk *walk, const struct unit *unit, Dwarf_Die skel
                       Dwarf_Debug lines_dbg, struct file_table *files) {
     struct session *const session = walk->session;
     const Dwarf_Debug dbg = session->main.dbg;
-    const char *name = text_of(dbg, skeleton, AT_DWO_NAME);
+    const char *name = text_of(session, dbg, skeleton, AT_DWO_NAME);
     if (!name)
-        name = text_of(dbg, skeleton, AT_GNU_DWO_NAME);
+        name = text_of(session, dbg, skeleton, AT_GNU_DWO_NAME);
     if (!name)
         return 0;
     char path[DWARF_TEXT_MAX_BYTES];
-    source_path_join(path, sizeof path, text_of(dbg, skeleton, DW_AT_comp_dir), NULL, name);
+    source_path_join(path, sizeof path, text_of(session, dbg, skeleton, DW_AT_comp_dir), NULL,
+                     name);
     struct elf_file elf;
     if (elf_open(&elf, path) != 1)
         return 0;
@@ -898,11 +1265,15 @@ static int walk_split(struct walk *walk, const struct unit *unit, Dwarf_Die skel
         if (die) {
             number_of(object.dbg, die, AT_GNU_DWO_ID, &signature);
             if (signature == wanted) {
+                struct split split = read_split(session, &object, skeleton);
+                session->split = version_of(object.dbg, die) >= 5 ? &split : NULL;
+                session->split_dbg = object.dbg;
                 walk->dbg = object.dbg;
                 walk->space = SPACE_DWO + (uint32_t)(unit - session->units);
                 walk_functions(walk, die);
                 for (size_t i = 0; !session->is_late && i < walk->n_targets; i++)
                     emit_target(walk, lines_dbg, files, &walk->targets[i]);
+                session->split = NULL;
                 is_walked = 1;
             }
             dwarf_dealloc_die(die);
@@ -926,7 +1297,7 @@ static void read_unit(struct session *session, const struct unit *unit, struct t
     if (!found(dbg, dwarf_offdie_b(dbg, unit->die, 1, &die, &error), &error))
         return;
     walk.base = low_pc(dbg, die);
-    struct file_table files = {.compilation_directory = text_of(dbg, die, DW_AT_comp_dir)};
+    struct file_table files = {.compilation_directory = text_of(session, dbg, die, DW_AT_comp_dir)};
     Dwarf_Unsigned version = 0;
     Dwarf_Small n_tables = 0;
     if (has_attribute(dbg, die, DW_AT_stmt_list) &&
@@ -1008,6 +1379,8 @@ void dwarf_lookup(const struct dwarf_request *request, dwarf_emit *emit, void *c
     elf_close(&session.alt_elf);
     for (size_t i = 0; i < session.names_capacity; i++)
         free(session.names[i].text);
+    for (size_t i = 0; i < SCOPE_INDEXES; i++)
+        free(session.indexes[i].scopes);
     free(session.names);
     free(session.units);
     free(session.unit_of);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles the fixtures in many ways and checks what the symbolizer says about each.
 
-test_fixtures.py SYMBOLIZE HAS_DWARF FOLDER
+test_fixtures.py SYMBOLIZE HAS_DWARF FOLDER quick|all
 
 Where addr2line understands a variant, it is the oracle for every instruction (oracle.py). Variants
 that it does not follow are compared with the variant that has the same code.
@@ -164,8 +164,51 @@ def check_split(fixtures, name, cc, cxx, flags, reference):
           "%s: without .dwo files, names and lines remain" % name)
 
 
+COMPILERS = ((["cc"], ["c++"]), (["clang"], ["clang++"]))
+VARIANTS = (
+    ("lto", ["-O2", "-g", "-flto"]),
+    ("zlib", ["-O2", "-g", "-gz=zlib"]),
+    ("zstd", ["-O2", "-g", "-gz=zstd"]),
+    ("O0-dwarf4", ["-g", "-gdwarf-4"]),
+    ("O2-dwarf4", ["-O2", "-g", "-gdwarf-4"]),
+    ("O0", ["-g"]),
+    ("O1-pie", ["-O1", "-g", "-fPIE", "-pie"]),
+    ("O2-sections", ["-O2", "-g", "-ffunction-sections", "-Wl,--gc-sections"]),
+    ("O3", ["-O3", "-g"]),
+    ("lines", ["-O2", "-g1"]),
+)
+
+
+def check_compilers(fixtures, base, is_all):
+    """The fixtures compiled with every compiler and set of flags."""
+    for compilers in COMPILERS if is_all else COMPILERS[:1]:
+        if not shutil.which(compilers[0][0]):
+            continue
+        for name, flags in VARIANTS if is_all else VARIANTS[:2]:
+            if name == "lines" and compilers[0][0] == "clang":
+                # Such functions tell no file, without which row_file of dwarf.c cannot decide.
+                flags = ["-O2", "-gdwarf-4", "-g1"]
+            name = "%s-%s" % (compilers[0][0], name)
+            built = fixtures.build(name, *compilers, base + flags)
+            if not built:
+                continue
+            if compilers[0][0] == "cc" or "-gdwarf-4" in flags:
+                fixtures.agrees(built)
+                continue
+            # addr2line does not follow the range lists that clang makes of DWARF 5.
+            reference = fixtures.build(name + "-4", *compilers, base + ["-gdwarf-4"] + flags)
+            if reference:
+                check_same(fixtures, built, reference, "DWARF 4")
+        for version in ("4", "5") if is_all else ("5",):
+            flags = base + ["-O2", "-g", "-gdwarf-" + version]
+            name = "%s-%%s%s" % (compilers[0][0], version)
+            reference = fixtures.build(name % "reference", *compilers, flags)
+            check_split(fixtures, name % "split", *compilers, flags + ["-gsplit-dwarf"],
+                        reference)
+
+
 def main():
-    symbolize, has_dwarf, folder = sys.argv[1], sys.argv[2] == "yes", sys.argv[3]
+    symbolize, has_dwarf, folder, extent = sys.argv[1], sys.argv[2] == "yes", *sys.argv[3:5]
     for tool in ("addr2line", "objdump", "objcopy", "strip", "nm", "readelf", "cc", "c++"):
         if not shutil.which(tool):
             print("skipped: %s is missing" % tool)
@@ -194,38 +237,7 @@ def main():
               for p in c), "DWARF is not used where it is not wanted")
     if has_dwarf:
         fixtures.agrees(path)
-        for compilers in ((cc, cxx), (["clang"], ["clang++"])):
-            if not shutil.which(compilers[0][0]):
-                continue
-            for name, flags in (
-                    ("O0-dwarf4", ["-g", "-gdwarf-4"]),
-                    ("O2-dwarf4", ["-O2", "-g", "-gdwarf-4"]),
-                    ("O0", ["-g"]),
-                    ("O1-pie", ["-O1", "-g", "-fPIE", "-pie"]),
-                    ("O2-sections", ["-O2", "-g", "-ffunction-sections", "-Wl,--gc-sections"]),
-                    ("O3", ["-O3", "-g"]),
-                    ("zlib", ["-O2", "-g", "-gz=zlib"]),
-                    ("zstd", ["-O2", "-g", "-gz=zstd"]),
-                    ("lto", ["-O2", "-g", "-flto"]),
-                    ("lines", ["-O2", "-g1"])):
-                if name == "lines" and compilers[0][0] == "clang":
-                    # Such functions tell no file, without which row_file of dwarf.c cannot decide.
-                    flags = ["-O2", "-gdwarf-4", "-g1"]
-                name = "%s-%s" % (compilers[0][0], name)
-                built = fixtures.build(name, *compilers, base + flags)
-                if not built:
-                    continue
-                if compilers[0][0] == "cc" or "-gdwarf-4" in flags:
-                    fixtures.agrees(built)
-                    continue
-                # addr2line does not follow the range lists that clang makes of DWARF 5.
-                reference = fixtures.build(name + "-4", *compilers, base + ["-gdwarf-4"] + flags)
-                if reference:
-                    check_same(fixtures, built, reference, "DWARF 4")
-            flags = base + ["-O2", "-g", "-gdwarf-4"]
-            name = "%s-%%s4" % compilers[0][0]
-            reference = fixtures.build(name % "reference", *compilers, flags)
-            check_split(fixtures, name % "split", *compilers, flags + ["-gsplit-dwarf"], reference)
+        check_compilers(fixtures, base, extent == "all")
         check_separate(fixtures, path, wanted, whole)
     print("%d failures" % len(FAILURES))
     return 1 if FAILURES else 0
