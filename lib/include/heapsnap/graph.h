@@ -82,7 +82,7 @@ typedef struct snap_graph_options {
     size_t struct_size;
     uint64_t max_memory_bytes; /* for the graph and its results together; 0: no limit */
     /* Called now and then (at least every 2^16 nodes); a value other than 0 cancels. The numbers
-     * count the steps of the present phase. */
+     * count the steps of the present phase; done passes total where nodes are visited again. */
     int (*progress)(void *context, uint64_t done, uint64_t total);
     void *progress_context;
     /* Bit k: edges of kind k keep nothing alive. 0: WEAK and MEMBER; ~0: none is weak. */
