@@ -1,0 +1,80 @@
+"""Trains a small PyTorch network on scikit-learn's digits and takes a snapshot after each epoch.
+
+usage: train_torch.py DIRECTORY
+
+Two lines that often meet are planted: backward(retain_graph=True), which once silenced an error, and a running loss that is
+summed without detach(). Together they keep, for every batch ever seen, the autograd graph and the activations saved in it.
+The last line of the output names the operator that allocated the biggest of them, as found in the graph itself.
+"""
+import os
+import sys
+
+import torch
+from sklearn.datasets import load_digits
+
+import heapsnap_ctypes as heapsnap
+
+EPOCHS = 4
+BATCH_ROWS = 32
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = torch.nn.Linear(64, 256)
+        self.out = torch.nn.Linear(256, 10)
+
+    def forward(self, pixels):
+        return self.out(torch.relu(self.hidden(pixels)))
+
+
+def biggest_saved(grad_fn):
+    """Name of the operator in front of grad_fn whose node saved the biggest result, such as 'relu'."""
+    best_bytes, best_name = 0, "none"
+    todo, seen = [grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        todo += [parent for parent, _ in node.next_functions]
+        saved = getattr(node, "_saved_result", None)
+        if isinstance(saved, torch.Tensor) and saved.nbytes > best_bytes:
+            best_bytes, best_name = saved.nbytes, node.name().removesuffix("Backward0").lower()
+    return best_name
+
+
+def train(directory):
+    torch.manual_seed(1)
+    digits = load_digits()
+    pixels = torch.tensor(digits.data, dtype=torch.float32) / 16
+    labels = torch.tensor(digits.target)
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    total_loss = 0
+    for epoch in range(1, EPOCHS + 1):
+        order = torch.randperm(len(pixels))
+        n_correct = 0
+        for rows in order.split(BATCH_ROWS):
+            logits = net(pixels[rows])
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+            optimizer.zero_grad()
+            loss.backward(retain_graph=True)  # planted
+            optimizer.step()
+            total_loss += loss  # planted: total_loss += loss.item() would not keep the graph
+            n_correct += int((logits.argmax(1) == labels[rows]).sum())
+        print(f"epoch {epoch}: loss {loss.item():.4f}, accuracy {100 * n_correct / len(pixels):.1f}%", flush=True)
+        heapsnap.take(
+            os.path.join(directory, f"epoch{epoch}.snap"),
+            label=f"epoch {epoch}",
+            step=epoch,
+            counters={"samples": epoch * len(pixels)},
+            overwrite=True,
+        )
+    print(f"planted leak: {biggest_saved(loss.grad_fn)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: train_torch.py DIRECTORY")
+    train(sys.argv[1])
