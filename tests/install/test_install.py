@@ -99,6 +99,16 @@ class Install(unittest.TestCase):
         self.assertIn("snap_version", names)
         self.assertEqual([name for name in names if not name.startswith("snap_")], [])
 
+    def test_every_declared_function_is_there(self):
+        defined = {line.split()[-1].split("@")[0] for line in
+                   run("nm", "-D", "--defined-only", os.path.join(self.lib, "libheapsnap.so")).splitlines()}
+        declared = set()
+        for header in glob.glob(os.path.join(self.prefix, "include/heapsnap/*.h")):
+            with open(header, encoding="utf-8") as file:
+                declared.update(re.findall(r"^SNAP_API [^;{]*?\b(snap_\w+)\(", file.read(), re.MULTILINE))
+        self.assertGreater(len(declared), 20)
+        self.assertEqual(sorted(declared - defined), [])
+
     def test_recorder_needs_nothing_but_libc(self):
         found = glob.glob(os.path.join(self.lib, "**/libheapsnap-preload.so"), recursive=True)
         if not found:
@@ -117,6 +127,34 @@ class Install(unittest.TestCase):
                 env = dict(self.env)
                 self.assertIn("(heapsnap)", run(path, "--version", env=env))
                 self.assertIn("Usage:", run(path, "--help", env=env))
+
+    def test_man_pages_tell_every_option(self):
+        bin_directory = os.path.join(self.prefix, "bin")
+        missing, n_options = [], 0
+        for command in sorted(os.listdir(bin_directory)):
+            with open(os.path.join(self.prefix, "share/man/man1", f"{command}.1"), encoding="utf-8") as file:
+                page = file.read().replace("\\-", "-")
+            path = os.path.join(bin_directory, command)
+            text = run(path, "--help", env=self.env)
+            verbs = re.findall(r"^  (\w+) ", text[text.find("Verbs:"):], re.MULTILINE) if "Verbs:" in text else []
+            helps = [(command, text)] + [(f"{command} {verb}", run(path, verb, "--help", env=self.env)) for verb in verbs]
+            for name, text in helps:
+                options = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", text, re.MULTILINE))
+                n_options += len(options)
+                missing += [f"{name}: {option}" for option in sorted(options) if option not in page]
+                if name not in page:
+                    missing.append(name)
+        self.assertEqual(missing, [])
+        self.assertGreater(n_options, 2 * len(os.listdir(bin_directory)))
+
+    def test_man_pages_are_sound(self):
+        pages = glob.glob(os.path.join(self.prefix, "share/man/man1/*.1"))
+        self.assertGreater(len(pages), 0)
+        if not shutil.which("groff"):
+            self.skipTest("no groff")
+        for page in pages:
+            done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tutf8", page], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), page)
 
     def test_run_from_the_prefix(self):
         if not glob.glob(os.path.join(self.lib, "**/libheapsnap-preload.so"), recursive=True):
