@@ -95,7 +95,7 @@ build_one() {
 # run_suite SUITE BUILD [SETUP]: runs it and adds up its test cases.
 run_suite() {
     local suite=$1 name=$2 setup=("${which[@]}") start=$SECONDS log=$build/logs/$1-$2${3:+-$3} p f s
-    [ $# -lt 3 ] || setup=(--setup "$3")
+    [ $# -lt 3 ] || setup=(--setup "$3" --no-suite slow --no-suite script)
     rm -f "$build/$name/meson-logs/$suite-"*.json
     meson test -C "$build/$name" --no-rebuild "${setup[@]}" --suite "$suite" --logbase "$suite" >"$log.out" 2>&1 </dev/null
     local status=$? json=$build/$name/meson-logs/$suite-${setup[1]}.json
