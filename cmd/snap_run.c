@@ -195,7 +195,7 @@ static int avoid_separators(struct run *r) {
     unlink(link);
     if (symlink(r->recorder, link) != 0)
         return trouble("cannot create '%s': %s", link);
-    strcpy(r->recorder, link);
+    memcpy(r->recorder, link, strlen(link) + 1);
     return 0;
 }
 
@@ -224,7 +224,7 @@ static char *absolute_pattern(const char *pattern, const char *directory) {
             *to++ = '%';
     }
     *to++ = '/';
-    strcpy(to, pattern);
+    memcpy(to, pattern, strlen(pattern) + 1);
     return out;
 }
 

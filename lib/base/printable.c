@@ -69,7 +69,7 @@ size_t text_escape(char *out, size_t size, const char *text) {
             length = length == 0 ? 1 : length;
             n = 0;
             for (unsigned i = 0; i < length; i++)
-                n += (size_t)sprintf(piece + n, "\\x%02x", (unsigned char)p[i]);
+                n += (size_t)snprintf(piece + n, sizeof piece - n, "\\x%02x", (unsigned char)p[i]);
         }
         if (!is_full && used + n < size) {
             memcpy(out + used, piece, n);

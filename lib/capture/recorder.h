@@ -41,9 +41,7 @@ struct recorder_counts {
  */
 void recorder_init(void);
 
-/* --- moments
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- moments --- */
 
 /* Stops all changes to the tables: threads that enter a hook wait. Returns the number of threads
  * still inside a hook after the deadline (0: consistent). Async-signal-safe; the calling thread may

@@ -344,7 +344,7 @@ static const char *time_text(char text[40], uint64_t time_ns) {
     const time_t seconds = (time_t)(time_ns / 1000000000);
     struct tm tm;
     if (gmtime_r(&seconds, &tm) == NULL || strftime(text, 40, "%Y-%m-%d %H:%M:%SZ", &tm) == 0)
-        strcpy(text, "?");
+        memcpy(text, "?", 2);
     return text;
 }
 

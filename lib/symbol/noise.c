@@ -544,7 +544,7 @@ static size_t reduce(const char *name, char *path, size_t size) {
 int symbol_is_allocator(const char *function) {
     if (!function)
         return 0;
-    char path[256];
+    char path[256] = "";
     if (reduce(function, path, sizeof path) == 0)
         return 0;
     if (is_prefixed_c_allocator(path))

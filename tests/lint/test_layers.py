@@ -37,6 +37,17 @@ MAY_INCLUDE_PUBLIC = {
 # The writer and the reader never include one another, directly or through a header of either.
 SIBLINGS = ("codec/snapwrite", "codec/snapread")
 
+# Header of a dependency -> the files that touch it. With a dependency away, these are what has to be replaced.
+DEPENDENCIES = {
+    r"zstd\w*\.h": ["lib/codec/snapread.h", "lib/codec/snapwrite.c", "lib/symbol/inflate.c", "lib/symbol/inflate_zstd.c"],
+    r"xxhash\.h": ["lib/base/strtab.c", "lib/codec/chunk.c", "lib/codec/stackkey.c", "lib/codec/summary.c", "lib/codec/verify.c"],
+    r"jansson\.h": ["lib/report/json.c"],
+    r"(libdwarf/)?(lib)?dwarf\w*\.h": ["lib/symbol/dwarf.c"],
+    r"(libiberty/)?demangle\.h": ["lib/symbol/demangle.c"],
+    r"libunwind.*\.h": [],
+    r"(Python|cuda\w*)\.h": [],
+}
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 
 
@@ -124,6 +135,16 @@ class Layers(unittest.TestCase):
                 public = "snapshot" if mine.endswith("write") else "writer"
                 direct = [name for _, name in includes(path)]
                 self.assertNotIn(f"heapsnap/{public}.h", direct, path.name)
+
+    def test_dependencies_are_behind_their_files(self):
+        wrong = []
+        for path in sources("lib", "cmd"):
+            relative = str(path.relative_to(ROOT))
+            for kind, name in includes(path):
+                for pattern, users in DEPENDENCIES.items():
+                    if kind == "<" and re.fullmatch(pattern, name) and relative not in users:
+                        wrong.append(f"{relative}: <{name}>")
+        self.assertEqual(wrong, [])
 
     def test_file_names_are_unique(self):
         names = {}

@@ -894,7 +894,7 @@ def describe_unsupported():
           one({1: const(1)}, reserved=0x8000), n)
     newer("toc-codec", "an unknown codec of the table of contents",
           file(toc_chunk=dict(codec=3)), "TOCC")
-    newer("toc-column", "an unknown column of the table of contents", 
+    newer("toc-column", "an unknown column of the table of contents",
           file(toc_columns={6: const(1)}), "TOCC")
     newer("meta-codec", "an unknown codec of META", file(first=meta(codec=2)), "META")
     newer("summ-column", "an unknown column of SUMM",
