@@ -15,21 +15,25 @@ struct snap_retained {
     uint32_t *count;
 };
 
-/* A set that holds every domain needs no look at the nodes' domains. */
 static void fill(const snap_retained *r, const uint32_t *masks) {
     enum { AHEAD = 24 };
     const snap_dominators *d = r->d;
     const snap_graph *g = d->g;
-    for (uint32_t k = 0; k < r->n_masks; k++) {
-        const uint32_t mask = masks[k];
-        for (uint32_t i = 1; i < d->count; i++) {
-            if (i + AHEAD < d->count && g->in.size_bytes)
-                __builtin_prefetch(&g->in.size_bytes[d->node[i + AHEAD] - 1]);
-            const uint32_t node = d->node[i];
-            if (mask == SNAP_GRAPH_ALL_DOMAINS || mask >> node_domain(g, node) & 1) {
-                r->bytes[(uint64_t)i * r->n_masks + k] = node_bytes(g, node);
-                r->count[(uint64_t)i * r->n_masks + k] = 1;
-            }
+    uint64_t cell = r->n_masks;
+    for (uint32_t i = 1; i < d->count; i++) {
+        if (i + AHEAD < d->count) {
+            const uint32_t later = d->node[i + AHEAD] - 1;
+            if (g->in.size_bytes)
+                __builtin_prefetch(&g->in.size_bytes[later]);
+            if (g->in.domain)
+                __builtin_prefetch(&g->in.domain[later]);
+        }
+        const uint64_t bytes = node_bytes(g, d->node[i]);
+        const uint32_t domain = node_domain(g, d->node[i]);
+        for (uint32_t k = 0; k < r->n_masks; k++, cell++) {
+            const uint32_t counts = masks[k] >> domain & 1;
+            r->bytes[cell] = counts ? bytes : 0;
+            r->count[cell] = counts;
         }
     }
 }

@@ -139,7 +139,7 @@ enum {
 
 typedef struct snap_reach snap_reach;
 
-/* Propagates a mask over the graph. O((n + m) * classes) at worst, about one and a half passes as a
+/* Propagates a mask over the graph. O((n + m) * classes) at worst, two or three passes as a
  * rule; 1 B/node kept, 5 more while it runs. */
 SNAP_API int snap_reach_new(snap_reach **out, snap_graph *g, snap_error *err);
 SNAP_API void snap_reach_free(snap_reach *r);
