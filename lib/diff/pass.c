@@ -19,8 +19,8 @@
 #include <string.h>
 
 #define MAX_PARTS 16
-/* Below this many chunks a thread costs more than it saves. */
-#define CHUNKS_PER_PART 2
+/* Fewer chunks for a thread and it would have nothing to do. */
+#define CHUNKS_PER_PART 1
 
 struct shared {
     const struct pass_input *in;

@@ -176,32 +176,33 @@ static void allocate(const char *stack, uint64_t n, const struct block *like) {
     }
 }
 
-static void drop(size_t index) {
-    struct block *const b = &life.blocks[index];
+static void drop(struct block *b) {
     life.holes = grown(life.holes, &life.hole_capacity, life.n_holes + 1, sizeof *life.holes);
     life.holes[life.n_holes++] = *b;
     free(b->stack);
     free(b->type);
-    memmove(b, b + 1, (life.n_blocks - index - 1) * sizeof *b);
-    life.n_blocks--;
 }
 
+/* Frees the oldest n of a stack; out_like: the last of them, to make more of its kind. */
 static uint64_t release(const char *stack, uint64_t n, struct block *out_like) {
-    uint64_t freed = 0;
     static char type[256];
-    for (size_t i = 0; i < life.n_blocks && freed < n;) {
-        if (strcmp(life.blocks[i].stack, stack) != 0) {
-            i++;
+    uint64_t freed = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < life.n_blocks; i++) {
+        struct block *const b = &life.blocks[i];
+        if (freed == n || strcmp(b->stack, stack) != 0) {
+            life.blocks[kept++] = *b;
             continue;
         }
-        *out_like = life.blocks[i];
-        if (out_like->type != NULL) {
-            snprintf(type, sizeof type, "%s", out_like->type);
+        *out_like = *b;
+        if (b->type != NULL) {
+            snprintf(type, sizeof type, "%s", b->type);
             out_like->type = type;
         }
-        drop(i);
+        drop(b);
         freed++;
     }
+    life.n_blocks = kept;
     return freed;
 }
 
@@ -566,8 +567,8 @@ static void run(char **words, int n) {
 
 static void free_life(void) {
     unset();
-    while (life.n_blocks > 0)
-        drop(life.n_blocks - 1);
+    for (size_t i = 0; i < life.n_blocks; i++)
+        drop(&life.blocks[i]);
     for (size_t i = 0; i < life.n_hooks; i++) {
         free(life.hooks[i].registry);
         free(life.hooks[i].callback);
