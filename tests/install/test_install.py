@@ -124,37 +124,8 @@ class Install(unittest.TestCase):
         for command in commands:
             with self.subTest(command=command):
                 path = os.path.join(self.prefix, "bin", command)
-                env = dict(self.env)
-                self.assertIn("(heapsnap)", run(path, "--version", env=env))
-                self.assertIn("Usage:", run(path, "--help", env=env))
-
-    def test_man_pages_tell_every_option(self):
-        bin_directory = os.path.join(self.prefix, "bin")
-        missing, n_options = [], 0
-        for command in sorted(os.listdir(bin_directory)):
-            with open(os.path.join(self.prefix, "share/man/man1", f"{command}.1"), encoding="utf-8") as file:
-                page = file.read().replace("\\-", "-")
-            path = os.path.join(bin_directory, command)
-            text = run(path, "--help", env=self.env)
-            verbs = re.findall(r"^  (\w+) ", text[text.find("Verbs:"):], re.MULTILINE) if "Verbs:" in text else []
-            helps = [(command, text)] + [(f"{command} {verb}", run(path, verb, "--help", env=self.env)) for verb in verbs]
-            for name, text in helps:
-                options = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", text, re.MULTILINE))
-                n_options += len(options)
-                missing += [f"{name}: {option}" for option in sorted(options) if option not in page]
-                if name not in page:
-                    missing.append(name)
-        self.assertEqual(missing, [])
-        self.assertGreater(n_options, 2 * len(os.listdir(bin_directory)))
-
-    def test_man_pages_are_sound(self):
-        pages = glob.glob(os.path.join(self.prefix, "share/man/man1/*.1"))
-        self.assertGreater(len(pages), 0)
-        if not shutil.which("groff"):
-            self.skipTest("no groff")
-        for page in pages:
-            done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tutf8", page], capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stderr), (0, ""), page)
+                self.assertIn("(heapsnap)", run(path, "--version"))
+                self.assertIn("Usage:", run(path, "--help"))
 
     def test_run_from_the_prefix(self):
         if not glob.glob(os.path.join(self.lib, "**/libheapsnap-preload.so"), recursive=True):
@@ -162,9 +133,9 @@ class Install(unittest.TestCase):
         if not glob.glob(os.path.join(self.prefix, "libexec/**/heapsnap-write"), recursive=True):
             self.skipTest("built without the process that writes for the recorder")
         snapshot = os.path.join(self.top, "echo.snap")
-        out = run(os.path.join(self.prefix, "bin", COMMAND), "run", "-o", snapshot, "--", "/bin/echo", "hello", env=self.env)
+        out = run(os.path.join(self.prefix, "bin", COMMAND), "run", "-o", snapshot, "--", "/bin/echo", "hello")
         self.assertEqual(out, "hello\n")
-        run(os.path.join(self.prefix, "bin", COMMAND), "verify", snapshot, env=self.env)
+        run(os.path.join(self.prefix, "bin", COMMAND), "verify", snapshot)
 
 
 if __name__ == "__main__":
