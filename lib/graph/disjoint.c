@@ -190,6 +190,8 @@ static int expand(struct search *s, uint32_t at, uint32_t layer_start, snap_erro
             SNAP_TRY(reach(s, (struct state){0, from.node, at, IN, 1}, layer_start, err));
         return expand_referrers(s, at, layer_start, err);
     }
+    if (!next) /* only nodes on a chain have this side */
+        return 0;
     const uint32_t successor = s->g->in.edge_target[next->edge];
     if (successor == s->node)
         return 0;

@@ -47,7 +47,7 @@ static int log_grow(struct work *w, snap_error *err) {
     struct graph_memory *m = &w->g->memory;
     if (w->n_blocks == w->block_capacity) {
         const uint64_t capacity = w->block_capacity ? 2 * w->block_capacity : 64;
-        SNAP_TRY(graph_array_resize(m, &w->block, capacity, sizeof *w->block, err));
+        SNAP_TRY(graph_array_resize(m, &w->block, capacity, sizeof(void *), err));
         w->block_capacity = capacity;
     }
     struct log_entry *block;
