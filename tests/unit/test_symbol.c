@@ -186,15 +186,13 @@ START_TEST(names_are_demangled_within_bounds) {
     if (strcmp(out, "_ZN3app5Cache3putEi") != 0) /* there is a demangler */
         ck_assert_str_eq(out, "app::Cache::put(int)");
     /* Every level doubles the text: 2^60 characters if it were made whole. */
-    char bomb[512] = "_Z1fI";
-    strcat(bomb, "1AIiiE");
+    char bomb[1024] = "_Z1fI1AIiiE";
+    size_t length = strlen(bomb);
     for (int i = 0; i < 60; i++) {
-        char level[32];
-        snprintf(level, sizeof level, "1BIS%.1s_S%.1s_E", i ? "0" : "", i ? "0" : "");
-        if (strlen(bomb) + strlen(level) + 4 < sizeof bomb)
-            strcat(bomb, level);
+        const char *const level = i ? "1BIS0_S0_E" : "1BIS_S_E";
+        length += (size_t)snprintf(bomb + length, sizeof bomb - length, "%s", level);
     }
-    strcat(bomb, "Evv");
+    snprintf(bomb + length, sizeof bomb - length, "Evv");
     ck_assert_uint_lt(demangle(bomb, out), sizeof out);
     char *const large = malloc(1 << 20);
     ck_assert_ptr_nonnull(large);
