@@ -2,8 +2,6 @@
  * on what zstd makes of them, so that it is the same for every level and version of zstd. */
 #include "codec/choose.h"
 
-#include <string.h>
-
 static unsigned fixed_encoding(snap_table table, unsigned column) {
 #define FIXED(t, c) SNAP_TABLE_##t << 8 | SNAP_##t##_COL_##c
     switch ((unsigned)table << 8 | column) {
@@ -50,7 +48,7 @@ static struct choice delta_or_keyed(const uint64_t *v, const uint64_t *key, size
     uint64_t delta_bits = 0, keyed_bits = 0, previous = 0;
     if (!key)
         return (struct choice){SNAP_ENC_DELTA, 0};
-    memset(last, 0, SNAP_KEYED_SLOTS * sizeof *last);
+    column_clear_last(last, key, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t *const slot = &last[key[i] % SNAP_KEYED_SLOTS];
         delta_bits += significant_bits(column_zigzag(v[i] - previous));

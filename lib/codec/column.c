@@ -141,10 +141,11 @@ static size_t put_runs(struct column_scratch *s, uint8_t *dst, const uint64_t *v
     return size;
 }
 
-static size_t hub_slot(const struct column_scratch *s, uint64_t value) {
-    size_t at = (value * 0x9e3779b97f4a7c15ull) >> 47; /* 17 bits: HUB_SLOTS */
+/* Place of a value among 2^bits slots. */
+static size_t hub_slot(const struct column_scratch *s, unsigned bits, uint64_t value) {
+    size_t at = (value * 0x9e3779b97f4a7c15ull) >> (64 - bits);
     while (s->slots[at] && s->keys[at] != value)
-        at = (at + 1) & (HUB_SLOTS - 1);
+        at = (at + 1) & (((size_t)1 << bits) - 1);
     return at;
 }
 
@@ -161,34 +162,38 @@ static int compare_hubs(const void *a, const void *b) {
 }
 
 /* The most frequent values, at most HUBS_MAX, in s->lengths; leaves their codes in the slots. */
-static unsigned find_hubs(struct column_scratch *s, const uint64_t *v, size_t n) {
-    memset(s->slots, 0, HUB_SLOTS * sizeof *s->slots);
+static unsigned find_hubs(struct column_scratch *s, const uint64_t *v, size_t n, unsigned bits) {
+    const size_t n_slots = (size_t)1 << bits;
+    memset(s->slots, 0, n_slots * sizeof *s->slots);
     for (size_t i = 0; i < n; i++) {
-        const size_t at = hub_slot(s, v[i]);
+        const size_t at = hub_slot(s, bits, v[i]);
         s->keys[at] = v[i];
         s->slots[at]++;
     }
     /* At most n / HUB_LEAST values occur so often; 16 bytes each fit into the numbers. */
     struct hub *const hubs = (struct hub *)(void *)s->numbers;
     size_t n_hubs = 0;
-    for (size_t at = 0; at < HUB_SLOTS; at++)
+    for (size_t at = 0; at < n_slots; at++) {
         if (s->slots[at] >= HUB_LEAST)
             hubs[n_hubs++] = (struct hub){s->keys[at], s->slots[at]};
+        if (s->slots[at])
+            s->slots[at] = UINT32_MAX;
+    }
     qsort(hubs, n_hubs, sizeof *hubs, compare_hubs);
     if (n_hubs > HUBS_MAX)
         n_hubs = HUBS_MAX;
-    for (size_t at = 0; at < HUB_SLOTS; at++)
-        if (s->slots[at])
-            s->slots[at] = UINT32_MAX;
     for (size_t k = 0; k < n_hubs; k++) {
         s->lengths[k] = hubs[k].value;
-        s->slots[hub_slot(s, hubs[k].value)] = (uint32_t)k + 1;
+        s->slots[hub_slot(s, bits, hubs[k].value)] = (uint32_t)k + 1;
     }
     return (unsigned)n_hubs;
 }
 
 static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n) {
-    const unsigned n_hubs = find_hubs(s, v, n);
+    unsigned bits = 4;
+    while ((size_t)1 << bits < n * 2)
+        bits++;
+    const unsigned n_hubs = find_hubs(s, v, n, bits);
     unsigned wh, wr;
     size_t size = 8;
     size += put_planes(dst + size, s->lengths, n_hubs, &wh);
@@ -197,7 +202,7 @@ static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v
     size_t n_rest = 0;
     uint64_t previous = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t code = n_hubs ? s->slots[hub_slot(s, v[i])] : UINT32_MAX;
+        const uint32_t code = n_hubs ? s->slots[hub_slot(s, bits, v[i])] : UINT32_MAX;
         codes[i] = code == UINT32_MAX ? 0 : (uint8_t)code;
         if (code == UINT32_MAX) {
             s->numbers[n_rest++] = column_zigzag(v[i] - previous);
@@ -213,9 +218,19 @@ static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v
     return size;
 }
 
+void column_clear_last(uint64_t *last, const uint64_t *key, size_t n) {
+    if (n > SNAP_KEYED_SLOTS / 16) {
+        memset(last, 0, SNAP_KEYED_SLOTS * sizeof *last);
+        return;
+    }
+    last[0] = 0;
+    for (size_t i = 0; key && i < n; i++)
+        last[key[i] % SNAP_KEYED_SLOTS] = 0;
+}
+
 static size_t put_keyed(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n,
                         unsigned key_column, const uint64_t *key, unsigned *out_width) {
-    memset(s->last, 0, SNAP_KEYED_SLOTS * sizeof *s->last);
+    column_clear_last(s->last, key, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t *const last = &s->last[key ? key[i] % SNAP_KEYED_SLOTS : 0];
         s->numbers[i] = column_zigzag(v[i] - *last);
@@ -295,7 +310,7 @@ static int get_keyed(struct column_scratch *s, unsigned width, const uint8_t *sr
     if (size != 4 + n * width)
         return SNAP_E_CORRUPT;
     column_planes_get(v, src + 4, n, width);
-    memset(s->last, 0, SNAP_KEYED_SLOTS * sizeof *s->last);
+    column_clear_last(s->last, key, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t *const last = &s->last[key ? key[i] % SNAP_KEYED_SLOTS : 0];
         *last += column_unzigzag(v[i]);

@@ -45,6 +45,9 @@ size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t
 int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, const uint8_t *src,
                   size_t size, size_t n, const uint64_t *key, uint64_t *v);
 
+/* Makes the elements of last that n rows with these keys (NULL: all 0) use 0. */
+void column_clear_last(uint64_t *last, const uint64_t *key, size_t n);
+
 /* The key column that a KEYED column names. 0, or as column_decode, which trusts that this was
  * called. */
 int column_key_column(const uint8_t *src, size_t size, unsigned *out);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* states on the stack */
 #include <xxhash.h>
 
 #define TRY(call)                                                                                  \
@@ -172,10 +173,8 @@ static void hash_chunk(XXH3_state_t *state, snap_table table, const snap_batch *
 }
 
 int sample_digest(const snap_snapshot *s, uint64_t *out, snap_error *err) {
-    XXH3_state_t *const state = XXH3_createState();
-    if (!state)
-        return SNAP_E_NOMEM;
-    XXH3_64bits_reset(state);
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
     snap_batch b;
     snap_batch_init(&b);
     int result = SNAP_OK;
@@ -183,11 +182,10 @@ int sample_digest(const snap_snapshot *s, uint64_t *out, snap_error *err) {
         for (uint32_t k = 0; k < snap_n_chunks(s, (snap_table)t) && !result; k++) {
             result = snap_batch_read(s, (snap_table)t, k, ~0u, &b, err);
             if (!result)
-                hash_chunk(state, (snap_table)t, &b);
+                hash_chunk(&state, (snap_table)t, &b);
         }
     snap_batch_release(&b);
-    *out = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
+    *out = XXH3_64bits_digest(&state);
     return result;
 }
 
