@@ -18,11 +18,12 @@
 #include <zstd.h>
 
 #define ZSTD_LEVEL_DEFAULT 1
+#define ROWS_LEAST 256u  /* room for rows at first; a power of 4 less than SNAP_CHUNK_ROWS_MAX */
 #define TEXT_WIDTH_MAX 2 /* bytes of a text's length in planes */
 
 /* One open chunk. A column's arrays are made with its first value that is not 0. */
 struct open_chunk {
-    uint32_t n;
+    uint32_t n, capacity;               /* rows */
     uint64_t *column[SNAP_COLUMNS_MAX]; /* numbers; of text columns the lengths */
     uint8_t *text[SNAP_COLUMNS_MAX];
     size_t text_size[SNAP_COLUMNS_MAX], text_capacity[SNAP_COLUMNS_MAX];
@@ -257,11 +258,32 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
     return SNAP_OK;
 }
 
-/* Makes the arrays of a column, its values so far 0. */
+/* Makes room for n rows in all arrays of a table; small tables stay small. */
+static int reserve_rows(snap_writer *w, snap_table table, uint32_t n, snap_error *err) {
+    struct open_chunk *const open = &w->open[table];
+    if (n <= open->capacity)
+        return SNAP_OK;
+    uint32_t capacity = open->capacity ? open->capacity : ROWS_LEAST;
+    while (capacity < n)
+        capacity *= 4;
+    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
+        if (!open->column[c])
+            continue;
+        uint64_t *const grown = realloc(open->column[c], capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(w, err);
+        open->column[c] = grown;
+    }
+    open->capacity = capacity;
+    return SNAP_OK;
+}
+
+/* Makes the array of a column, its values so far 0, with room for the row that is being added. */
 static int open_column(snap_writer *w, snap_table table, unsigned column, snap_error *err) {
     struct open_chunk *const open = &w->open[table];
     if (!open->column[column]) {
-        open->column[column] = mem_zalloc(SNAP_CHUNK_ROWS_MAX, sizeof(uint64_t));
+        SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
+        open->column[column] = mem_zalloc(open->capacity, sizeof(uint64_t));
         if (!open->column[column])
             return no_memory(w, err);
     }
@@ -272,6 +294,7 @@ static int open_column(snap_writer *w, snap_table table, unsigned column, snap_e
 static int add_text(snap_writer *w, snap_table table, unsigned column, const char *text,
                     size_t length, snap_error *err) {
     struct open_chunk *const open = &w->open[table];
+    SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
     if (!length && !open->column[column])
         return SNAP_OK;
     SNAP_TRY(open_column(w, table, column, err));
@@ -313,6 +336,7 @@ static int end_row(snap_writer *w, snap_table table, snap_error *err) {
 
 static int add_numbers(snap_writer *w, snap_table table, const uint64_t *row, snap_error *err) {
     struct open_chunk *const open = &w->open[table];
+    SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
         const snap_column_type type = snap_table_column(table, c).type;
         if (type == SNAP_COLUMN_NONE || type == SNAP_COLUMN_BYTES || (!row[c] && !open->column[c]))
@@ -631,6 +655,7 @@ int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *co
         size_t part = SNAP_CHUNK_ROWS_MAX - open->n;
         if (part > n - done)
             part = n - done;
+        SNAP_TRY(reserve_rows(w, table, open->n + (uint32_t)part, err));
         for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
             if (snap_table_column(table, c).type == SNAP_COLUMN_NONE)
                 continue;
