@@ -33,6 +33,7 @@ import snapcat  # noqa: E402
 VECTORS = os.path.join(ROOT, "format", "vectors")
 SMALL = 500           # bytes of a vector that is small enough for all its mutations
 SMALL_SLOW = 700      # with --slow
+SMALL_FEW = 340       # with --few
 SAMPLE = 150          # mutations of one vector that snapcat.py sees without --slow and catc
 CATC_EVERY = 499      # of the mutations that catc sees, snapcat.py sees one in so many
 CATC_EVERY_SLOW = 199
@@ -161,20 +162,26 @@ def digest(text):
 
 
 def check_mutations(options, failures):
+    # Millions of openings: what is freed need not be kept from use for long.
+    environment = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "")
+                       + ":quarantine_size_mb=4:malloc_context_size=4")
     n = n_python = n_same = 0
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "vector.snap")
         for name, data, verdict in every_vector(options.only):
-            if verdict != ("OK",) or len(data) > (SMALL_SLOW if options.slow else SMALL):
+            small = SMALL_FEW if options.few else SMALL_SLOW if options.slow else SMALL
+            if verdict != ("OK",) or len(data) > small:
                 continue
             layout = layout_of(data)
             original = digest(by_snapcat(data)[1])
             if options.catc:
                 every = str(CATC_EVERY_SLOW if options.slow else CATC_EVERY)
-                arguments = [options.catc, "--mutate", path, every] + ["all"] * options.slow
+                arguments = [options.catc, "--mutate", path, every] + (
+                    ["few"] if options.few else ["all"] if options.slow else [])
                 with open(path, "wb") as file:
                     file.write(data)
-                with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+                with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True,
+                                      env=environment) as process:
                     for line in process.stdout:
                         words = line.split()
                         if words[0] == "total":
@@ -245,6 +252,8 @@ def main():
     parser.add_argument("--catc")
     parser.add_argument("--writec")
     parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--few", action="store_true",
+                        help="fewer mutations, for a catc that is slowed down by a sanitizer")
     parser.add_argument("--only", help="vectors whose name holds this")
     options = parser.parse_args()
     failures = Failures()
