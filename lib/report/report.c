@@ -81,6 +81,7 @@ const char *report_domain(char *text, uint32_t domain) {
 /* Functions below which every stack of a process or thread starts. */
 static int is_start(const char *function) {
     static const char *const names[] = {"_start",
+                                        "__libc_start_main_impl",
                                         "__libc_start_main",
                                         "__libc_start_call_main",
                                         "start_thread",
