@@ -500,6 +500,15 @@ static int put_table(struct page *p, const snap_diff *d, snap_report_by by, snap
     return 0;
 }
 
+static void put_not_leaks(struct page *p, const snap_diff *d) {
+    size_t n;
+    const snap_diff_not_leak *const rows = snap_diff_not_leaks(d, &n);
+    for (size_t i = 0; i < n; i++)
+        put_note(p, "not a leak: ", rows[i].explanation);
+    if (n > 0)
+        fputc('\n', p->out);
+}
+
 static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
                      snap_error *err) {
     struct page page = start_page(out, options), *const p = &page;
@@ -507,14 +516,12 @@ static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     put_verdict(p, d);
     fputc('\n', out);
     SNAP_TRY(put_table(p, d, options->by, err));
+    put_not_leaks(p, d);
     put_totals(p, d);
     put_intervals(p, d);
     fputs("snapshots\n", out);
     for (size_t i = 0; i < snap_diff_n_snapshots(d); i++)
         put_snapshot_line(p, &snap_diff_snapshots(d)[i], i + 1);
-    const snap_diff_not_leak *const not_leaks = snap_diff_not_leaks(d, &n);
-    for (size_t i = 0; i < n; i++)
-        put_note(p, "not a leak: ", not_leaks[i].explanation);
     const char *const *const limits = snap_diff_limits(d, &n);
     for (size_t i = 0; i < n; i++)
         put_note(p, "note: ", limits[i]);

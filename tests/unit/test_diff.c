@@ -1,0 +1,351 @@
+/* The comparison from inside: shapes of series, escaping, rows whose order was promised and is not
+ * kept, parts for threads, cancelling, and every allocation failing in turn. What a comparison adds
+ * up is checked from outside, by tests/cli/properties.py. */
+#include "base/printable.h"
+#include "diff/pass.h"
+#include "diff/trend.h"
+#include "support/sample.h"
+
+#include <heapsnap/diff.h>
+#include <heapsnap/report.h>
+
+#include <check.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static long fail_at = LONG_MAX, n_allocations; /* the allocation that fails, and all after it */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+static int is_failing(void) {
+    return __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED) > fail_at;
+}
+void *__wrap_malloc(size_t size) {
+    return is_failing() ? NULL : __real_malloc(size);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return is_failing() ? NULL : __real_calloc(n, size);
+}
+void *__wrap_realloc(void *p, size_t size) {
+    return is_failing() ? NULL : __real_realloc(p, size);
+}
+
+static const struct {
+    uint64_t y[8];
+    size_t n;
+    uint32_t overlap_ppm;
+    snap_trend trend;
+} shapes[] = {
+    {{5}, 1, UINT32_MAX, SNAP_TREND_FLAT},
+    {{5, 6}, 2, UINT32_MAX, SNAP_TREND_MONOTONIC},
+    {{6, 5}, 2, UINT32_MAX, SNAP_TREND_FLAT},
+    {{0, 0, 0}, 3, UINT32_MAX, SNAP_TREND_FLAT},
+    {{1, 2, 3}, 3, UINT32_MAX, SNAP_TREND_LINEAR},
+    {{1000000, 1000001, 1000002, 1000003}, 4, UINT32_MAX, SNAP_TREND_LINEAR},
+    {{3, 2, 1}, 3, UINT32_MAX, SNAP_TREND_FLAT},
+    {{100, 200, 1000, 1100}, 4, UINT32_MAX, SNAP_TREND_MONOTONIC},
+    {{0, 100, 100}, 3, UINT32_MAX, SNAP_TREND_STEP},
+    {{0, 0, 100, 101}, 4, UINT32_MAX, SNAP_TREND_STEP},
+    {{0, 0, 100}, 3, UINT32_MAX, SNAP_TREND_STEP},
+    {{0, 50, 90, 100, 100}, 5, UINT32_MAX, SNAP_TREND_PLATEAU},
+    {{100, 300, 50, 400}, 4, UINT32_MAX, SNAP_TREND_NOISY},
+    {{10000, 10010, 10005, 10008}, 4, UINT32_MAX, SNAP_TREND_FLAT},
+    {{1000, 1000, 1000}, 3, 100000, SNAP_TREND_CHURN},
+    {{1000, 1020, 1010}, 3, 499999, SNAP_TREND_CHURN},
+    {{1000, 1020, 1010}, 3, 900000, SNAP_TREND_NOISY},
+    {{1000, 1010, 1020, 1030}, 4, 0, SNAP_TREND_LINEAR},
+    {{UINT64_MAX, UINT64_MAX, UINT64_MAX}, 3, UINT32_MAX, SNAP_TREND_FLAT},
+    {{0, UINT64_MAX / 2, UINT64_MAX}, 3, UINT32_MAX, SNAP_TREND_LINEAR},
+};
+
+START_TEST(a_series_has_its_shape) {
+    const double x[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    ck_assert_str_eq(
+        snap_trend_name(trend_classify(shapes[_i].y, x, shapes[_i].n, shapes[_i].overlap_ppm)),
+        snap_trend_name(shapes[_i].trend));
+}
+END_TEST
+
+START_TEST(a_line_is_drawn_over_steps) {
+    const uint64_t y[] = {100, 110, 200};
+    const double even[] = {0, 1, 2}, steps[] = {0, 10, 100};
+    ck_assert_int_eq(trend_classify(y, even, 3, UINT32_MAX), SNAP_TREND_MONOTONIC);
+    ck_assert_int_eq(trend_classify(y, steps, 3, UINT32_MAX), SNAP_TREND_LINEAR);
+}
+END_TEST
+
+static const struct {
+    const char *text, *escaped;
+} texts[] = {
+    {"plain", "plain"},
+    {"", ""},
+    {"\x1b[31m", "\\x1b[31m"},
+    {"tab\tnew\nline", "tab\\x09new\\x0aline"},
+    {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+    {"\xc3", "\\xc3"},
+    {"\xc0\xaf", "\\xc0\\xaf"},
+    {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+    {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
+    {"\xc2\x9b", "\\xc2\\x9b"},
+    {"a\xe2\x80\xaez", "a\\xe2\\x80\\xaez"},
+    {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+    {"\x7f", "\\x7f"},
+};
+
+START_TEST(names_are_harmless) {
+    char out[64];
+    const size_t length = strlen(texts[_i].escaped);
+    ck_assert_uint_eq(text_escape(out, sizeof out, texts[_i].text), length);
+    ck_assert_str_eq(out, texts[_i].escaped);
+    /* Cut anywhere, what is left is a beginning of the whole. */
+    for (size_t size = 0; size <= length; size++) {
+        memset(out, 'x', sizeof out);
+        ck_assert_uint_eq(text_escape(out, size, texts[_i].text), length);
+        if (size > 0)
+            ck_assert_int_eq(strncmp(out, texts[_i].escaped, strlen(out)), 0);
+        ck_assert_int_eq(out[size], 'x');
+    }
+}
+END_TEST
+
+START_TEST(sizes_have_units) {
+    char text[TEXT_SIZE_MAX];
+    ck_assert_str_eq(text_size(text, 0), "0 B");
+    ck_assert_str_eq(text_size(text, 999), "999 B");
+    ck_assert_str_eq(text_size(text, 1000), "1.0 KB");
+    ck_assert_str_eq(text_size(text, 999949), "999.9 KB");
+    ck_assert_str_eq(text_size(text, 999950), "1.0 MB");
+    ck_assert_str_eq(text_size(text, UINT64_MAX), "18.4 EB");
+    ck_assert_str_eq(text_signed_size(text, -1500), "-1.5 KB");
+    ck_assert_str_eq(text_signed_size(text, INT64_MIN), "-9.2 EB");
+}
+END_TEST
+
+static snap_error err;
+
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        const int result_ = (call);                                                                \
+        ck_assert_msg(result_ == 0, "%s: %s %s", #call, snap_error_name(result_), err.message);    \
+    } while (0)
+
+/* n blocks of 4 stacks; every block at 16 * its number. Of the second file (sequence 2) every third
+ * is new. is_sorted 0: rows in reverse order. */
+static void make_file(struct bytes *file, size_t n, uint64_t sequence, int is_sorted) {
+    snap_writer *w;
+    uint64_t stacks[4];
+    memset(file, 0, sizeof *file);
+    OK(snap_writer_open_sink(&w, bytes_sink, file, NULL, &err));
+    OK(snap_writer_meta_text(w, SNAP_META_WRITER, "test", &err));
+    OK(snap_writer_meta_text(w, SNAP_META_LINEAGE, "00112233445566778899aabbccddeeff", &err));
+    OK(snap_writer_meta_number(w, SNAP_META_SEQUENCE, sequence, &err));
+    if (!is_sorted)
+        OK(snap_writer_meta_number(w, SNAP_META_UNSORTED, 1, &err));
+    OK(snap_writer_module(w, "/usr/bin/test", "aa", 0, 4096, 0, 0, NULL, &err));
+    for (uint64_t i = 0; i < 4; i++) {
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_FRAM_COL_MODULE] = 1;
+        row[SNAP_FRAM_COL_OFFSET] = 16 * i;
+        OK(snap_writer_row(w, SNAP_TABLE_FRAM, row, NULL, &err));
+        memset(row, 0, sizeof row);
+        row[SNAP_STAK_COL_FRAME] = i + 1;
+        OK(snap_writer_row(w, SNAP_TABLE_STAK, row, &stacks[i], &err));
+    }
+    for (size_t i = 0; i < n; i++) {
+        const size_t block = is_sorted ? i : n - 1 - i;
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_NODE_COL_DOMAIN] = SNAP_DOMAIN_HOST;
+        row[SNAP_NODE_COL_KIND] = SNAP_NODE_BLOCK;
+        row[SNAP_NODE_COL_ADDRESS] = 16 * (block + 1);
+        row[SNAP_NODE_COL_SIZE] = 10 + block % 7;
+        row[SNAP_NODE_COL_STACK] = stacks[block % 4];
+        row[SNAP_NODE_COL_BIRTH] = sequence == 2 && block % 3 == 0 ? n + block + 1 : n - block;
+        OK(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err));
+    }
+    OK(snap_writer_finish(w, &err));
+    snap_writer_close(w);
+}
+
+static void open_pair(size_t n, int is_sorted, struct bytes files[2], snap_snapshot *s[2]) {
+    for (int i = 0; i < 2; i++) {
+        make_file(&files[i], n, (uint64_t)i + 1, is_sorted);
+        OK(snap_open_memory(&s[i], files[i].data, files[i].size, NULL, &err));
+    }
+}
+
+static void close_pair(struct bytes files[2], snap_snapshot *s[2]) {
+    for (int i = 0; i < 2; i++) {
+        snap_close(s[i]);
+        bytes_release(&files[i]);
+    }
+}
+
+/* Sources that claim to be sorted whatever the file says. */
+START_TEST(broken_order_is_noticed_and_mended) {
+    const size_t n = 400000; /* seven chunks: parts for three threads */
+    const unsigned threads = (unsigned)_i;
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    open_pair(n, 0, files, s);
+    struct source sources[2];
+    for (int i = 0; i < 2; i++)
+        sources[i] = (struct source){.snapshot = s[i],
+                                     .n_blocks = snap_n_chunks(s[i], SNAP_TABLE_NODE),
+                                     .n_rows = snap_rows(s[i], SNAP_TABLE_NODE)};
+    struct pass_input in = {
+        .earlier = &sources[0],
+        .later = &sources[1],
+        .relation = {.match = 1},
+        .newer_than = UINT64_MAX,
+        .threads = threads,
+    };
+    struct pass_result result;
+    OK(pass_run(&in, &result, &err));
+    ck_assert_ptr_nonnull(sources[0].sorted);
+    ck_assert_ptr_nonnull(sources[1].sorted);
+    const uint64_t n_new = (n + 2) / 3;
+    ck_assert_uint_eq(result.surviving_count, n - n_new);
+    uint64_t new_count = 0, count = 0;
+    for (size_t i = 0; i < result.later.n; i++) {
+        new_count += result.later.rows[i].new_count;
+        count += result.later.rows[i].count;
+    }
+    ck_assert_uint_eq(new_count, n_new);
+    ck_assert_uint_eq(count, n);
+    ck_assert_uint_eq(result.later.n, 4);
+    ck_assert_uint_eq(result.earlier.n, 4);
+    pass_result_release(&result);
+    for (int i = 0; i < 2; i++)
+        source_release(&sources[i]);
+    close_pair(files, s);
+}
+END_TEST
+
+static char *report_of(snap_snapshot *const *s, unsigned threads, size_t *out_size) {
+    const snap_diff_options options = {.struct_size = sizeof options, .threads = threads};
+    const snap_report_options all = {.struct_size = sizeof all, .top = UINT_MAX};
+    snap_diff *d;
+    char *text = NULL;
+    OK(snap_diff_new(&d, (const snap_snapshot *const *)s, 2, &options, &err));
+    FILE *const out = open_memstream(&text, out_size);
+    ck_assert_ptr_nonnull(out);
+    OK(snap_report_diff(d, "json", out, &all, &err));
+    fclose(out);
+    snap_diff_free(d);
+    return text;
+}
+
+START_TEST(threads_change_nothing) {
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    open_pair(300000, 1, files, s);
+    size_t size_one, size_many;
+    char *const one = report_of(s, 1, &size_one);
+    for (unsigned threads = 2; threads <= 16; threads += 7) {
+        char *const many = report_of(s, threads, &size_many);
+        ck_assert_uint_eq(size_one, size_many);
+        ck_assert_int_eq(memcmp(one, many, size_one), 0);
+        free(many);
+    }
+    free(one);
+    close_pair(files, s);
+}
+END_TEST
+
+static int stop_at(void *context, uint64_t done, uint64_t total) {
+    ck_assert_uint_le(done, total);
+    return done >= *(const uint64_t *)context;
+}
+
+START_TEST(a_caller_can_stop_it) {
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    open_pair(200000, 1, files, s);
+    uint64_t limit = (uint64_t)_i * 100000;
+    const snap_diff_options options = {.struct_size = sizeof options,
+                                       .progress = stop_at,
+                                       .progress_context = &limit,
+                                       .threads = 2};
+    snap_diff *d = NULL;
+    ck_assert_int_eq(snap_diff_new(&d, (const snap_snapshot *const *)s, 2, &options, &err),
+                     SNAP_E_CANCELED);
+    ck_assert_ptr_null(d);
+    close_pair(files, s);
+}
+END_TEST
+
+START_TEST(a_comparison_needs_two) {
+    snap_diff *d = NULL;
+    ck_assert_int_eq(snap_diff_new(&d, NULL, 0, NULL, &err), SNAP_E_ARG);
+    ck_assert_int_eq(snap_diff_new(&d, NULL, 1, NULL, NULL), SNAP_E_ARG);
+    ck_assert_ptr_null(d);
+}
+END_TEST
+
+/* One comparison with both reports. */
+static int compare(snap_snapshot *const *s, FILE *out) {
+    const snap_diff_options options = {.struct_size = sizeof options, .threads = 1};
+    snap_diff *d;
+    int result = snap_diff_new(&d, (const snap_snapshot *const *)s, 2, &options, &err);
+    if (result < 0)
+        return result;
+    result = snap_report_diff(d, "text", out, NULL, &err);
+    if (result == 0)
+        result = snap_report_diff(d, "json", out, NULL, &err);
+    snap_diff_free(d);
+    return result;
+}
+
+/* From the Nth allocation on there is no memory: the answer is NOMEM, nothing is lost (the
+ * sanitizer tells), and with memory again the same call works. Both orders of rows. */
+START_TEST(no_memory_is_an_answer) {
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    FILE *const out = fopen("/dev/null", "w");
+    ck_assert_ptr_nonnull(out);
+    open_pair(1000, _i, files, s);
+    ck_assert_int_eq(compare(s, out), 0); /* the reader's caches are warm from here on */
+    int n_failed = 0, result = SNAP_E_NOMEM;
+    for (long n = 0; result != 0; n++) {
+        ck_assert_int_lt(n, 10000);
+        n_allocations = 0;
+        fail_at = n;
+        result = compare(s, out);
+        fail_at = LONG_MAX;
+        ck_assert_msg(result == 0 || result == SNAP_E_NOMEM, "allocation %ld: %s %s", n,
+                      snap_error_name(result), err.message);
+        n_failed += result != 0;
+    }
+    ck_assert_int_gt(n_failed, 30);
+    ck_assert_int_eq(compare(s, out), 0);
+    fclose(out);
+    close_pair(files, s);
+}
+END_TEST
+
+int main(void) {
+    Suite *const suite = suite_create("diff");
+    TCase *const c = tcase_create("diff");
+    tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, a_series_has_its_shape, 0, sizeof shapes / sizeof *shapes);
+    tcase_add_test(c, a_line_is_drawn_over_steps);
+    tcase_add_loop_test(c, names_are_harmless, 0, sizeof texts / sizeof *texts);
+    tcase_add_test(c, sizes_have_units);
+    tcase_add_loop_test(c, broken_order_is_noticed_and_mended, 1, 4);
+    tcase_add_test(c, threads_change_nothing);
+    tcase_add_loop_test(c, a_caller_can_stop_it, 0, 3);
+    tcase_add_test(c, a_comparison_needs_two);
+    tcase_add_loop_test(c, no_memory_is_an_answer, 0, 2);
+    suite_add_tcase(suite, c);
+    SRunner *const runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    srunner_free(runner);
+    return 0;
+}
