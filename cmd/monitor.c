@@ -63,11 +63,11 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void log_failure(const struct monitor *m, long pid, const char *message) {
+static void log_line(const struct monitor *m, const char *kind, long pid, const char *message) {
     const int fd = open(m->log, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return;
-    dprintf(fd, "failed %ld %s\n", pid, message);
+    dprintf(fd, "%s %ld %s\n", kind, pid, message);
     close(fd);
 }
 
@@ -112,9 +112,8 @@ static void ask(const struct monitor *m, const struct watched *w, uint32_t trigg
         .struct_size = sizeof o, .trigger = trigger, .no_wait = 1, .timeout_ns = ASK_TIMEOUT_NS};
     snap_error err = {0};
     const int result = snap_take_process(w->pid, NULL, &o, NULL, 0, &err);
-    /* One that has just ended, or is still busy with the last one, is no trouble. */
-    if (result < 0 && result != SNAP_E_NOTFOUND && result != SNAP_E_LIMIT)
-        log_failure(m, w->pid, err.message);
+    if (result < 0 && result != SNAP_E_NOTFOUND) /* one that has just ended is no trouble */
+        log_line(m, result == SNAP_E_LIMIT ? "skipped" : "failed", w->pid, err.message);
 }
 
 static int condition_fires(const struct monitor_condition *c, struct watched *w, int *is_above,

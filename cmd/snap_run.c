@@ -390,9 +390,9 @@ static int attend(pid_t child, const sigset_t *signals) {
 /* --- what came of it --- */
 
 struct outcome {
-    unsigned n_written, n_failed;
+    unsigned n_written, n_skipped, n_failed;
     char last_written[PATH_MAX];
-    char last_failure[512];
+    char last_skip[512], last_failure[512];
     char note[512];
 };
 
@@ -417,6 +417,9 @@ static void read_log(const struct run *r, struct outcome *o) {
         } else if (strcmp(kind, "failed") == 0) {
             o->n_failed++;
             keep(o->last_failure, sizeof o->last_failure, line + at);
+        } else if (strcmp(kind, "skipped") == 0) {
+            o->n_skipped++;
+            keep(o->last_skip, sizeof o->last_skip, line + at);
         } else if (strcmp(kind, "note") == 0)
             keep(o->note, sizeof o->note, line + at);
     }
@@ -452,6 +455,8 @@ static void tell(const struct run *r, int status) {
                 WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (o.n_failed)
         fprintf(out, "; %u failed: %s", o.n_failed, o.last_failure);
+    if (o.n_skipped)
+        fprintf(out, "; %u left out: %s", o.n_skipped, o.last_skip);
     if (o.note[0])
         fprintf(out, "; %s", o.note);
     fclose(out);

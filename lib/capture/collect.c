@@ -926,6 +926,7 @@ static void answer(const struct copy *c) {
         return;
     memcpy(ctl->response.message, slot->message, sizeof ctl->response.message);
     memcpy(ctl->response.path, slot->path, sizeof ctl->response.path);
+    ctl->response.code = slot->result;
     atomic_store(&ctl->response.answer, slot->result ? CTL_FAILED : CTL_WRITTEN);
     atomic_store(&ctl->answered, slot->ctl_number);
     raw_futex_wake(&ctl->answered);

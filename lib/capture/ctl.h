@@ -47,6 +47,8 @@ struct ctl_request {
 struct ctl_response {
     _Atomic uint32_t answer; /* enum ctl_answer */
     int32_t child_pid;       /* that writes; as the process sees it */
+    int32_t code;            /* of a failure: SNAP_E_* */
+    uint32_t reserved;
     _Atomic uint64_t progress;
     char message[CTL_TEXT_MAX];
     char path[CTL_PATH_SIZE];

@@ -86,6 +86,7 @@ static int reap(struct moment_slot *slot) {
     struct ctl_page *const ctl = moment_process.ctl;
     if (ctl && slot->ctl_number && atomic_load(&ctl->asked) == slot->ctl_number) {
         memcpy(ctl->response.message, slot->message, sizeof ctl->response.message);
+        ctl->response.code = slot->result;
         atomic_store(&ctl->response.answer, CTL_FAILED);
         atomic_store(&ctl->answered, slot->ctl_number);
         raw_futex_wake(&ctl->answered);

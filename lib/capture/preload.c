@@ -204,8 +204,9 @@ static void init_request(struct moment_request *r, uint32_t trigger) {
                                  .malloc_free_bytes = UINT64_MAX};
 }
 
-static void answer_failed(struct ctl_page *ctl, uint32_t number, const char *message) {
+static void answer_failed(struct ctl_page *ctl, uint32_t number, int code, const char *message) {
     struct text t;
+    ctl->response.code = code;
     text_init(&t, ctl->response.message, sizeof ctl->response.message);
     text_add(&t, message);
     atomic_store(&ctl->response.answer, CTL_FAILED);
@@ -242,8 +243,9 @@ static void handle_request(struct ctl_page *ctl, const void *context) {
     }
     struct moment_slot *slot;
     char message[CTL_TEXT_MAX];
-    if (moment_take(&r, context, &slot, message, sizeof message) < 0)
-        answer_failed(ctl, number, message);
+    const int result = moment_take(&r, context, &slot, message, sizeof message);
+    if (result < 0)
+        answer_failed(ctl, number, result, message);
     else {
         uint32_t pending = CTL_PENDING;
         ctl->response.child_pid = slot->child;
@@ -389,6 +391,7 @@ __attribute__((constructor)) static void start(void) {
     keep_rank();
     keep_writer();
     keep_allocator();
+    exec_init();
     new_lineage();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack && moment_init() == 0) {
@@ -479,7 +482,27 @@ EXPORT int heapsnap_preload_take(const struct preload_take *take, char *message,
     return result;
 }
 
-/* --- exit and exec --- */
+/* --- exec and exit --- */
+
+void preload_before_exec(void) {
+    if (!preload.is_ready || raw_pid() != moment_process.pid)
+        return;
+    struct sigaction ignore;
+    memset(&ignore, 0, sizeof ignore);
+    ignore.sa_handler = SIG_IGN;
+    if (moment_process.ctl)
+        atomic_store(&moment_process.ctl->state, CTL_LEAVING);
+    sigaction(moment_process.signal, &ignore, NULL);
+    moment_wait_all(moment_process.exit_timeout_ns);
+}
+
+void preload_exec_failed(void) {
+    if (!preload.is_ready || raw_pid() != moment_process.pid)
+        return;
+    install(moment_process.signal);
+    if (moment_process.ctl)
+        atomic_store(&moment_process.ctl->state, CTL_READY);
+}
 
 /* Says so when a signal that should take snapshots has been taken over by the program. */
 static void check_signals(void) {

@@ -27,4 +27,12 @@ struct preload_take {
 int heapsnap_preload_take(const struct preload_take *take, char *message, size_t message_size);
 typedef int (*preload_take_fn)(const struct preload_take *take, char *message, size_t message_size);
 
+/* --- between the recorder's own parts --- */
+
+/* Around exec: the control signal is ignored, files in the making are complete. Both do nothing in
+ * a child of vfork. */
+void preload_before_exec(void);
+void preload_exec_failed(void);
+void exec_init(void);
+
 #endif

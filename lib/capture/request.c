@@ -292,7 +292,9 @@ static int failed(const struct client *c, snap_error *err) {
     char message[CTL_TEXT_MAX];
     memcpy(message, c->page->response.message, sizeof message);
     message[sizeof message - 1] = '\0';
-    return err_set(err, SNAP_E_IO, "%s", message[0] ? message : "the snapshot failed");
+    const int code = c->page->response.code;
+    return err_set(err, code < 0 && code > -100 ? code : SNAP_E_IO, "%s",
+                   message[0] ? message : "the snapshot failed");
 }
 
 static int is_answered(const struct client *c, uint32_t number) {
