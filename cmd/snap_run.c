@@ -228,8 +228,24 @@ static char *absolute_pattern(const char *pattern, const char *directory) {
     return out;
 }
 
+/* Whether a file can be made in a directory: only trying tells. */
+static int try_directory(const char *directory) {
+    char *name;
+    if (asprintf(&name, "%s/.heapsnap-XXXXXX", directory) < 0)
+        return opt_error(&command, "no memory");
+    const int fd = mkostemp(name, O_CLOEXEC);
+    const int error = errno;
+    if (fd >= 0) {
+        unlink(name);
+        close(fd);
+    }
+    free(name);
+    errno = error;
+    return fd < 0 ? trouble("cannot write to directory '%s': %s", directory) : 0;
+}
+
 /* Tells of a directory that cannot be written to before the program has run for a day. One whose
- * name depends on the process is left to be found out. */
+ * name depends on the process is left to be found out, and so is a device. */
 static int check_output(const char *pattern) {
     char *const directory = strdup(pattern);
     if (!directory)
@@ -245,10 +261,8 @@ static int check_output(const char *pattern) {
     }
     *to = '\0';
     struct stat st;
-    if (is_fixed && (stat(directory, &st) != 0 || access(directory, W_OK | X_OK) != 0))
-        status = trouble("cannot write to directory '%s': %s", directory);
-    else if (is_fixed && !S_ISDIR(st.st_mode))
-        status = opt_error(&command, "cannot write to '%s': it is no directory", directory);
+    if (is_fixed && (stat(pattern, &st) != 0 || S_ISREG(st.st_mode)))
+        status = try_directory(directory);
     free(directory);
     return status;
 }
@@ -366,7 +380,8 @@ static void forwarded_signals(sigset_t *set) {
 
 /* Waits for the program's end; returns its wait status. A signal that the terminal sent went to the
  * program as well (it is in the same process group): only those from other processes are passed
- * on. When the program stops, we stop, so that the shell sees it; continued, it is continued. */
+ * on. When job control stops the program, we stop, so that the shell sees it; continued, it is
+ * continued. A program that somebody stops with SIGSTOP is theirs to continue. */
 static int attend(pid_t child, const sigset_t *signals) {
     for (;;) {
         siginfo_t info;
@@ -377,6 +392,8 @@ static int attend(pid_t child, const sigset_t *signals) {
             while ((got = waitpid(child, &status, WNOHANG | WUNTRACED)) == child) {
                 if (!WIFSTOPPED(status))
                     return status;
+                if (WSTOPSIG(status) == SIGSTOP)
+                    continue;
                 kill(getpid(), SIGSTOP);
                 kill(child, SIGCONT);
             }
@@ -500,6 +517,17 @@ static int mirror(int status) {
     return 128 + number;
 }
 
+/* Whoever reads the program's output sees its end when the program closes it. */
+static void leave_standard_streams(void) {
+    const int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd < 0)
+        return;
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
+    if (null_fd > STDERR_FILENO)
+        close(null_fd);
+}
+
 static int run(struct run *r, const char *path, char **argv) {
     struct monitor monitor = {
         .directory = r->directory, .run = r->name, .log = r->log, .every_ns = every_ns};
@@ -520,6 +548,7 @@ static int run(struct run *r, const char *path, char **argv) {
         opt_error(&command, "cannot run '%s': %s", path, strerror(error));
         return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
     }
+    leave_standard_streams();
     const int wait_status = attend(child, &signals);
     if (!quiet)
         tell(r, wait_status);

@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
     /* Nobody there to answer to is a run by hand, or a copy that was killed. */
     const int is_alone = fcntl(WIRE_STATUS_FD, F_GETFD) < 0;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error like a full disk */
 
     uint64_t last_ns = 0;
     const struct ingest_options options = {.progress = is_alone ? NULL : progress,

@@ -1,0 +1,603 @@
+/* A program with many ways to live and die, for test_moments.py: the first argument names one. Each
+ * prints what the test compares; none knows whether it is recorded. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <heapsnap/capture.h>
+
+extern char **environ;
+
+static void sleep_ms(long ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR)
+        ;
+}
+
+static uint64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int number(char **argv, int fallback) {
+    return argv[2] ? atoi(argv[2]) : fallback;
+}
+
+__attribute__((noinline)) static void *planted_blocks(size_t n, size_t size) {
+    void **list = NULL;
+    for (size_t i = 0; i < n; i++) {
+        void **const block = malloc(size);
+        block[0] = list;
+        list = block;
+    }
+    return list;
+}
+
+static void *volatile kept;
+
+static int plain(char **argv) {
+    kept = planted_blocks(1000, 48);
+    puts("plain");
+    return 7;
+}
+
+static int idle(char **argv) {
+    kept = planted_blocks(1000, 48);
+    puts("ready");
+    fflush(stdout);
+    const uint64_t end = now_ms() + (uint64_t)number(argv, 2000);
+    while (now_ms() < end)
+        sleep_ms(20);
+    puts("end");
+    return 0;
+}
+
+/* --- threads: some sleep, some run, one blocks every signal --- */
+
+static _Atomic int stop;
+
+static void *run_thread(void *unused) {
+    volatile unsigned x = 0;
+    while (!stop)
+        x++;
+    return NULL;
+}
+
+static void *sleep_thread(void *unused) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    while (!stop)
+        pthread_cond_wait(&never, &lock);
+    return NULL;
+}
+
+static void *deaf_thread(void *unused) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    return run_thread(unused);
+}
+
+static int threads(char **argv) {
+    pthread_t t;
+    for (int i = 0; i < 2; i++)
+        pthread_create(&t, NULL, sleep_thread, NULL);
+    pthread_create(&t, NULL, run_thread, NULL);
+    pthread_setname_np(t, "runner");
+    pthread_create(&t, NULL, deaf_thread, NULL);
+    pthread_setname_np(t, "deaf");
+    puts("ready");
+    fflush(stdout);
+    sleep_ms(number(argv, 1500));
+    stop = 1;
+    puts("end");
+    return 0;
+}
+
+/* Allocates without pause while snapshots are taken; ends with a count that must be right. */
+static void *churn_thread(void *result) {
+    void *blocks[64] = {0};
+    unsigned long sum = 0, seed = (unsigned long)(size_t)result;
+    while (!stop)
+        for (int i = 0; i < 1000; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            const unsigned k = seed >> 33 & 63;
+            free(blocks[k]);
+            const size_t size = 16 + (seed >> 40 & 255);
+            unsigned char *const p = blocks[k] = malloc(size);
+            memset(p, (int)k, size);
+            sum += p[size - 1] == k;
+        }
+    for (int i = 0; i < 64; i++)
+        free(blocks[i]);
+    return (void *)sum;
+}
+
+static int churn(char **argv) {
+    pthread_t t[4];
+    puts("ready");
+    fflush(stdout);
+    for (size_t i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, churn_thread, (void *)(i + 1));
+    sleep_ms(number(argv, 2000));
+    stop = 1;
+    unsigned long sum = 0;
+    for (size_t i = 0; i < 4; i++) {
+        void *part;
+        pthread_join(t[i], &part);
+        sum += (unsigned long)part % 1000;
+    }
+    printf("wrong %lu\n", sum);
+    return 0;
+}
+
+/* --- sleeps that a signal would cut short --- */
+
+static long n_interrupted;
+
+static void *nanosleep_thread(void *unused) {
+    while (!stop) {
+        const struct timespec t = {0, 300000000};
+        if (nanosleep(&t, NULL) != 0)
+            __atomic_add_fetch(&n_interrupted, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static void *poll_thread(void *unused) {
+    while (!stop)
+        if (poll(NULL, 0, 300) < 0)
+            __atomic_add_fetch(&n_interrupted, 1, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+static int eintr(char **argv) {
+    pthread_t t[6];
+    for (int i = 0; i < 6; i++)
+        pthread_create(&t[i], NULL, i % 2 ? nanosleep_thread : poll_thread, NULL);
+    puts("ready");
+    fflush(stdout);
+    /* The one that may be hit: its system call is restarted. */
+    char c;
+    while (read(STDIN_FILENO, &c, 1) < 0)
+        n_interrupted += 1000;
+    stop = 1;
+    for (int i = 0; i < 6; i++)
+        pthread_join(t[i], NULL);
+    printf("interrupted %ld\n", n_interrupted);
+    return 0;
+}
+
+/* --- children --- */
+
+static int n_sigchld;
+
+static void on_sigchld(int signal) {
+    n_sigchld++;
+}
+
+static int wait_any(char **argv) {
+    signal(SIGCHLD, on_sigchld);
+    puts("ready");
+    fflush(stdout);
+    const uint64_t end = now_ms() + (uint64_t)number(argv, 1500);
+    int n_strangers = 0;
+    while (now_ms() < end) {
+        n_strangers += waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD;
+        sleep_ms(1);
+    }
+    const int before = n_sigchld;
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(3);
+    int status;
+    const int is_own = waitpid(-1, &status, 0) == child && WEXITSTATUS(status) == 3;
+    printf("strangers %d signals %d own %d then %d\n", n_strangers, before, is_own,
+           wait(NULL) == -1 && errno == ECHILD);
+    return 0;
+}
+
+static int ignore_children(char **argv) {
+    signal(SIGCHLD, SIG_IGN);
+    return idle(argv);
+}
+
+static int tree(char **argv) {
+    kept = planted_blocks(100, 64);
+    for (int i = 0; i < 2; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            kept = planted_blocks(10, 32);
+            if (fork() == 0)
+                exit(5);
+            wait(NULL);
+            exit(4);
+        }
+    }
+    int sum = 0, status;
+    while (wait(&status) > 0)
+        sum += WEXITSTATUS(status);
+    printf("children %d\n", sum);
+    return 0;
+}
+
+/* Forks in one thread while others allocate. */
+static int fork_storm(char **argv) {
+    pthread_t t[2];
+    for (size_t i = 0; i < 2; i++)
+        pthread_create(&t[i], NULL, churn_thread, (void *)(i + 1));
+    int n_wrong = 0;
+    for (int i = 0; i < number(argv, 100); i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            free(malloc(100));
+            syscall(SYS_exit_group, 9);
+        }
+        int status;
+        n_wrong += waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 9;
+    }
+    stop = 1;
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    printf("wrong %d\n", n_wrong);
+    return 0;
+}
+
+static int daemon_twice(char **argv) {
+    int fds[2];
+    if (pipe(fds) != 0)
+        return 1;
+    if (fork() == 0) {
+        setsid();
+        if (fork() == 0) {
+            for (int i = 0; i < 1024; i++)
+                if (i != fds[1])
+                    close(i);
+            if (chdir("/") != 0)
+                _exit(1);
+            kept = planted_blocks(10, 1000);
+            sleep_ms(300);
+            exit(0); /* closes the pipe after the last file is written */
+        }
+        _exit(0);
+    }
+    wait(NULL);
+    close(fds[1]);
+    char c;
+    const long n = read(fds[0], &c, 1);
+    printf("daemon ended %ld\n", n);
+    return 0;
+}
+
+static int shell(char **argv) {
+    fflush(stdout);
+    const int a = system("exit 3");
+    FILE *const f = popen("echo from popen", "r");
+    char line[64] = "";
+    if (f && fgets(line, sizeof line, f))
+        printf("%d %s", WEXITSTATUS(a), line);
+    return f ? pclose(f) : 1;
+}
+
+static int exec_other(char **argv) {
+    execl("/bin/nonexistent", "nonexistent", (char *)NULL);
+    printf("errno %d\n", errno);
+    fflush(stdout);
+    execlp("sh", "sh", "-c", "echo \"$0 $1\"; exit 6", "zero", "one", (char *)NULL);
+    return 1;
+}
+
+static int exec_chain(char **argv) {
+    char left[16];
+    const int n = number(argv, 30);
+    if (n == 0) {
+        puts("chain end");
+        return 0;
+    }
+    snprintf(left, sizeof left, "%d", n - 1);
+    sleep_ms(2);
+    char *const args[] = {argv[0], argv[1], left, NULL};
+    if (n % 3 == 0)
+        execv("/proc/self/exe", args);
+    else if (n % 3 == 1)
+        execl("/proc/self/exe", argv[0], argv[1], left, (char *)NULL);
+    else
+        execle("/proc/self/exe", argv[0], argv[1], left, (char *)NULL, environ);
+    return 1;
+}
+
+static int vfork_exec(char **argv) {
+    volatile int n_good = 0;
+    for (volatile int i = 0; i < 20; i++) {
+        const pid_t child = vfork();
+        if (child == 0) {
+            if (i % 2)
+                execl("/bin/true", "true", (char *)NULL);
+            _exit(i % 2 ? 1 : 0);
+        }
+        int status;
+        n_good += waitpid(child, &status, 0) == child && status == 0;
+    }
+    printf("good %d\n", n_good);
+    return 0;
+}
+
+static int clone_raw(char **argv) {
+    const long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) {
+        kept = planted_blocks(10, 32);
+        _exit(8);
+    }
+    int status = 0;
+    waitpid((pid_t)child, &status, 0);
+    printf("status %d\n", WEXITSTATUS(status));
+    return 0;
+}
+
+/* --- ways to end --- */
+
+static int end_by_exit(char **argv) {
+    kept = planted_blocks(10, 32);
+    _exit(11);
+}
+
+static int end_by_exit_c99(char **argv) {
+    _Exit(12);
+}
+
+static void at_quick_exit_said(void) {
+    if (write(STDOUT_FILENO, "quick\n", 6) != 6)
+        abort();
+}
+
+static int end_quickly(char **argv) {
+    at_quick_exit(at_quick_exit_said);
+    quick_exit(13);
+}
+
+static int crash(char **argv) {
+    puts("crash");
+    fflush(stdout);
+    raise(SIGSEGV);
+    return 0;
+}
+
+static int be_killed(char **argv) {
+    puts("killed");
+    fflush(stdout);
+    raise(SIGTERM);
+    return 0;
+}
+
+static void *exit_thread(void *unused) {
+    exit(14);
+}
+
+static int end_in_thread(char **argv) {
+    pthread_t t;
+    pthread_create(&t, NULL, exit_thread, NULL);
+    pthread_create(&t, NULL, run_thread, NULL);
+    pthread_join(t, NULL);
+    return 0;
+}
+
+static int end_of_main_thread(char **argv) {
+    pthread_t t;
+    pthread_create(&t, NULL, nanosleep_thread, NULL);
+    stop = 1;
+    pthread_exit(NULL);
+}
+
+/* --- signals --- */
+
+static volatile sig_atomic_t got;
+
+static void on_usr1(int signal) {
+    got = signal;
+}
+
+static int own_handler(char **argv) {
+    signal(SIGUSR1, on_usr1);
+    raise(SIGUSR1);
+    printf("got %d\n", got == SIGUSR1);
+    return 0;
+}
+
+static int raise_usr1(char **argv) {
+    kept = planted_blocks(10, 32);
+    for (int i = 0; i < number(argv, 2); i++) {
+        raise(SIGUSR1);
+        sleep_ms(100);
+    }
+    puts("raised");
+    return 0;
+}
+
+static int report_signals(char **argv) {
+    sigset_t set, mine;
+    sigfillset(&set);
+    sigdelset(&set, SIGRTMAX - 7);
+    sigprocmask(SIG_BLOCK, &set, &mine);
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        siginfo_t info;
+        const struct timespec t = {10, 0};
+        const int signal = sigtimedwait(&set, &info, &t);
+        if (signal < 0 && errno == EINTR)
+            continue;
+        if (signal < 0)
+            return 1;
+        printf("signal %d\n", signal);
+        fflush(stdout);
+        if (signal == SIGTERM)
+            return 0;
+    }
+}
+
+static int block_all(char **argv) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    return idle(argv);
+}
+
+static int small_stack(char **argv) {
+    pthread_attr_t attr;
+    pthread_t t;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 16384);
+    pthread_create(&t, &attr, run_thread, NULL);
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL); /* so that the small one is chosen */
+    return idle(argv);
+}
+
+/* --- the library's entry --- */
+
+static int api(char **argv) {
+    snap_error err = {0};
+    const snap_counter counters[] = {{"samples", 1024}, {"negative", -5}};
+    const snap_take_options o = {.struct_size = sizeof o,
+                                 .label = "epoch 1",
+                                 .step = -3,
+                                 .has_step = 1,
+                                 .counters = counters,
+                                 .n_counters = 2,
+                                 .no_fork = argv[3] != NULL};
+    kept = planted_blocks(1000, 48);
+    const int result = snap_take(argv[2], &o, &err);
+    printf("%d %s\n", result, result ? err.message : "");
+    printf("again %d\n", snap_take(argv[2], &o, &err));
+    return 0;
+}
+
+/* Takes snapshots from several threads at once. */
+static void *api_thread(void *n_good) {
+    snap_error err;
+    for (int i = 0; i < 3; i++)
+        if (snap_take(NULL, NULL, &err) == 0)
+            __atomic_add_fetch((int *)n_good, 1, __ATOMIC_RELAXED);
+        else
+            fprintf(stderr, "%s\n", err.message);
+    return NULL;
+}
+
+static int api_threads(char **argv) {
+    pthread_t t[3];
+    int n_good = 0;
+    for (int i = 0; i < 3; i++)
+        pthread_create(&t[i], NULL, api_thread, &n_good);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    printf("good %d\n", n_good);
+    return 0;
+}
+
+/* Grows by steps of 16 MiB, and shrinks again, as often as said. */
+static int grow(char **argv) {
+    for (int round = 0; round < number(argv, 1); round++) {
+        char *blocks[8];
+        for (int i = 0; i < 8; i++) {
+            blocks[i] = malloc(16 << 20);
+            memset(blocks[i], 1, 16 << 20);
+            sleep_ms(120);
+        }
+        for (int i = 0; i < 8; i++)
+            free(blocks[i]);
+        sleep_ms(300);
+    }
+    puts("grown");
+    return 0;
+}
+
+/* A limit on the size of files stands in for a full disk. */
+static int full_disk(char **argv) {
+    const struct rlimit limit = {2000, 2000};
+    kept = planted_blocks(100000, 40);
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    puts("full");
+    return 9;
+}
+
+static int closed_all(char **argv) {
+    puts("closing");
+    fflush(stdout);
+    for (int i = 0; i < 1024; i++)
+        close(i);
+    kept = planted_blocks(10, 32);
+    return 0;
+}
+
+static int lost_pipe(char **argv) {
+    /* Whoever reads our output must see its end when we close it, not when a copy ends. */
+    puts("ready");
+    fflush(stdout);
+    sleep_ms(400);
+    close(STDOUT_FILENO);
+    sleep_ms(number(argv, 3000));
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(char **argv);
+} modes[] = {
+    {"plain", plain},
+    {"idle", idle},
+    {"threads", threads},
+    {"churn", churn},
+    {"eintr", eintr},
+    {"wait", wait_any},
+    {"ignore-children", ignore_children},
+    {"tree", tree},
+    {"fork-storm", fork_storm},
+    {"daemon", daemon_twice},
+    {"shell", shell},
+    {"exec", exec_other},
+    {"exec-chain", exec_chain},
+    {"vfork", vfork_exec},
+    {"clone", clone_raw},
+    {"_exit", end_by_exit},
+    {"_Exit", end_by_exit_c99},
+    {"quick_exit", end_quickly},
+    {"crash", crash},
+    {"killed", be_killed},
+    {"thread-exit", end_in_thread},
+    {"main-thread-exit", end_of_main_thread},
+    {"own-handler", own_handler},
+    {"usr1", raise_usr1},
+    {"signals", report_signals},
+    {"block-all", block_all},
+    {"small-stack", small_stack},
+    {"api", api},
+    {"api-threads", api_threads},
+    {"grow", grow},
+    {"full-disk", full_disk},
+    {"closed", closed_all},
+    {"lost-pipe", lost_pipe},
+};
+
+int main(int argc, char **argv) {
+    for (size_t i = 0; argc > 1 && i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].name, argv[1]) == 0)
+            return modes[i].run(argv);
+    fprintf(stderr, "victim: no such way to live\n");
+    return 99;
+}
