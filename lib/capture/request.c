@@ -27,6 +27,7 @@
 
 #define TIMEOUT_DEFAULT_NS 30000000000u
 #define SIGNAL_AGAIN_NS 1000000000u
+#define BLOCKED_WAIT_NS 2000000000u
 #define POLL_MS 10
 
 struct client {
@@ -269,6 +270,16 @@ static int send_signal(const struct client *c, snap_error *err) {
                : err_set(err, SNAP_E_IO, "cannot signal process %ld: %s", c->pid, strerror(errno));
 }
 
+/* The same, patiently: all signals are blocked for a moment while a thread is started or a process
+ * forked, and while a program replaces itself none is handled. */
+static int send_signal_patiently(const struct client *c, uint64_t patience_ns, snap_error *err) {
+    const uint64_t end_ns = now_ns() + patience_ns;
+    int result;
+    while ((result = send_signal(c, err)) == SNAP_E_LIMIT && now_ns() < end_ns)
+        poll(NULL, 0, POLL_MS);
+    return result;
+}
+
 static int has_ended(const struct client *c) {
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
     if (c->pidfd >= 0)
@@ -378,7 +389,7 @@ static int ask(struct client *c, const char *path, const snap_process_options *o
     c->page->response.child_pid = 0;
     const uint32_t number = atomic_load(&c->page->asked) + 1;
     atomic_store(&c->page->asked, number);
-    SNAP_TRY(send_signal(c, err));
+    SNAP_TRY(send_signal_patiently(c, o->no_wait ? 0 : BLOCKED_WAIT_NS, err));
     return await(c, number, o, err);
 }
 

@@ -461,7 +461,8 @@ static int small_stack(char **argv) {
     pthread_t t;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 16384);
-    pthread_create(&t, &attr, run_thread, NULL);
+    if (pthread_create(&t, &attr, run_thread, NULL) != 0)
+        return 98;
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* so that the small one is chosen */
