@@ -77,11 +77,15 @@ int column_scratch_init(struct column_scratch *s) {
         s->lengths = mem_alloc(SNAP_CHUNK_ROWS_MAX, sizeof *s->lengths);
     if (!s->last)
         s->last = mem_alloc(SNAP_KEYED_SLOTS, sizeof *s->last);
+    return s->numbers && s->lengths && s->last ? 0 : -1;
+}
+
+int column_scratch_init_encoder(struct column_scratch *s) {
     if (!s->slots)
         s->slots = mem_alloc(HUB_SLOTS, sizeof *s->slots);
     if (!s->keys)
         s->keys = mem_alloc(HUB_SLOTS, sizeof *s->keys);
-    return s->numbers && s->lengths && s->last && s->slots && s->keys ? 0 : -1;
+    return s->slots && s->keys ? column_scratch_init(s) : -1;
 }
 
 void column_scratch_release(struct column_scratch *s) {

@@ -29,7 +29,9 @@ struct column_scratch {
     uint32_t *slots;   /* of the hub counter */
     uint64_t *keys;
 };
-int column_scratch_init(struct column_scratch *s); /* 0 or -1: no memory */
+/* For decoders, and what encoders need beyond that. 0, or -1: no memory. */
+int column_scratch_init(struct column_scratch *s);
+int column_scratch_init_encoder(struct column_scratch *s);
 void column_scratch_release(struct column_scratch *s);
 
 /* Most bytes that a number column of n rows can take in any encoding. */

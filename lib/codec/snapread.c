@@ -131,13 +131,29 @@ static struct batch_state *batch_state(snap_batch *b) {
     return state && column_scratch_init(&state->scratch) == 0 ? state : NULL;
 }
 
+/* Makes sure that arrays made from now on have room for n rows; small ones go. */
+static void reserve_rows(struct batch_state *b, uint32_t n) {
+    if (n <= b->capacity)
+        return;
+    uint32_t capacity = 256;
+    while (capacity < n)
+        capacity *= 4;
+    b->capacity = capacity;
+    for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++) {
+        free(b->column[c]);
+        free(b->text_offset[c]);
+        b->column[c] = NULL;
+        b->text_offset[c] = NULL;
+    }
+}
+
 /* A column of texts: offsets into the payload. */
 static int decode_text(struct batch_state *b, unsigned column, const struct chunk_column *e,
                        const uint8_t *src, uint32_t n) {
     if (e->width > 8 || e->size < (uint64_t)n * e->width)
         return SNAP_E_CORRUPT;
     if (!b->text_offset[column] &&
-        !(b->text_offset[column] = mem_alloc(SNAP_CHUNK_ROWS_MAX + 1, sizeof(uint32_t))))
+        !(b->text_offset[column] = mem_alloc(b->capacity + 1, sizeof(uint32_t))))
         return SNAP_E_NOMEM;
     column_planes_get(b->scratch.lengths, src, n, e->width);
     const uint32_t text_size = e->size - n * e->width;
@@ -238,8 +254,7 @@ static int decode_column(const struct read_chunk *c, const struct directory *d,
     if (info.type == SNAP_COLUMN_BYTES) {
         result = decode_text(b, column, e, d->data[column], d->n_rows);
     } else {
-        if (!b->column[column] &&
-            !(b->column[column] = mem_alloc(SNAP_CHUNK_ROWS_MAX, sizeof(uint64_t))))
+        if (!b->column[column] && !(b->column[column] = mem_alloc(b->capacity, sizeof(uint64_t))))
             return no_memory(err);
         result = column_decode(&b->scratch, e->encoding, e->width, d->data[column], e->size,
                                d->n_rows, key, b->column[column]);
@@ -284,6 +299,7 @@ int read_chunk(const snap_snapshot *s, const struct read_chunk *c, uint32_t colu
     b->n_rows = 0;
     SNAP_TRY(read_payload(s, c, state, &payload, &size, err));
     SNAP_TRY(read_directory(c, payload, size, &d, err));
+    reserve_rows(state, d.n_rows);
     uint32_t wanted = columns;
     for (unsigned column = 1; column < SNAP_COLUMNS_MAX; column++) {
         unsigned key;

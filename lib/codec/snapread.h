@@ -81,6 +81,7 @@ struct batch_state {
     uint8_t *raw;
     size_t raw_capacity;
     struct column_scratch scratch;
+    uint32_t capacity; /* rows that the arrays below have room for */
     uint64_t *column[SNAP_COLUMNS_MAX];
     const uint8_t *text[SNAP_COLUMNS_MAX];   /* in raw */
     uint32_t *text_offset[SNAP_COLUMNS_MAX]; /* n_rows + 1 */

@@ -436,7 +436,7 @@ static int open_writer(snap_writer **out, const snap_writer_options *options, sn
     strtab_init(&w->strings);
     arena_init(&w->arena);
     w->zstd = ZSTD_createCCtx();
-    if (!w->zstd || column_scratch_init(&w->scratch) < 0 ||
+    if (!w->zstd || column_scratch_init_encoder(&w->scratch) < 0 ||
         ZSTD_isError(ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, level))) {
         snap_writer_close(w);
         return err_set(err, SNAP_E_NOMEM, "no memory for the writer");

@@ -117,7 +117,7 @@ static void bench_columns(size_t n_blocks) {
     struct column_scratch s = {0};
     uint8_t *const packed = malloc(column_bound(n));
     uint64_t *const back = numbers(n);
-    if (!packed || column_scratch_init(&s) < 0)
+    if (!packed || column_scratch_init_encoder(&s) < 0)
         abort();
     const uint64_t *const key = blocks[SNAP_NODE_COL_STACK];
     for (size_t e = 0; e < sizeof encodings / sizeof *encodings; e++) {

@@ -45,7 +45,11 @@ int inject_disarm(void) {
 }
 
 long inject_live(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return 0; /* its strdup does not come through here; it looks for leaks itself */
+#else
     return __atomic_load_n(&live, __ATOMIC_RELAXED);
+#endif
 }
 
 static int fails(enum inject_kind kind) {

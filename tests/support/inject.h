@@ -21,7 +21,7 @@ void inject_arm(enum inject_kind kind, long at, int is_persistent);
 /* Disarms; 1 if anything failed since. */
 int inject_disarm(void);
 
-/* Blocks that are allocated and not freed. */
+/* Blocks that are allocated and not freed; always 0 under AddressSanitizer. */
 long inject_live(void);
 
 #endif

@@ -32,7 +32,7 @@ static void make(enum style style, uint64_t *v, size_t n, uint64_t *state) {
 
 START_TEST(round_trip) {
     struct column_scratch s = {0};
-    ck_assert_int_eq(column_scratch_init(&s), 0);
+    ck_assert_int_eq(column_scratch_init_encoder(&s), 0);
     uint64_t state = (uint64_t)_i;
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
         const size_t n = lengths[l];
@@ -101,7 +101,7 @@ END_TEST
 /* Random and half-right bytes: an error or n numbers, nothing else (the sanitizers look on). */
 START_TEST(hostile_bytes) {
     struct column_scratch s = {0};
-    ck_assert_int_eq(column_scratch_init(&s), 0);
+    ck_assert_int_eq(column_scratch_init_encoder(&s), 0);
     uint64_t state = 99;
     unsigned n_good = 0;
     for (int round = 0; round < 20000; round++) {

@@ -99,7 +99,7 @@ START_TEST(one_byte) {
     ck_assert_int_eq(read_everything(file.data, file.size, &digest, NULL), 0);
     uint8_t *const copy = malloc(file.size);
     memcpy(copy, file.data, file.size);
-    static const uint8_t flips[] = {1, 0x80, 0xff, 0x20};
+    static const uint8_t flips[] = {1, 0xff};
     for (size_t at = 0; at < file.size; at++)
         for (size_t k = 0; k < sizeof flips; k++)
             check_change(&file, copy, at, file.data[at] ^ flips[k], digest);
@@ -133,8 +133,8 @@ START_TEST(one_byte_with_right_hashes) {
     uint8_t *const copy = malloc(file.size);
     unsigned n_refused = 0, n_accepted = 0;
     for (size_t at = 0; at < file.size; at++)
-        for (unsigned k = 0; k < 6; k++) {
-            static const uint8_t flips[] = {1, 2, 0x10, 0x80, 0xff, 0x7f};
+        for (unsigned k = 0; k < 3; k++) {
+            static const uint8_t flips[] = {1, 0x10, 0xff};
             memcpy(copy, file.data, file.size);
             copy[at] ^= flips[k];
             repair(copy, file.size, offsets, n);
@@ -146,7 +146,7 @@ START_TEST(one_byte_with_right_hashes) {
             n_accepted += result == 0;
         }
     ck_assert_uint_gt(n_refused, 1000);
-    ck_assert_uint_gt(n_accepted, 100);
+    ck_assert_uint_gt(n_accepted, 50);
     free(copy);
     bytes_release(&file);
 }
