@@ -267,16 +267,48 @@ static int judge_rss(struct snap_diff *d, snap_error *err) {
                         rss_text, used_text);
 }
 
-static int tell_completeness(struct snap_diff *d, const snap_diff_snapshot *s, snap_error *err) {
-    char text[320] = "";
-    for (size_t i = 0; i < snap_meta_count(s->snapshot); i++) {
-        const snap_meta_row row = snap_meta_get(s->snapshot, i);
-        const size_t length = strlen(text);
-        if (row.key == SNAP_META_COMPLETENESS && row.value != 0)
-            snprintf(text + length, sizeof text - length, "%s%s %" PRIu64, length > 0 ? ", " : "",
-                     row.name, row.value);
+/* One sentence for all snapshots: what is missing in one of them is usually missing in each. */
+static int tell_completeness(struct snap_diff *d, snap_error *err) {
+    enum { NAMES_MAX = 16 };
+    struct {
+        const char *name;
+        uint64_t most;
+    } missing[NAMES_MAX];
+    size_t n_missing = 0, n_incomplete = 0, incomplete = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        if (d->snapshots[i].complete)
+            continue;
+        n_incomplete++;
+        incomplete = i;
+        const snap_snapshot *const s = d->snapshots[i].snapshot;
+        for (size_t m = 0; m < snap_meta_count(s); m++) {
+            const snap_meta_row row = snap_meta_get(s, m);
+            if (row.key != SNAP_META_COMPLETENESS || row.value == 0)
+                continue;
+            size_t k = 0;
+            while (k < n_missing && strcmp(missing[k].name, row.name) != 0)
+                k++;
+            if (k == NAMES_MAX)
+                continue;
+            if (k == n_missing)
+                missing[n_missing++].name = row.name, missing[k].most = 0;
+            if (row.value > missing[k].most)
+                missing[k].most = row.value;
+        }
     }
-    return result_limit(d, err, "%.150s is not complete: %s", s->file, text);
+    if (n_incomplete == 0)
+        return 0;
+    char text[320] = "";
+    for (size_t k = 0; k < n_missing; k++) {
+        const size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%s %s%" PRIu64, k > 0 ? ", " : "",
+                 missing[k].name, n_incomplete > 1 ? "up to " : "", missing[k].most);
+    }
+    if (n_incomplete == 1)
+        return result_limit(d, err, "%.150s is not complete: %s", d->snapshots[incomplete].file,
+                            text);
+    return result_limit(d, err, "%zu of %zu snapshots are not complete: %s", n_incomplete, d->n,
+                        text);
 }
 
 static int tell_limits(struct snap_diff *d, snap_error *err) {
@@ -284,10 +316,9 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
         SNAP_TRY(result_limit(d, err,
                               "two snapshots are not a trend: what grew may be filling "
                               "up once; take three or more"));
+    SNAP_TRY(tell_completeness(d, err));
     int paths = 0, inherited = 0, no_counters = 0, is_cut = 0;
     for (size_t i = 0; i < d->n; i++) {
-        if (!d->snapshots[i].complete)
-            SNAP_TRY(tell_completeness(d, &d->snapshots[i], err));
         if (snap_rows(d->sources[i], SNAP_TABLE_NODE) == 0)
             SNAP_TRY(result_limit(d, err, "%.150s holds no blocks: the process was not tracked",
                                   d->snapshots[i].file));
@@ -323,11 +354,8 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
 }
 
 int judge(struct snap_diff *d, snap_error *err) {
-    if (d->n < 2) {
-        if (!d->snapshots[0].complete)
-            SNAP_TRY(tell_completeness(d, &d->snapshots[0], err));
-        return 0;
-    }
+    if (d->n < 2)
+        return tell_completeness(d, err);
     const uint64_t first = in_use(d, 0), last = in_use(d, d->n - 1);
     const uint64_t most = first > last ? first : last;
     struct judgement j = {.d = d, .threshold = THRESHOLD_BYTES, .line_threshold = THRESHOLD_BYTES};
