@@ -272,7 +272,7 @@ START_TEST(a_caller_can_stop_it) {
     const snap_diff_options options = {.struct_size = sizeof options,
                                        .progress = stop_at,
                                        .progress_context = &limit,
-                                       .threads = 2};
+                                       .threads = 1}; /* how far two are at a call is chance */
     snap_diff *d = NULL;
     ck_assert_int_eq(snap_diff_new(&d, (const snap_snapshot *const *)s, 2, &options, &err),
                      SNAP_E_CANCELED);
