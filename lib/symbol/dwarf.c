@@ -51,6 +51,12 @@ typedef Dwarf_Unsigned object_size;
 #define ENTRYSIZE as_entrysize
 #define ORDER_LITTLE DW_END_little
 #define free_ranges dwarf_dealloc_ranges
+#define object_finish(dbg, error) dwarf_object_finish(dbg)
+#if DW_LIBDWARF_VERSION_MAJOR > 0 || DW_LIBDWARF_VERSION_MINOR >= 7
+typedef Dwarf_Unsigned object_index;
+#else
+typedef Dwarf_Half object_index;
+#endif
 #else
 typedef Dwarf_Obj_Access_Interface object_interface;
 typedef Dwarf_Obj_Access_Methods object_methods;
@@ -64,6 +70,8 @@ typedef Dwarf_Unsigned object_size;
 #define ENTRYSIZE entrysize
 #define ORDER_LITTLE DW_OBJECT_LSB
 #define free_ranges dwarf_ranges_dealloc
+#define object_finish(dbg, error) dwarf_object_finish(dbg, error)
+typedef Dwarf_Half object_index;
 #endif
 
 /* One file opened by libdwarf. It looks at the first byte to tell its own kinds of objects by their
@@ -213,7 +221,7 @@ static uint64_t inflated_size(struct object *object, const struct elf_section *s
     return header.ch_size <= SECTION_MAX_BYTES ? header.ch_size : 0;
 }
 
-static int get_section_info(void *context, Dwarf_Half index, object_section *out, int *error) {
+static int get_section_info(void *context, object_index index, object_section *out, int *error) {
     struct object *const object = context;
     memset(out, 0, sizeof *out);
     out->OBJECT_FIELD(name) = "";
@@ -241,7 +249,7 @@ static object_size get_section_count(void *context) {
     return object->elf->n_sections;
 }
 
-static int load_section(void *context, Dwarf_Half index, Dwarf_Small **out, int *error) {
+static int load_section(void *context, object_index index, Dwarf_Small **out, int *error) {
     struct object *const object = context;
     if (index >= object->elf->n_sections || !is_debug_section(&object->elf->sections[index]))
         return DW_DLV_NO_ENTRY;
@@ -255,6 +263,13 @@ static int load_section(void *context, Dwarf_Half index, Dwarf_Small **out, int 
     return DW_DLV_OK;
 }
 
+#ifdef DW_LIBDWARF_VERSION_MAJOR
+static Dwarf_Unsigned get_file_size(void *context) {
+    const struct object *const object = context;
+    return object->elf->size;
+}
+#endif
+
 static const object_methods methods = {
     .METHOD(get_section_info) = get_section_info,
     .METHOD(get_byte_order) = get_byte_order,
@@ -262,7 +277,7 @@ static const object_methods methods = {
     .METHOD(get_pointer_size) = get_eight,
     .METHOD(load_section) = load_section,
 #ifdef DW_LIBDWARF_VERSION_MAJOR
-    .METHOD(get_filesize) = NULL,
+    .METHOD(get_filesize) = get_file_size,
 #endif
     .METHOD(get_section_count) = get_section_count,
 };
@@ -290,8 +305,9 @@ static int object_open(struct object *object, struct elf_file *elf, unsigned gro
 
 static void object_close(struct object *object) {
     Dwarf_Error error = NULL;
+    (void)error;
     if (object->dbg)
-        dwarf_object_finish(object->dbg, &error);
+        object_finish(object->dbg, &error);
     if (object->loaded) {
         for (uint32_t i = 0; i < object->elf->n_sections; i++)
             elf_bytes_release(&object->loaded[i]);
@@ -1211,7 +1227,7 @@ static struct elf_bytes bytes_of(struct object *object, const char *name) {
     if (!section)
         return (struct elf_bytes){.data = NULL};
     const size_t index = (size_t)(section - object->elf->sections);
-    if (load_section(object, (Dwarf_Half)index, &data, &error) != DW_DLV_OK)
+    if (load_section(object, (object_index)index, &data, &error) != DW_DLV_OK)
         return (struct elf_bytes){.data = NULL};
     return (struct elf_bytes){.data = data, .size = object->loaded[index].size};
 }

@@ -87,7 +87,7 @@ def excused(ours, theirs, aliases):
             # addr2line drops the file of code that belongs to no line.
             # And it starts sequences of DWARF 5 with the primary source, not with file 1.
             if not (our_place[1] == their_place[1] and
-                    (our_place[1] == 0 or (i == 0 and their_place[0].endswith((".c", ".cc"))))):
+                    (our_place[1] == 0 or (i == 0 and their_place[0].endswith((".c", ".cc", "<artificial>"))))):
                 return False
         # For an inlined function without a linkage name, addr2line names the symbol around it.
         if i == 0 and len(ours) > 1 and their_name == theirs[-1][0]:
