@@ -10,7 +10,9 @@
 #include <libiberty/demangle.h>
 #include <setjmp.h>
 
-#define MANGLED_MAX_BYTES (64 * 1024)
+/* Without its own limit, which gives up at 1024 bytes (less than names of C++ template libraries
+ * have), the demangler takes up to 0.25 KiB of stack per byte: 1 MiB for this. */
+#define MANGLED_MAX_BYTES 4096
 
 struct output {
     char *text;
@@ -47,7 +49,8 @@ size_t demangle(const char *name, char out[DEMANGLE_MAX_BYTES]) {
         return output.length;
     }
     output.length = 0;
-    if (cplus_demangle_v3_callback(name, DMGL_PARAMS | DMGL_ANSI, receive, &output) &&
+    if (cplus_demangle_v3_callback(name, DMGL_PARAMS | DMGL_ANSI | DMGL_NO_RECURSE_LIMIT, receive,
+                                   &output) &&
         output.length > 0) {
         out[output.length] = 0;
         return output.length;
