@@ -76,8 +76,10 @@ int main(int argc, char **argv) {
     struct symbolizer *s;
     snap_error err;
     uint64_t *const offsets = calloc(n, sizeof *offsets);
-    if (!offsets || symbolizer_new(&s, NULL, &err) < 0)
+    if (!offsets || symbolizer_new(&s, NULL, &err) < 0) {
+        free(offsets);
         return 2;
+    }
     srandom(1);
     double total = 0;
     for (size_t i = 0; i < n_modules; i++) {
@@ -90,6 +92,8 @@ int main(int argc, char **argv) {
         if (symbolizer_module(s, module->path, NULL, &id, &err) < 0 ||
             symbolizer_lookup(s, id, offsets, n, count, module, &err) < 0) {
             fprintf(stderr, "%s: %s\n", module->path, err.message);
+            symbolizer_free(s);
+            free(offsets);
             return 2;
         }
         module->seconds = now() - start;
