@@ -267,16 +267,17 @@ static void meta_missing(struct copy *c, uint32_t *n, const char *name, uint64_t
 }
 
 struct malloc_numbers {
-    _Atomic uint32_t done;
-    uint64_t in_use, free;
+    uint32_t done;
+    uint64_t in_use, mapped, free;
 };
 
 static int read_mallinfo(void *context) {
     struct malloc_numbers *const numbers = context;
     const struct mallinfo2 info = mallinfo2();
     numbers->in_use = info.uordblks + info.hblkhd;
+    numbers->mapped = info.hblkhd;
     numbers->free = info.fordblks;
-    atomic_store(&numbers->done, 1);
+    __atomic_store_n(&numbers->done, 1, __ATOMIC_RELEASE);
     raw_call3(SYS_exit_group, 0, 0, 0);
     return 0;
 }
@@ -304,10 +305,9 @@ static int malloc_numbers(struct copy *c, struct malloc_numbers *out) {
         raw_call3(SYS_kill, pid, SIGKILL, 0);
         raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0);
     }
-    if (!atomic_load(&numbers.done))
+    if (!__atomic_load_n(&numbers.done, __ATOMIC_ACQUIRE))
         return -1;
-    out->in_use = numbers.in_use;
-    out->free = numbers.free;
+    *out = numbers;
     return 0;
 }
 
@@ -319,7 +319,7 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     } fields[] = {
         {"VmRSS", "rss_bytes"},          {"VmHWM", "rss_peak_bytes"},
         {"RssAnon", "rss_anon_bytes"},   {"RssFile", "rss_file_bytes"},
-        {"RssShmem", "rss_shmem_bytes"}, {"VmSize", "vm_bytes"},
+        {"RssShmem", "rss_shmem_bytes"}, {"VmSize", "virtual_bytes"},
         {"VmSwap", "swap_bytes"},
     };
     char path[64], status[4096];
@@ -335,9 +335,11 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     if (r->private_dirty_bytes)
         meta_process(c, n, "private_dirty_bytes", r->private_dirty_bytes);
     struct malloc_numbers numbers = {.in_use = r->malloc_in_use_bytes,
+                                     .mapped = r->malloc_mapped_bytes,
                                      .free = r->malloc_free_bytes};
     if (numbers.in_use != UINT64_MAX || malloc_numbers(c, &numbers) == 0) {
         meta_process(c, n, "malloc_in_use_bytes", numbers.in_use);
+        meta_process(c, n, "malloc_mapped_bytes", numbers.mapped);
         meta_process(c, n, "malloc_free_bytes", numbers.free);
     }
     meta_process(c, n, "threads", m->threads.n_threads);
@@ -350,7 +352,7 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     meta_missing(c, n, "dropped_regions", m->counts.dropped_regions);
     meta_missing(c, n, "truncated_stacks", m->counts.truncated_stacks);
     meta_missing(c, n, "unknown_frees", m->counts.unknown_frees);
-    meta_missing(c, n, "threads_in_hooks", m->n_inside_hooks);
+    meta_missing(c, n, "hooks_in_flight", m->n_inside_hooks);
     uint64_t n_unstopped = 0;
     for (size_t i = 0; i < sizeof c->slot->woke / sizeof *c->slot->woke; i++)
         n_unstopped += (uint64_t)__builtin_popcountll(c->slot->woke[i]);

@@ -28,11 +28,11 @@ struct moment_request {
     int waited;       /* the caller will call moment_wait */
     int only_if_idle; /* not while another file is in the making */
     int64_t step;
-    uint32_t stack;                                  /* of the calling thread, 0: unknown */
-    uint64_t pss_bytes, private_dirty_bytes;         /* 0: unknown */
-    uint64_t malloc_in_use_bytes, malloc_free_bytes; /* UINT64_MAX: unknown */
-    const char *label;                               /* NULL: none */
-    const char *pattern;                             /* NULL: that of the process */
+    uint32_t stack;                          /* of the calling thread, 0: unknown */
+    uint64_t pss_bytes, private_dirty_bytes; /* 0: unknown */
+    uint64_t malloc_in_use_bytes, malloc_mapped_bytes, malloc_free_bytes; /* UINT64_MAX: unknown */
+    const char *label;                                                    /* NULL: none */
+    const char *pattern; /* NULL: that of the process */
     const struct moment_counter *counters;
     uint32_t n_counters;
 };

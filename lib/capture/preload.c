@@ -417,6 +417,7 @@ static void read_malloc_numbers(struct moment_request *r) {
         return;
     const struct mallinfo2 info = mallinfo2();
     r->malloc_in_use_bytes = info.uordblks + info.hblkhd;
+    r->malloc_mapped_bytes = info.hblkhd;
     r->malloc_free_bytes = info.fordblks;
 }
 

@@ -94,7 +94,7 @@ static void write_meta(struct out *o, const struct untracked *u) {
     static const char *const status[][2] = {
         {"VmRSS", "rss_bytes"},          {"VmHWM", "rss_peak_bytes"},
         {"RssAnon", "rss_anon_bytes"},   {"RssFile", "rss_file_bytes"},
-        {"RssShmem", "rss_shmem_bytes"}, {"VmSize", "vm_bytes"},
+        {"RssShmem", "rss_shmem_bytes"}, {"VmSize", "virtual_bytes"},
         {"VmSwap", "swap_bytes"}};
     static const char *const rollup[][2] = {{"Pss", "pss_bytes"},
                                             {"Private_Dirty", "private_dirty_bytes"}};
@@ -132,6 +132,7 @@ static void write_meta(struct out *o, const struct untracked *u) {
 #ifdef __GLIBC__
     const struct mallinfo2 info = mallinfo2();
     named(o, SNAP_META_PROCESS, "malloc_in_use_bytes", info.uordblks + info.hblkhd);
+    named(o, SNAP_META_PROCESS, "malloc_mapped_bytes", info.hblkhd);
     named(o, SNAP_META_PROCESS, "malloc_free_bytes", info.fordblks);
 #endif
 }

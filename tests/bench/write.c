@@ -1,0 +1,82 @@
+/* How long the file of many blocks takes to write, and how large it is: 4 M blocks of many sizes
+ * from many sites, and the time from the call to the complete file.
+ *
+ * usage: write [BLOCKS], under `snap run`. */
+#include <heapsnap/capture.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Of the copy and of the process that writes, which it has waited for. */
+static double children_seconds(void) {
+    struct rusage r;
+    getrusage(RUSAGE_CHILDREN, &r);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+}
+
+static uint64_t seed = 1;
+
+static unsigned draw(unsigned n) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(seed >> 33) % n;
+}
+
+/* Each path through this tree of calls is a stack of its own: 3 to the 7th. */
+__attribute__((noinline, noclone)) static void *allocate(unsigned depth, unsigned path) {
+    void *p;
+    if (depth == 0)
+        p = malloc(16 + draw(draw(16) ? 200 : 4000));
+    else if (path % 3 == 0)
+        p = allocate(depth - 1, path / 3);
+    else if (path % 3 == 1)
+        p = allocate(depth - 1, path / 3);
+    else
+        p = allocate(depth - 1, path / 3);
+    __asm__ volatile("" : "+r"(p)); /* no tail call */
+    return p;
+}
+
+int main(int argc, char **argv) {
+    const size_t n = argc > 1 ? strtoul(argv[1], NULL, 10) : 4000000;
+    if (!snap_is_tracked()) {
+        fprintf(stderr, "write: run it under `snap run`\n");
+        return 2;
+    }
+    /* A third is freed again, so that the heap has holes and births are not in order. */
+    void **const kept = malloc(n * sizeof *kept);
+    for (size_t i = 0; kept && i < n; i++) {
+        kept[i] = allocate(7, draw(2187));
+        if (draw(3) == 0) {
+            const size_t k = draw((unsigned)i + 1);
+            free(kept[k]);
+            kept[k] = allocate(7, draw(2187));
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        snap_error err;
+        const snap_take_options o = {.struct_size = sizeof o, .overwrite = 1};
+        const uint64_t start_ns = now_ns();
+        const double before = children_seconds();
+        if (snap_take("write.snap", &o, &err) < 0) {
+            fprintf(stderr, "write: %s\n", err.message);
+            return 2;
+        }
+        struct stat st;
+        if (stat("write.snap", &st) != 0)
+            return 2;
+        printf("%zu blocks: %.2f s from call to file, %.2f s of one core, %.2f bytes per block\n",
+               n, (double)(now_ns() - start_ns) / 1e9, children_seconds() - before,
+               (double)st.st_size / (double)n);
+    }
+    remove("write.snap");
+    return 0;
+}
