@@ -369,7 +369,7 @@ static int ask(struct client *c, const char *path, const snap_process_options *o
                 return err_set(err, SNAP_E_IO, "cannot lock the control page: %s", strerror(errno));
     }
     if (atomic_load(&c->page->state) != CTL_READY)
-        return err_set(err, SNAP_E_LIMIT, "process %ld is starting or ending", c->pid);
+        return err_set(err, SNAP_E_NOTFOUND, "process %ld is ending", c->pid);
     struct ctl_request *const r = &c->page->request;
     char text[4096];
     r->trigger = o->trigger ? o->trigger : SNAP_TRIGGER_TAKE;

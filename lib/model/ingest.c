@@ -311,6 +311,9 @@ static char *quote_command(const char *arguments, size_t size) {
     if (!out)
         return NULL;
     char *to = out;
+    /* A program that writes its title over its arguments fills the rest with NUL. */
+    while (size > 1 && arguments[size - 1] == '\0' && arguments[size - 2] == '\0')
+        size--;
     for (size_t at = 0; at < size;) {
         const size_t length = strnlen(arguments + at, size - at);
         const char *const word = arguments + at;
