@@ -388,8 +388,7 @@ static int attend(pid_t child, const sigset_t *signals) {
         const int signal = sigwaitinfo(signals, &info);
         if (signal == SIGCHLD) {
             int status;
-            pid_t got;
-            while ((got = waitpid(child, &status, WNOHANG | WUNTRACED)) == child) {
+            while (waitpid(child, &status, WNOHANG | WUNTRACED) == child) {
                 if (!WIFSTOPPED(status))
                     return status;
                 if (WSTOPSIG(status) == SIGSTOP)
