@@ -262,6 +262,7 @@ static int open_writer(struct ingest *g, snap_error *err) {
         }
         path = g->partial;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): g->path is freed with the rest of g */
     return snap_writer_open_file(&g->writer, path, &options, err);
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# clang-tidy with the checks of .clang-tidy over all files of the build, warnings as errors.
+# clang-tidy with the checks of .clang-tidy over the library, the commands and the examples, warnings as errors.
 # usage: tidy.sh BUILD_DIR [FILE...]
 #
 # A file that was clean is not looked at again until it, a header, the checks or its command change: BUILD_DIR/tidy holds an
@@ -19,7 +19,7 @@ build, root = sys.argv[1:]
 names = set()
 for entry in json.load(open(os.path.join(build, "compile_commands.json"))):
     name = os.path.normpath(os.path.join(entry["directory"], entry["file"]))
-    if name.startswith(root + "/") and not name.startswith(build + "/") and name.endswith(".c"):
+    if name.startswith((root + "/lib/", root + "/cmd/", root + "/examples/")) and name.endswith(".c"):
         names.add(name)
 print("\n".join(sorted(names)))
 END
@@ -29,7 +29,7 @@ else
 fi
 [ -n "$list" ] || { echo "no files in compile_commands.json" >&2; exit 1; }
 
-common=$(cd "$root" && cat .clang-tidy $(find lib format cmd tests -name '*.h' | LC_ALL=C sort) | sha256sum | cut -c 1-32)
+common=$(cd "$root" && cat .clang-tidy $(find lib format cmd -name '*.h' | LC_ALL=C sort) | sha256sum | cut -c 1-32)
 here=$root/tests/lint
 export build common here
 echo "$list" | xargs -d '\n' -P "$(nproc)" -n 1 sh -c '
