@@ -68,7 +68,11 @@ options_of() {
     tsan) echo "-Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false" ;;
     off) echo "-Dbuildtype=debugoptimized -Dcuda=disabled -Dpython=disabled -Ddwarf=disabled -Dcapture=disabled" ;;
     clang) echo "-Dbuildtype=debugoptimized" ;;
+    fuzz) echo "-Dbuildtype=debugoptimized -Dfuzzing=libfuzzer -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link" ;;
     esac
+}
+targets_of() { # what to build; nothing: all
+    [ "$1" != fuzz ] || ninja -C "$build/fuzz" -t targets all | sed -n 's/^\(tests\/fuzz\/fuzz_[a-z]*\):.*/\1/p'
 }
 selected() { # BUILD -> the suites to run in it
     local suite
@@ -80,9 +84,10 @@ selected() { # BUILD -> the suites to run in it
 # build_one NAME: configures and compiles build/NAME. Compiler warnings are errors.
 build_one() {
     local name=$1 log=$build/logs/build-$1.log start=$SECONDS compiler=cc
-    [ "$name" != clang ] || compiler=clang
-    # shellcheck disable=SC2046 # options are words
-    if { CC=$compiler configure "$build/$name" -Dwerror=true $(options_of "$name") && ninja -C "$build/$name"; } >"$log" 2>&1; then
+    [[ $name != clang && $name != fuzz ]] || compiler=clang
+    # shellcheck disable=SC2046 # options and targets are words
+    if { CC=$compiler configure "$build/$name" -Dwerror=true $(options_of "$name") &&
+        ninja -C "$build/$name" $(targets_of "$name"); } >"$log" 2>&1; then
         printf '%-9s %-8s built, %d s\n' build "$name" $((SECONDS - start))
         return 0
     fi
@@ -118,6 +123,25 @@ run_suite() {
     printf ', %d s\n' $((SECONDS - start))
     tail -n +2 "$log.txt" | sed '/^$/d'
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# Coverage-guided fuzzing of each target for a minute, from the corpus of earlier runs.
+fuzz() {
+    local target log
+    [[ " ${suites[*]} " == *" fuzz "* ]] && command -v clang >/dev/null && build_one fuzz || return 0
+    for target in "$build"/fuzz/tests/fuzz/fuzz_*; do
+        [ -f "$target" ] && [ -x "$target" ] || continue
+        log=$build/logs/${target##*/}
+        mkdir -p "$build/corpus/${target##*/}"
+        if (cd "$build/corpus" && "$target" -max_total_time=60 -rss_limit_mb=4096 "${target##*/}") >"$log.out" 2>&1 </dev/null; then
+            printf '%-9s %-8s 1 passed, 0 failed: %s\n' fuzz fuzz "$(tail -n 1 "$log.out")"
+            passed=$((passed + 1))
+        else
+            printf '%-9s %-8s 0 passed, 1 failed, in build/corpus:\n' fuzz fuzz
+            tail -n 30 "$log.out" | sed 's/^/        /'
+            failed=$((failed + 1))
+        fi
+    done
 }
 
 # --- what is needed
@@ -156,6 +180,7 @@ if [ $slow = 1 ] && [[ " ${builds[*]-} " == *" release "* ]]; then
     if [[ " ${suites[*]} " == *" unit "* ]] && command -v valgrind >/dev/null; then
         run_suite unit release valgrind
     fi
+    fuzz
     say "benchmarks:"
     meson test -C "$build/release" --no-rebuild --benchmark --logbase benchmark --verbose </dev/null 2>&1 |
         tee "$build/logs/benchmark.out" | sed 's/^/    /'
