@@ -100,6 +100,12 @@ static uint64_t process_counter(const snap_snapshot *s, const char *name) {
     return snap_meta_number(s, SNAP_META_PROCESS, name, &value) ? value : 0;
 }
 
+/* Whether a completeness counter says that blocks are missing or out of date. Cut stacks and frees of
+ * unknown blocks happen in most programs and leave the set of blocks whole. */
+static int concerns_blocks(const char *name) {
+    return strcmp(name, "truncated_stacks") != 0 && strcmp(name, "unknown_frees") != 0;
+}
+
 static int describe(snap_diff_snapshot *out, const snap_snapshot *s, snap_error *err) {
     *out = (snap_diff_snapshot){.snapshot = s, .file = snap_path(s), .complete = 1};
     uint64_t value;
@@ -120,7 +126,7 @@ static int describe(snap_diff_snapshot *out, const snap_snapshot *s, snap_error 
         out->time_ns = value;
     for (size_t i = 0; i < snap_meta_count(s); i++) {
         const snap_meta_row row = snap_meta_get(s, i);
-        if (row.key == SNAP_META_COMPLETENESS && row.value != 0)
+        if (row.key == SNAP_META_COMPLETENESS && row.value != 0 && concerns_blocks(row.name))
             out->complete = 0;
     }
     out->rss_bytes = process_counter(s, "rss_bytes");

@@ -648,8 +648,7 @@ static void put_header(struct page *p, const snap_diff_snapshot *info) {
     put_fact(p, "writer", snap_meta_text(s, SNAP_META_WRITER));
     if (info->complete)
         fprintf(p->out, "%-12s yes\n", "complete");
-    else
-        put_named(p, s, SNAP_META_COMPLETENESS, "INCOMPLETE");
+    put_named(p, s, SNAP_META_COMPLETENESS, info->complete ? "but" : "INCOMPLETE");
 }
 
 static int text_census(const snap_diff *d, FILE *out, const snap_report_options *options,
