@@ -53,7 +53,6 @@ struct hook_thread {
     uint64_t birth_next, birth_end;
     struct live_cache cache;
     uint64_t n_allocations, n_frees, n_unknown, n_dropped, n_nested;
-    int64_t live_blocks, live_bytes;
     _Atomic uint32_t waiting; /* a hook of this thread waits for the gate: nothing changes */
     _Atomic uint32_t owner;   /* tid, 0: free for any thread */
     struct hook_thread *next; /* all states ever made */
@@ -72,11 +71,11 @@ struct hook_thread *hook_begin_slowly(void) __attribute__((visibility("hidden"))
 /* The gate has changed; false: leave at once, nothing may be recorded. */
 bool hook_gate_slowly(struct hook_thread *t) __attribute__((visibility("hidden")));
 void hook_births(struct hook_thread *t) __attribute__((visibility("hidden")));
-/* A put or take that did not simply work. */
-void hook_put_failed(struct hook_thread *t, enum live_result result, const struct live_block *block,
-                     const struct live_block *old) __attribute__((visibility("hidden")));
-/* False: the block was never seen. */
-bool hook_take_failed(struct hook_thread *t, enum live_result result, uintptr_t address)
+/* Puts a block where the quick way did not work; what cannot be kept is counted. */
+void hook_put_slowly(struct hook_thread *t, const struct live_block *block)
+    __attribute__((visibility("hidden")));
+/* Removes a block likewise; true if it was there. *known: false if it was never seen. */
+bool hook_take_slowly(struct hook_thread *t, uintptr_t address, struct live_block *old, bool *known)
     __attribute__((visibility("hidden")));
 
 /* Memory for what is allocated before the real functions are known. */
@@ -122,39 +121,33 @@ static inline void hook_record(struct hook_thread *t, void *address, size_t size
     if (!hook_enter(t))
         return;
     bool truncated;
-    struct live_block block = {.address = (uintptr_t)address, .size = size, .flags = flags}, old;
-    block.stack = stacks_capture(&t->stacks, start, &truncated);
-    if (truncated)
-        block.flags |= HOOK_FLAG_TRUNCATED;
+    live_table_prefetch((uintptr_t)address);
+    const uint32_t stack = stacks_capture(&t->stacks, start, &truncated);
+    flags |= truncated ? HOOK_FLAG_TRUNCATED : 0;
     if (HOOK_UNLIKELY(t->birth_next == t->birth_end))
         hook_births(t);
-    block.birth = t->birth_next++;
+    const uint64_t birth = t->birth_next++;
     t->n_allocations++;
-    t->live_blocks++;
-    t->live_bytes += (int64_t)size;
-    const enum live_result result = live_table_put(&t->cache, &block, &old);
-    if (HOOK_UNLIKELY(result != LIVE_ABSENT))
-        hook_put_failed(t, result, &block, &old);
+    if (HOOK_UNLIKELY(live_table_put_quickly((uintptr_t)address, size, stack, birth, flags) !=
+                      LIVE_ABSENT))
+        hook_put_slowly(t, &(struct live_block){(uintptr_t)address, size, birth, stack, flags});
     hook_leave(t);
 }
 
-/* Removes a record; true if *old was filled. *known: false if the block was never seen. */
+/* Removes a record; true if there was one. old: NULL, or filled with it. *known: false if the block
+ * was never seen. */
 static inline bool hook_forget(struct hook_thread *t, void *address, struct live_block *old,
                                bool *known) {
     *known = false;
     if (!hook_enter(t))
         return false;
     *known = true;
-    const enum live_result result = live_table_take(&t->cache, (uintptr_t)address, old);
-    if (HOOK_LIKELY(result == LIVE_FOUND)) {
-        t->n_frees++;
-        t->live_blocks--;
-        t->live_bytes -= (int64_t)old->size;
-    } else {
-        *known = hook_take_failed(t, result, (uintptr_t)address);
-    }
+    const bool found =
+        HOOK_LIKELY(old == NULL && live_table_take_quickly((uintptr_t)address) == LIVE_FOUND) ||
+        hook_take_slowly(t, (uintptr_t)address, old, known);
+    t->n_frees += found;
     hook_leave(t);
-    return result == LIVE_FOUND;
+    return found;
 }
 
 #endif

@@ -110,9 +110,8 @@ static inline void *allocate(size_t size, size_t alignment) {
             real.name arguments;                                                                   \
             return;                                                                                \
         }                                                                                          \
-        struct live_block old;                                                                     \
         bool known;                                                                                \
-        hook_forget(t, block, &old, &known);                                                       \
+        hook_forget(t, block, NULL, &known);                                                       \
         hook_real_begin(t);                                                                        \
         real.name arguments;                                                                       \
         hook_real_end(t);                                                                          \

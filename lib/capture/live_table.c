@@ -26,6 +26,7 @@ enum {
 
 #define WORD_LOCK UINT64_C(1)
 #define WORD_CLASS_SHIFT 1
+#define WORD_HALVES (UINT64_C(1) << 6) /* some block starts 8 bytes into its granule */
 #define WORD_COUNT_SHIFT 7
 #define WORD_COUNT_ONE (UINT64_C(1) << WORD_COUNT_SHIFT)
 #define WORD_COUNT_MASK (UINT64_C(0x3ff) << WORD_COUNT_SHIFT)
@@ -46,10 +47,19 @@ struct leaf {
 static struct leaf *_Atomic root[1 << ROOT_BITS];
 static _Atomic uint64_t root_touched[(1 << ROOT_BITS) / 64 / 64];
 
-/* Capacities: fine steps, because the unused part of buckets is most of the table's overhead. */
-static const uint16_t capacities[LIVE_N_CLASSES] = {1,   2,   4,   8,   12,  16,  20,  24,
-                                                    28,  32,  40,  48,  56,  64,  80,  96,
-                                                    112, 128, 160, 192, 256, 320, 416, 512};
+/* Capacities: steps of about 8, because the unused part of buckets is most of the table's overhead;
+ * each such that a bucket fills cache lines, so that used words and tags of most pages are one
+ * line. */
+static const uint16_t capacities[LIVE_N_CLASSES] = {3,  7,   14,  22,  29,  37,  44,  52,  63, 74,
+                                                    85, 100, 127, 156, 190, 254, 317, 410, 512};
+
+/* Where a bucket's records begin, by class. */
+#define RECORDS_AT(capacity) ((((capacity) + 63) / 64 * 8 + (capacity) + 15) & ~15)
+static const uint16_t records_at[LIVE_N_CLASSES] = {
+    RECORDS_AT(3),   RECORDS_AT(7),   RECORDS_AT(14),  RECORDS_AT(22),  RECORDS_AT(29),
+    RECORDS_AT(37),  RECORDS_AT(44),  RECORDS_AT(52),  RECORDS_AT(63),  RECORDS_AT(74),
+    RECORDS_AT(85),  RECORDS_AT(100), RECORDS_AT(127), RECORDS_AT(156), RECORDS_AT(190),
+    RECORDS_AT(254), RECORDS_AT(317), RECORDS_AT(410), RECORDS_AT(512)};
 
 static struct rawmem_lock pool_lock;
 static void *pool_free[LIVE_N_CLASSES];
@@ -74,14 +84,14 @@ static inline unsigned n_words(unsigned capacity) {
     return (capacity + 63) / 64;
 }
 static inline size_t header_bytes(unsigned capacity) {
-    return (n_words(capacity) * 8 + capacity + 15) & ~(size_t)15;
+    return RECORDS_AT(capacity);
 }
 static inline size_t bucket_bytes(unsigned capacity) {
     return header_bytes(capacity) + capacity * sizeof(struct record);
 }
 
 static inline unsigned word_class(uint64_t word) {
-    return word >> WORD_CLASS_SHIFT & 63;
+    return word >> WORD_CLASS_SHIFT & 31;
 }
 static inline unsigned word_count(uint64_t word) {
     return (word & WORD_COUNT_MASK) >> WORD_COUNT_SHIFT;
@@ -104,33 +114,38 @@ static inline struct record *bucket_records(char *bucket, unsigned capacity) {
     return (struct record *)(bucket + header_bytes(capacity));
 }
 
-/* Bits of those of 64 tags that equal `tag`. Reads up to 15 bytes past `n`: records follow. */
-static inline uint64_t tags_equal(const uint8_t *tags, unsigned n, uint8_t tag) {
-    uint64_t equal = 0;
+/* Bits of those of 64 tags that equal `tag`. There may be fewer: what is read beyond them is part
+ * of the bucket or follows it in the same mapping. */
+static inline uint64_t tags_equal(const uint8_t *tags, uint8_t tag) {
 #if defined(__SSE2__)
     const __m128i wanted = _mm_set1_epi8((char)tag);
-    for (unsigned i = 0; i < n; i += 16) {
-        const __m128i some = _mm_loadu_si128((const __m128i *)(tags + i));
-        equal |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(some, wanted)) << i;
-    }
+    const __m128i *const at = (const __m128i *)tags;
+    const unsigned a = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at), wanted));
+    const unsigned b = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at + 1), wanted));
+    const unsigned c = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at + 2), wanted));
+    const unsigned d = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at + 3), wanted));
+    return (uint64_t)(c | d << 16) << 32 | (a | b << 16);
 #else
-    for (unsigned i = 0; i < n; i++)
+    uint64_t equal = 0;
+    for (unsigned i = 0; i < 64; i++)
         equal |= (uint64_t)(tags[i] == tag) << i;
-#endif
     return equal;
+#endif
 }
 
-/* Index of the record of tag and half, or -1. */
-static inline int bucket_find(char *bucket, unsigned capacity, uint8_t tag, unsigned half) {
+/* Index of the record of tag and half, or -1. Reads records only where halves occur. */
+static inline int bucket_find(uint64_t word, uint8_t tag, unsigned half) {
+    char *const bucket = word_bucket(word);
+    const unsigned capacity = capacities[word_class(word)];
     const uint8_t *const tags = bucket_tags(bucket, capacity);
-    const struct record *const records = bucket_records(bucket, capacity);
     for (unsigned w = 0; w * 64 < capacity; w++) {
-        const unsigned n = capacity - w * 64 < 64 ? capacity - w * 64 : 64;
-        uint64_t equal = tags_equal(tags + w * 64, n, tag) &
+        uint64_t equal = tags_equal(tags + w * 64, tag) &
                          atomic_load_explicit(&bucket_used(bucket)[w], memory_order_relaxed);
+        if (equal != 0 && __builtin_expect(!(word & WORD_HALVES), 1))
+            return half ? -1 : (int)(w * 64 + (unsigned)__builtin_ctzll(equal));
         for (; equal; equal &= equal - 1) {
             const unsigned i = w * 64 + (unsigned)__builtin_ctzll(equal);
-            if ((records[i].birth_flags & FLAG_HIGH_HALF) == half)
+            if ((bucket_records(bucket, capacity)[i].birth_flags & FLAG_HIGH_HALF) == half)
                 return (int)i;
         }
     }
@@ -209,17 +224,21 @@ static __attribute__((noinline)) bool word_lock_slowly(_Atomic uint64_t *at, uin
         rawmem_back_off(turn);
     }
 }
+/* Locks a page word seen unlocked; false if it has changed. */
+static inline bool word_lock_once(_Atomic uint64_t *at, uint64_t seen) {
+    if (alone()) {
+        atomic_store_explicit(at, seen | WORD_LOCK, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+        return true;
+    }
+    return atomic_compare_exchange_strong_explicit(at, &seen, seen | WORD_LOCK,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
 static inline bool word_lock(_Atomic uint64_t *at, uint64_t *word, bool try) {
     uint64_t seen = atomic_load_explicit(at, memory_order_relaxed);
     if (__builtin_expect(!(seen & WORD_LOCK), 1)) {
         *word = seen;
-        if (alone()) {
-            atomic_store_explicit(at, seen | WORD_LOCK, memory_order_relaxed);
-            atomic_signal_fence(memory_order_seq_cst);
-            return true;
-        }
-        if (atomic_compare_exchange_strong_explicit(at, &seen, seen | WORD_LOCK,
-                                                    memory_order_acquire, memory_order_relaxed))
+        if (word_lock_once(at, seen))
             return true;
     }
     return word_lock_slowly(at, word, try);
@@ -288,7 +307,8 @@ odd_take(struct live_cache *cache, uintptr_t address, struct live_block *old) {
     enum live_result result = LIVE_ABSENT;
     const size_t i = odd_position(address);
     if (i < n_odd && odd[i].block.address == address) {
-        *old = odd[i].block;
+        if (old != NULL)
+            *old = odd[i].block;
         memmove(odd + i, odd + i + 1, (n_odd - i - 1) * sizeof *odd);
         n_odd--;
         result = LIVE_FOUND;
@@ -306,9 +326,13 @@ static inline void record_get(const struct record *record, uintptr_t address,
     out->flags = record->birth_flags & LIVE_FLAGS_MASK;
 }
 
-/* The class that a page starts with: as many blocks as are likely to come. */
+/* The class that a page starts with: somewhat fewer blocks than fit if all are of that size. */
 static unsigned first_class(uint64_t size) {
-    return size >= 4096 ? 0 : size >= 1024 ? 1 : size >= 400 ? 2 : 3;
+    const uint64_t likely = size < 4096 ? 2500 / (size + 24) : 0;
+    unsigned class = 0;
+    while (class < 8 && capacities[class + 1] <= likely)
+        class ++;
+    return class;
 }
 
 /* Replaces the bucket of a locked page by a greater one (or makes the first). 0: no memory. */
@@ -338,10 +362,92 @@ static __attribute__((noinline)) uint64_t page_grow(struct live_cache *cache, st
     memcpy(bucket_tags(bucket, wider), bucket_tags(before, capacity), capacity);
     memcpy(bucket_records(bucket, wider), bucket_records(before, capacity),
            capacity * sizeof(struct record));
-    const uint64_t grown = word_make(bucket, class + 1, word_count(word));
+    const uint64_t grown = word_make(bucket, class + 1, word_count(word)) | (word & WORD_HALVES);
     atomic_store_explicit(&leaf->words[index], grown | WORD_LOCK, memory_order_release);
     bucket_free(cache, before, class);
     return grown;
+}
+
+enum live_result live_table_put_quickly(uintptr_t address, uint64_t size, uint32_t stack,
+                                        uint64_t birth, uint32_t flags) {
+    if (__builtin_expect((address >> 47) | (address & 15) | (size >> 35), 0))
+        return LIVE_BUSY;
+    struct leaf *const leaf = leaf_of(address);
+    if (__builtin_expect(leaf == NULL, 0))
+        return LIVE_BUSY;
+    _Atomic uint64_t *const at = &leaf->words[leaf_index(address)];
+    uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
+    const unsigned class = word_class(word), count = word_count(word);
+    if (__builtin_expect((word & (WORD_LOCK | WORD_HALVES)) || word == 0 ||
+                             count == capacities[class] || !word_lock_once(at, word),
+                         0))
+        return LIVE_BUSY;
+    char *const bucket = word_bucket(word);
+    _Atomic uint64_t *used = bucket_used(bucket);
+    uint8_t *tags = (uint8_t *)used + ((capacities[class] + 63u) / 64 * 8);
+    struct record *record = (struct record *)(bucket + records_at[class]);
+    uint64_t mask = atomic_load_explicit(used, memory_order_relaxed);
+    if (__builtin_expect(
+            (tags_equal(tags, (uint8_t)(address >> 4)) & mask) || capacities[class] > 64, 0)) {
+        if (bucket_find(word, (uint8_t)(address >> 4), 0) >= 0) {
+            word_unlock(at, word);
+            return LIVE_BUSY;
+        }
+        while (mask == UINT64_MAX) {
+            mask = atomic_load_explicit(++used, memory_order_relaxed);
+            tags += 64;
+            record += 64;
+        }
+    }
+    const unsigned i = (unsigned)__builtin_ctzll(~mask);
+    record[i].size_stack = size << 28 | stack;
+    record[i].birth_flags = birth << 16 | flags;
+    tags[i] = (uint8_t)(address >> 4);
+    atomic_store_explicit(used, mask | UINT64_C(1) << i, memory_order_release);
+    word_unlock(at, word + WORD_COUNT_ONE);
+    return LIVE_ABSENT;
+}
+
+void live_table_prefetch(uintptr_t address) {
+    const struct leaf *const leaf = address >> 47 ? NULL : leaf_of(address);
+    if (__builtin_expect(leaf != NULL, 1)) {
+        const uint64_t word =
+            atomic_load_explicit(&leaf->words[leaf_index(address)], memory_order_relaxed);
+        __builtin_prefetch(word_bucket(word));
+    }
+}
+
+enum live_result live_table_take_quickly(uintptr_t address) {
+    if (__builtin_expect((address >> 47) | (address & 15) |
+                             atomic_load_explicit(&n_odd, memory_order_relaxed),
+                         0))
+        return LIVE_BUSY;
+    struct leaf *const leaf = leaf_of(address);
+    if (__builtin_expect(leaf == NULL, 0))
+        return LIVE_BUSY;
+    _Atomic uint64_t *const at = &leaf->words[leaf_index(address)];
+    uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
+    if (__builtin_expect((word & (WORD_LOCK | WORD_HALVES)) ||
+                             (word & WORD_COUNT_MASK) <= WORD_COUNT_ONE ||
+                             !word_lock_once(at, word),
+                         0))
+        return LIVE_BUSY;
+    const unsigned capacity = capacities[word_class(word)];
+    _Atomic uint64_t *used = bucket_used(word_bucket(word));
+    const uint8_t *tags = (const uint8_t *)used + ((capacity + 63) / 64 * 8);
+    for (unsigned left = capacity;; left -= 64, used++, tags += 64) {
+        const uint64_t mask = atomic_load_explicit(used, memory_order_relaxed);
+        const uint64_t equal = tags_equal(tags, (uint8_t)(address >> 4)) & mask;
+        if (__builtin_expect(equal != 0, 1)) {
+            atomic_store_explicit(used, mask & ~equal, memory_order_release);
+            word_unlock(at, word - WORD_COUNT_ONE);
+            return LIVE_FOUND;
+        }
+        if (left <= 64) {
+            word_unlock(at, word);
+            return LIVE_ABSENT;
+        }
+    }
 }
 
 enum live_result live_table_put(struct live_cache *cache, const struct live_block *block,
@@ -377,7 +483,7 @@ enum live_result live_table_put(struct live_cache *cache, const struct live_bloc
     if (__builtin_expect(word != 0, 1)) {
         char *const bucket = word_bucket(word);
         const unsigned capacity = capacities[word_class(word)];
-        i = bucket_find(bucket, capacity, tag, half);
+        i = bucket_find(word, tag, half);
         if (__builtin_expect(i >= 0, 0)) {
             /* A free that was never seen. Absent for a moment rather than half of each. */
             struct record *const record = &bucket_records(bucket, capacity)[i];
@@ -412,8 +518,10 @@ enum live_result live_table_put(struct live_cache *cache, const struct live_bloc
     i = (int)(w * 64 + bit);
     bucket_records(bucket, capacity)[i] = fresh;
     bucket_tags(bucket, capacity)[i] = tag;
+    if (__builtin_expect(half != 0, 0)) /* before the bit: a reader may interrupt */
+        atomic_store_explicit(at, word | WORD_HALVES | WORD_LOCK, memory_order_release);
     atomic_store_explicit(&used[w], mask | UINT64_C(1) << bit, memory_order_release);
-    word_unlock(at, word + WORD_COUNT_ONE);
+    word_unlock(at, (word + WORD_COUNT_ONE) | (half ? WORD_HALVES : 0));
     return result;
 }
 
@@ -439,27 +547,33 @@ enum live_result live_table_take(struct live_cache *cache, uintptr_t address,
     }
     char *const bucket = word_bucket(word);
     const unsigned class = word_class(word), capacity = capacities[class];
-    const int i = bucket_find(bucket, capacity, tag, half);
+    const int i = bucket_find(word, tag, half);
     if (__builtin_expect(i < 0, 0)) {
         word_unlock(at, word);
         return LIVE_ABSENT;
     }
-    record_get(&bucket_records(bucket, capacity)[i], address, old);
+    /* The record is far from the tags: it is read only if its content is asked for. */
+    const bool read = old != NULL || n_odd != 0;
+    struct live_block block;
+    if (__builtin_expect(read, 0))
+        record_get(&bucket_records(bucket, capacity)[i], address, &block);
     _Atomic uint64_t *const used = &bucket_used(bucket)[i / 64];
     atomic_store_explicit(
         used, atomic_load_explicit(used, memory_order_relaxed) & ~(UINT64_C(1) << i % 64),
         memory_order_release);
     word -= WORD_COUNT_ONE;
-    if (__builtin_expect(word_count(word) == 0 && capacity > 2, 0)) {
+    if (__builtin_expect(word_count(word) == 0 && class > 0, 0)) {
         word_unlock(at, 0);
         bucket_free(cache, bucket, class);
     } else {
         word_unlock(at, word);
     }
-    if (__builtin_expect(old->size == SIZE_ESCAPE, 0)) {
+    if (__builtin_expect(read, 0)) {
         struct live_block full;
-        if (odd_take(cache, address, &full) == LIVE_FOUND)
-            old->size = full.size;
+        if (block.size == SIZE_ESCAPE && odd_take(cache, address, &full) == LIVE_FOUND)
+            block.size = full.size;
+        if (old != NULL)
+            *old = block;
     }
     return LIVE_FOUND;
 }

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-    LIVE_N_CLASSES = 24,
+    LIVE_N_CLASSES = 19,
     /* flags of a block: 15 bits of the caller's, passed through */
     LIVE_FLAGS_MASK = 0x7fff
 };
@@ -48,9 +48,18 @@ enum live_result {
 /* Keeps a block; *old is filled if there was a record of the same address, which is replaced. */
 enum live_result live_table_put(struct live_cache *cache, const struct live_block *block,
                                 struct live_block *old);
-/* Removes the record of an address. */
+/* Removes the record of an address. old may be NULL, which is faster: the record is not read. */
 enum live_result live_table_take(struct live_cache *cache, uintptr_t address,
                                  struct live_block *old);
+
+/* The same for the plain case, with no cache and nothing to tell: LIVE_ABSENT (put) or LIVE_FOUND
+ * and LIVE_ABSENT (take), or LIVE_BUSY: nothing was done, call the other one. */
+enum live_result live_table_put_quickly(uintptr_t address, uint64_t size, uint32_t stack,
+                                        uint64_t birth, uint32_t flags);
+enum live_result live_table_take_quickly(uintptr_t address);
+
+/* Starts to fetch what a put of the address will look at. */
+void live_table_prefetch(uintptr_t address);
 
 /* The following need a table that no other thread changes. */
 /* Calls fn with runs of up to 256 blocks in ascending order of addresses; stops at non-zero. */

@@ -109,7 +109,7 @@ void *rawmem_carve(size_t bytes, bool try) {
         char *const chunk = rawmem_map(CARVE_CHUNK);
         if (chunk != NULL) {
             carve_next = chunk;
-            carve_end = chunk + CARVE_CHUNK;
+            carve_end = chunk + CARVE_CHUNK - 64;
         }
     }
     if ((size_t)(carve_end - carve_next) >= bytes) {

@@ -42,8 +42,9 @@ void rawmem_limit(uint64_t bytes);
 /* Bytes of all mappings that are resident: an upper bound when there are very many mappings. */
 uint64_t rawmem_touched(void);
 
-/* Carves `bytes` (a multiple of 16, at most 64 KiB) from big mappings; never given back to the
- * kernel. Takes a lock: NULL instead of waiting if `try`. */
+/* Carves `bytes` (a multiple of 64, at most 64 KiB), aligned to 64, from big mappings; never given
+ * back to the kernel. 64 more bytes behind it can be read. Takes a lock: NULL instead of waiting if
+ * `try`. */
 void *rawmem_carve(size_t bytes, bool try);
 
 /* Whether 8 bytes at `address` can be read. */

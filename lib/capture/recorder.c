@@ -192,23 +192,48 @@ static void wait_at_gate(struct hook_thread *t, uint32_t gate) {
     atomic_store(&outer->waiting, 0);
 }
 
+static bool keep_pending(struct hook_thread *t, const struct live_block *block, bool take) {
+    struct hook_thread *const outer = hook_self;
+    if (outer == t || outer->n_pending == sizeof outer->pending / sizeof outer->pending[0])
+        return false;
+    outer->pending[outer->n_pending++] = (struct hook_pending){*block, take};
+    outer->gate = 0; /* its next hook comes by do_pending */
+    return true;
+}
+
+void hook_put_slowly(struct hook_thread *t, const struct live_block *block) {
+    struct live_block old;
+    const enum live_result result = live_table_put(&t->cache, block, &old);
+    if (result == LIVE_FOUND)
+        t->n_frees++; /* the block that was there went without our seeing it */
+    else if (result != LIVE_ABSENT && !(result == LIVE_BUSY && keep_pending(t, block, false)))
+        t->n_dropped++;
+}
+
+bool hook_take_slowly(struct hook_thread *t, uintptr_t address, struct live_block *old,
+                      bool *known) {
+    const enum live_result result = live_table_take(&t->cache, address, old);
+    *known = true;
+    if (result == LIVE_FOUND)
+        return true;
+    const struct live_block block = {.address = address};
+    if (result == LIVE_BUSY && keep_pending(t, &block, true))
+        return false;
+    t->n_unknown++;
+    *known = false;
+    return false;
+}
+
 static void do_pending(struct hook_thread *t) {
     const uint32_t n = t->n_pending;
     t->n_pending = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct hook_pending *const p = &t->pending[i];
-        struct live_block old;
-        if (!p->take) {
-            const enum live_result result = live_table_put(&t->cache, &p->block, &old);
-            if (result != LIVE_ABSENT)
-                hook_put_failed(t, result, &p->block, &old);
-        } else if (live_table_take(&t->cache, p->block.address, &old) == LIVE_FOUND) {
-            t->n_frees++;
-            t->live_blocks--;
-            t->live_bytes -= (int64_t)old.size;
-        } else {
-            t->n_unknown++;
-        }
+        bool known;
+        if (p->take)
+            t->n_frees += hook_take_slowly(t, p->block.address, NULL, &known);
+        else
+            hook_put_slowly(t, &p->block);
     }
 }
 
@@ -240,39 +265,6 @@ void hook_births(struct hook_thread *t) {
     t->birth_end = t->birth_next + BIRTHS;
 }
 
-static bool keep_pending(struct hook_thread *t, const struct live_block *block, bool take) {
-    struct hook_thread *const outer = hook_self;
-    if (outer == t || outer->n_pending == sizeof outer->pending / sizeof outer->pending[0])
-        return false;
-    outer->pending[outer->n_pending++] = (struct hook_pending){*block, take};
-    outer->gate = 0; /* its next hook comes by do_pending */
-    return true;
-}
-
-void hook_put_failed(struct hook_thread *t, enum live_result result, const struct live_block *block,
-                     const struct live_block *old) {
-    if (result == LIVE_FOUND) {
-        /* The block that was there went without our seeing it. */
-        t->n_frees++;
-        t->live_blocks--;
-        t->live_bytes -= (int64_t)old->size;
-        return;
-    }
-    if (result == LIVE_BUSY && keep_pending(t, block, false))
-        return;
-    t->n_dropped++;
-    t->live_blocks--;
-    t->live_bytes -= (int64_t)block->size;
-}
-
-bool hook_take_failed(struct hook_thread *t, enum live_result result, uintptr_t address) {
-    const struct live_block block = {.address = address};
-    if (result == LIVE_BUSY && keep_pending(t, &block, true))
-        return true;
-    t->n_unknown++;
-    return false;
-}
-
 static void register_membarrier(void) {
     if (rawmem_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0) !=
         0)
@@ -280,28 +272,18 @@ static void register_membarrier(void) {
 }
 
 void hook_restore(struct hook_thread *t, const struct live_block *block) {
-    struct live_block old;
     if (!hook_enter(t))
         return;
-    t->live_blocks++;
-    t->live_bytes += (int64_t)block->size;
     t->n_frees--;
-    const enum live_result result = live_table_put(&t->cache, block, &old);
-    if (result != LIVE_ABSENT)
-        hook_put_failed(t, result, block, &old);
+    hook_put_slowly(t, block);
     hook_leave(t);
 }
 
 void hook_forget_passing(void *block) {
     struct hook_thread *const t = hook_self;
-    struct live_block old;
     if (t == NULL || t == &no_state || t->inside || !hook_enter(t))
         return;
-    if (live_table_take(&t->cache, (uintptr_t)block, &old) == LIVE_FOUND) {
-        t->n_frees++;
-        t->live_blocks--;
-        t->live_bytes -= (int64_t)old.size;
-    }
+    t->n_frees += live_table_take(&t->cache, (uintptr_t)block, NULL) == LIVE_FOUND;
     hook_leave(t);
 }
 
@@ -389,6 +371,18 @@ uint64_t recorder_birth_mark(void) {
     return atomic_load(&births) - 1;
 }
 
+static int add_sizes(void *context, const struct live_block *blocks, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        *(uint64_t *)context += blocks[i].size;
+    return 0;
+}
+
+uint64_t recorder_live_bytes(void) {
+    uint64_t bytes = 0;
+    live_table_for_each(add_sizes, &bytes);
+    return bytes;
+}
+
 struct block_reader {
     int (*fn)(void *, const struct recorder_block *, size_t);
     void *context;
@@ -441,10 +435,7 @@ struct recorder_stack recorder_stack_get(uint32_t id) {
 
 void recorder_counts_get(struct recorder_counts *out) {
     struct recorder_counts c = {0};
-    int64_t blocks = 0, bytes = 0;
     for (struct hook_thread *t = atomic_load(&threads); t; t = t->next) {
-        blocks += t->live_blocks;
-        bytes += t->live_bytes;
         c.allocations += t->n_allocations;
         c.frees += t->n_frees;
         c.unknown_frees += t->n_unknown;
@@ -452,8 +443,8 @@ void recorder_counts_get(struct recorder_counts *out) {
         c.dropped_stacks += t->stacks.n_dropped;
         c.truncated_stacks += t->stacks.n_truncated;
     }
-    c.live_blocks = blocks > 0 ? (uint64_t)blocks : 0;
-    c.live_bytes = bytes > 0 ? (uint64_t)bytes : 0;
+    const uint64_t gone = c.frees + c.dropped_blocks;
+    c.live_blocks = c.allocations > gone ? c.allocations - gone : 0;
     c.stacks = stacks_n_nodes();
     c.dropped_regions = hook_regions_dropped();
     c.own_bytes = rawmem_touched();

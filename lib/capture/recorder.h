@@ -28,7 +28,7 @@ struct recorder_stack {
 };
 
 struct recorder_counts {
-    uint64_t live_blocks, live_bytes; /* may lag by what other threads do at the moment */
+    uint64_t live_blocks; /* may lag by what other threads do at the moment */
     uint64_t allocations, frees;
     uint64_t own_bytes; /* memory of the recorder itself, touched */
     uint64_t stacks;    /* nodes of the stack tree */
@@ -43,9 +43,10 @@ void recorder_init(void);
 
 /* --- moments --- */
 
-/* Stops all changes to the tables: threads that enter a hook wait. Returns the number of threads
- * still inside a hook after the deadline (0: consistent). Async-signal-safe; the calling thread may
- * itself have been interrupted inside a hook. */
+/* Stops all changes to the tables: threads that enter a hook wait. Waits at most deadline_ns,
+ * counted from now, and returns the number of threads still inside a hook then (0: consistent), or
+ * -1 if another thread keeps the tables frozen: nothing is frozen then. Nests on one thread.
+ * Async-signal-safe; the calling thread may itself have been interrupted inside a hook. */
 int recorder_freeze(uint64_t deadline_ns);
 void recorder_thaw(void);
 
@@ -58,6 +59,9 @@ int recorder_for_each_block(int (*fn)(void *context, const struct recorder_block
 int recorder_for_each_region(int (*fn)(void *context, const struct recorder_region *regions,
                                        size_t n),
                              void *context);
+/* Requested bytes of all live blocks; reads the whole table, about 10 ns per block: a free does not
+ * look at the size of its block. */
+uint64_t recorder_live_bytes(void);
 uint32_t recorder_n_stacks(void);                      /* greatest stack id */
 struct recorder_stack recorder_stack_get(uint32_t id); /* 1 to recorder_n_stacks() */
 uint64_t

@@ -153,11 +153,23 @@ static __attribute__((noinline)) uint32_t node_new(struct stack_copy *copy, uint
     return id;
 }
 
-static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t pc) {
+static __attribute__((noinline)) uint32_t intern_slowly(struct stack_copy *copy, uint32_t parent,
+                                                        uint64_t pc) {
     const uint64_t h = hash(parent, pc);
     const uint32_t id =
         table_find(atomic_load_explicit(&table, memory_order_acquire), h, parent, pc);
-    return __builtin_expect(id != 0, 1) ? id : node_new(copy, h, parent, pc);
+    return id != 0 ? id : node_new(copy, h, parent, pc);
+}
+
+static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t pc) {
+    struct stack_recent *const recent =
+        &copy->recent[(pc ^ pc >> 9 ^ parent * UINT64_C(0x9E3779B1)) % STACKS_RECENT];
+    if (__builtin_expect(recent->pc == pc && recent->parent == parent, 1))
+        return recent->id;
+    const uint32_t id = intern_slowly(copy, parent, pc);
+    if (id != 0)
+        *recent = (struct stack_recent){pc, parent, id};
+    return id;
 }
 
 /* Whether 8 bytes at `at`, reached from a frame at `from` through a register that a frame may have
@@ -184,10 +196,10 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
                              struct stack_frame *caller, uint32_t rule) {
     const uintptr_t sp = frame->slot + 8;
     uintptr_t cfa;
-    frame->bp_at = 0;
-    frame->rare = false;
-    frame->by_bp = false;
-    caller->bp = frame->bp;
+    frame->more.bp_at = 0;
+    frame->more.rare = false;
+    frame->more.by_bp = false;
+    caller->more.bp = frame->more.bp;
     if (__builtin_expect(UNWIND_KIND(rule) == UNWIND_SP, 1)) {
         cfa = sp + UNWIND_CFA(rule);
         if (__builtin_expect(copy->stack_high - sp < copy->stack_high - copy->stack_low &&
@@ -195,15 +207,15 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
                              0))
             return STEP_CUT;
     } else if (UNWIND_KIND(rule) == UNWIND_BP) {
-        cfa = frame->bp + UNWIND_CFA(rule);
-        frame->by_bp = true;
+        cfa = frame->more.bp + UNWIND_CFA(rule);
+        frame->more.by_bp = true;
         if (__builtin_expect(!plausible(copy, frame->slot, cfa - 8), 0))
             return STEP_CUT;
     } else if (UNWIND_KIND(rule) == UNWIND_RARE) {
         const struct unwind_rare *const rare = unwind_rare_get(rule);
-        frame->rare = frame->by_bp = true;
-        cfa =
-            (rare->cfa_base == UNWIND_BP ? frame->bp : sp) + (uintptr_t)(intptr_t)rare->cfa_offset;
+        frame->more.rare = frame->more.by_bp = true;
+        cfa = (rare->cfa_base == UNWIND_BP ? frame->more.bp : sp) +
+              (uintptr_t)(intptr_t)rare->cfa_offset;
         if (rare->cfa_load) {
             if (!plausible(copy, frame->slot, cfa))
                 return STEP_CUT;
@@ -213,20 +225,20 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
             return STEP_CUT;
         if (rare->bp_saved) {
             const uintptr_t base = rare->bp_base == 2           ? cfa
-                                   : rare->bp_base == UNWIND_BP ? frame->bp
+                                   : rare->bp_base == UNWIND_BP ? frame->more.bp
                                                                 : sp;
-            frame->bp_at = base + (uintptr_t)(intptr_t)rare->bp_offset;
-            if (!plausible(copy, frame->slot, frame->bp_at))
+            frame->more.bp_at = base + (uintptr_t)(intptr_t)rare->bp_offset;
+            if (!plausible(copy, frame->slot, frame->more.bp_at))
                 return STEP_CUT;
-            caller->bp = *(const uintptr_t *)frame->bp_at;
+            caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
         }
         goto found;
     } else {
         return rule == UNWIND_END ? STEP_END : rule == UNWIND_SIGNAL ? STEP_SIGNAL : STEP_CUT;
     }
     if (UNWIND_BP_BELOW(rule) != 0) {
-        frame->bp_at = cfa - UNWIND_BP_BELOW(rule);
-        caller->bp = *(const uintptr_t *)frame->bp_at;
+        frame->more.bp_at = cfa - UNWIND_BP_BELOW(rule);
+        caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
     }
 found:
     caller->slot = cfa - 8;
@@ -236,45 +248,62 @@ found:
     return caller->pc == 0 ? STEP_END : STEP_OK;
 }
 
-/* Whether the copy from frames[k] outwards is still the stack. */
-static inline bool verify(struct stack_copy *copy, unsigned k) {
-    const struct stack_frame *f = &copy->frames[k];
-    for (; f > copy->frames; f--) {
-        if (__builtin_expect(f->bp_at != 0, 0)) {
-            if (__builtin_expect(f->rare, 0)) {
-                struct stack_frame frame = *f, caller;
-                if (step(copy, &frame, &caller, unwind_rule(f->pc)) != STEP_OK ||
-                    caller.slot != f[-1].slot || (f[-1].needs_bp && caller.bp != f[-1].bp))
-                    return false;
-            } else if (*(const uintptr_t *)f->bp_at != f[-1].bp) {
+static inline struct stack_frame frame_get(const struct stack_copy *copy, unsigned i) {
+    return (struct stack_frame){copy->slots[i], copy->pcs[i], copy->more[i]};
+}
+
+static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *copy, unsigned k) {
+    for (; k > 0; k--) {
+        const struct stack_more *const m = &copy->more[k], *const outer = m - 1;
+        if (m->rare) {
+            struct stack_frame frame = frame_get(copy, k), caller;
+            if (step(copy, &frame, &caller, unwind_rule(frame.pc)) != STEP_OK ||
+                caller.slot != copy->slots[k - 1] ||
+                (outer->needs_bp && caller.more.bp != outer->bp))
                 return false;
-            }
+        } else if (m->bp_at != 0 && *(const uintptr_t *)m->bp_at != outer->bp) {
+            return false;
         }
-        if (__builtin_expect(*(const uintptr_t *)f[-1].slot != f[-1].pc, 0))
+        if (*(const uintptr_t *)copy->slots[k - 1] != copy->pcs[k - 1])
             return false;
     }
     return true;
 }
 
-/* Appends the fresh frames (innermost first) to the copy. */
-static void append(struct stack_copy *copy, unsigned n_fresh) {
-    if (__builtin_expect(copy->n + n_fresh > STACKS_FRAMES, 0)) {
-        copy->n = 0; /* extend() walks again what is still wanted of it */
-        copy->cut = true;
-        copy->broken = false;
+/* Whether the copy from frame k outwards is still the stack; k itself is known to be. */
+static inline bool verify(const struct stack_copy *copy, unsigned k) {
+    if (__builtin_expect(!copy->more[k].plain, 0))
+        return verify_slowly(copy, k);
+    const uintptr_t *slot = copy->slots + k, *pc = copy->pcs + k;
+    for (; k >= 4; k -= 4, slot -= 4, pc -= 4)
+        if (*(const uintptr_t *)slot[-1] != pc[-1] || *(const uintptr_t *)slot[-2] != pc[-2] ||
+            *(const uintptr_t *)slot[-3] != pc[-3] || *(const uintptr_t *)slot[-4] != pc[-4])
+            return false;
+    for (; k > 0; k--)
+        if (*(const uintptr_t *)*--slot != *--pc)
+            return false;
+    return true;
+}
+
+/* Appends one frame at the inner end of the copy. */
+static inline void append(struct stack_copy *copy, const struct stack_frame *frame) {
+    const unsigned n = copy->n++;
+    struct stack_more *const m = &copy->more[n];
+    copy->slots[n] = frame->slot;
+    copy->pcs[n] = frame->pc;
+    *m = frame->more;
+    m->id = 0;
+    const bool outer_needs = n > 0 ? m[-1].needs_bp : copy->cut;
+    m->needs_bp = m->by_bp || (m->bp_at == 0 && outer_needs);
+    if (!outer_needs)
+        m->bp_at = 0;
+    if (__builtin_expect(!copy->cut && n < depth_limit, 1)) {
+        if (n == 0)
+            m->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
+        else if (m[-1].id != 0)
+            m->id = intern(copy, m[-1].id, frame->pc);
     }
-    while (n_fresh > 0) {
-        struct stack_frame *const to = &copy->frames[copy->n];
-        *to = copy->fresh[--n_fresh];
-        to->id = 0;
-        const bool outer_needs = copy->n > 0 ? to[-1].needs_bp : copy->cut;
-        to->needs_bp = to->by_bp || (to->bp_at == 0 && outer_needs);
-        if (!outer_needs && !to->rare)
-            to->bp_at = 0;
-        else if (to->rare && to->bp_at == 0)
-            to->bp_at = 1; /* makes verify look at it */
-        copy->n++;
-    }
+    m->plain = !m->rare && m->bp_at == 0 && (n == 0 || m[-1].plain);
 }
 
 /* Walks on from the outermost frame of a cut copy, so that the innermost `depth` frames are known
@@ -282,60 +311,55 @@ static void append(struct stack_copy *copy, unsigned n_fresh) {
 static __attribute__((noinline)) void extend(struct stack_copy *copy) {
     unsigned n = 0;
     bool cut = true, broken = false;
-    struct stack_frame *from = &copy->frames[0];
+    const unsigned kept = copy->n;
+    struct stack_frame first = frame_get(copy, 0);
+    struct stack_frame *from = &first;
     while (n < depth_limit) {
-        struct stack_frame caller;
-        const enum step how = step(copy, from, &caller, unwind_rule(from->pc));
+        const enum step how = step(copy, from, &copy->fresh[n], unwind_rule(from->pc));
         if (how != STEP_OK) {
             cut = false;
             broken = how != STEP_END;
             break;
         }
-        copy->fresh[n] = caller;
         from = &copy->fresh[n++];
     }
-    /* [kept] is what was verified; it becomes the inner part of a copy made anew. */
-    const unsigned kept = copy->n;
     if (kept + n > STACKS_FRAMES)
         return;
-    memmove(copy->frames + n, copy->frames, kept * sizeof copy->frames[0]);
-    for (unsigned i = 0; i < n; i++)
-        copy->frames[n - 1 - i] = copy->fresh[i];
-    const unsigned total = n + kept;
+    /* What was kept becomes the inner part of a copy made anew: what its frames need of rbp, and
+     * their ids, follow from the outer ones. */
+    memmove(copy->slots + n, copy->slots, kept * sizeof copy->slots[0]);
+    memmove(copy->pcs + n, copy->pcs, kept * sizeof copy->pcs[0]);
+    memmove(copy->more + n, copy->more, kept * sizeof copy->more[0]);
+    copy->more[n] = first.more;
     copy->n = 0;
     copy->cut = cut;
     copy->broken = broken;
-    for (unsigned i = 0; i < total; i++) {
-        copy->fresh[0] = copy->frames[i];
-        append(copy, 1);
+    for (unsigned i = n; i-- > 0;)
+        append(copy, &copy->fresh[i]);
+    while (copy->n < n + kept) {
+        const struct stack_frame again = frame_get(copy, copy->n);
+        append(copy, &again);
     }
 }
 
-/* The tree id of the innermost `depth` frames from frames[i] outwards. */
-static uint32_t frame_id(struct stack_copy *copy, unsigned i) {
-    if (copy->frames[i].id != 0)
-        return copy->frames[i].id;
+/* The tree id of the innermost `depth` frames from frame i outwards. */
+static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsigned i) {
+    struct stack_more *const more = copy->more;
     if (i < depth_limit && !copy->cut) {
         unsigned from = i;
-        while (from > 0 && copy->frames[from].id == 0)
+        while (from > 0 && more[from].id == 0)
             from--;
-        uint32_t id = copy->frames[from].id;
-        if (id == 0) {
-            id = intern(copy, 0, copy->frames[0].pc | (copy->broken ? PC_TRUNCATED : 0));
-            copy->frames[0].id = id;
-            from = 0;
-        }
-        while (id != 0 && from < i) {
-            id = intern(copy, id, copy->frames[++from].pc);
-            copy->frames[from].id = id;
-        }
-        return id;
+        if (more[from].id == 0)
+            more[from].id = intern(copy, 0, copy->pcs[from] | (copy->broken ? PC_TRUNCATED : 0));
+        for (; more[from].id != 0 && from < i; from++)
+            more[from + 1].id = intern(copy, more[from].id, copy->pcs[from + 1]);
+        return more[i].id;
     }
     const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
-    uint32_t id = intern(copy, 0, copy->frames[first].pc | PC_TRUNCATED);
+    uint32_t id = intern(copy, 0, copy->pcs[first] | PC_TRUNCATED);
     for (unsigned k = first + 1; id != 0 && k <= i; k++)
-        id = intern(copy, id, copy->frames[k].pc);
-    copy->frames[i].id = id;
+        id = intern(copy, id, copy->pcs[k]);
+    more[i].id = id;
     return id;
 }
 
@@ -345,7 +369,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
                                                      unsigned skip, bool *truncated) {
     bool cut = false;
     struct stack_frame from = copy->fresh[n - 1];
-    bool exact = from.rare;
+    bool exact = from.more.rare;
     for (;;) {
         if (n == STACKS_FRAMES || n > depth_limit + skip) {
             cut = true;
@@ -359,7 +383,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
             const uintptr_t context = from.slot + 8;
             caller.slot = *(const uintptr_t *)(context + UCONTEXT_RSP) - 8;
             caller.pc = *(const uintptr_t *)(context + UCONTEXT_RIP);
-            caller.bp = *(const uintptr_t *)(context + UCONTEXT_RBP);
+            caller.more.bp = *(const uintptr_t *)(context + UCONTEXT_RBP);
             exact = true;
         } else if (how != STEP_OK) {
             cut = how == STEP_CUT;
@@ -367,7 +391,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
         }
         from = caller;
         copy->fresh[n] = caller;
-        copy->fresh[n++].rare = exact; /* here: this pc is exact */
+        copy->fresh[n++].more.rare = exact; /* here: this pc is exact */
     }
     if (n <= skip)
         return 0;
@@ -378,7 +402,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
     }
     uint32_t id = 0;
     for (unsigned i = outer; i-- > skip;) {
-        const uint64_t pc = copy->fresh[i].pc | (copy->fresh[i].rare ? PC_EXACT : 0) |
+        const uint64_t pc = copy->fresh[i].pc | (copy->fresh[i].more.rare ? PC_EXACT : 0) |
                             (cut && i == outer - 1 ? PC_TRUNCATED : 0);
         id = intern(copy, id, pc);
         if (id == 0)
@@ -394,23 +418,24 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
     memset(&copy->fresh[0], 0, sizeof copy->fresh[0]);
     copy->fresh[0].slot = start->slot;
     copy->fresh[0].pc = start->pc;
-    copy->fresh[0].bp = start->bp;
+    copy->fresh[0].more.bp = start->bp;
     return walk_fully(copy, 1, skip, truncated);
 }
 
-uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
+/* frames further in than k are gone; k itself was not found to be the caller of the hook. */
+static __attribute__((noinline)) uint32_t
+capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, bool *truncated) {
     unsigned n_fresh = 0;
-    int k = (int)copy->n - 1; /* innermost frame of the copy that may still be on the stack */
     struct stack_frame *frame = &copy->fresh[0];
     frame->slot = start->slot;
     frame->pc = start->pc;
-    frame->bp = start->bp;
+    frame->more.bp = start->bp;
     bool cut = false, broken = false;
     for (;;) {
-        while (k >= 0 && copy->frames[k].slot < frame->slot)
+        while (k >= 0 && copy->slots[k] < frame->slot)
             k--;
-        if (k >= 0 && copy->frames[k].slot == frame->slot && copy->frames[k].pc == frame->pc &&
-            (!copy->frames[k].needs_bp || copy->frames[k].bp == frame->bp) &&
+        if (k >= 0 && copy->slots[k] == frame->slot && copy->pcs[k] == frame->pc &&
+            (!copy->more[k].needs_bp || copy->more[k].bp == frame->more.bp) &&
             verify(copy, (unsigned)k)) {
             copy->n = (unsigned)k + 1;
             break;
@@ -420,7 +445,7 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
         if (__builtin_expect(how != STEP_OK, 0)) {
             if (how == STEP_SIGNAL) {
                 for (unsigned i = 0; i < n_fresh; i++)
-                    copy->fresh[i].rare = false;
+                    copy->fresh[i].more.rare = false;
                 return walk_fully(copy, n_fresh, 0, truncated);
             }
             copy->n = 0;
@@ -434,18 +459,40 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
         }
         frame++;
     }
+    if (copy->n + n_fresh > STACKS_FRAMES) {
+        copy->n = 0; /* extend() walks again what is still wanted of it */
+        cut = true;
+    }
     if (copy->n == 0) {
         copy->cut = cut;
         copy->broken = broken;
     }
-    if (n_fresh > 0)
-        append(copy, n_fresh);
-    if (__builtin_expect(copy->cut && copy->n < depth_limit, 0))
+    for (unsigned i = n_fresh; i-- > 0;)
+        append(copy, &copy->fresh[i]);
+    if (copy->cut && copy->n < depth_limit)
         extend(copy);
     *truncated = copy->cut || copy->broken || copy->n > depth_limit;
     copy->n_truncated += *truncated;
-    const uint32_t id = copy->frames[copy->n - 1].id;
-    return __builtin_expect(id != 0, 1) ? id : frame_id(copy, copy->n - 1);
+    const uint32_t id = copy->more[copy->n - 1].id;
+    return id != 0 ? id : frame_id(copy, copy->n - 1);
+}
+
+uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
+    /* The same call of the same function as the last time, or one further out: nothing is new. */
+    unsigned k = copy->n;
+    while (k > 0 && copy->slots[k - 1] < start->slot)
+        k--;
+    if (__builtin_expect(k > 0 && copy->slots[k - 1] == start->slot &&
+                             copy->pcs[k - 1] == start->pc && copy->more[k - 1].id != 0 &&
+                             k <= depth_limit && !copy->cut && !copy->broken &&
+                             (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
+                             verify(copy, k - 1),
+                         1)) {
+        copy->n = k;
+        *truncated = false;
+        return copy->more[k - 1].id;
+    }
+    return capture_slowly(copy, start, (int)k - 1, truncated);
 }
 
 void stacks_after_fork_child(void) {

@@ -17,17 +17,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STACKS_DEPTH_DEFAULT = 128, STACKS_DEPTH_MAX = 512, STACKS_FRAMES = 2 * STACKS_DEPTH_MAX };
+enum {
+    STACKS_DEPTH_DEFAULT = 128,
+    STACKS_DEPTH_MAX = 512,
+    STACKS_FRAMES = 2 * STACKS_DEPTH_MAX,
+    STACKS_RECENT = 512
+};
 
-struct stack_frame {
-    uintptr_t slot;  /* where the return address stands */
-    uintptr_t pc;    /* the return address */
+struct stack_recent { /* a step in the tree taken not long ago */
+    uint64_t pc;
+    uint32_t parent, id;
+};
+
+struct stack_more {  /* of a frame, what a check of the plain case does not read */
     uintptr_t bp;    /* rbp after the return */
     uintptr_t bp_at; /* where this frame saved its caller's rbp, if a frame further out needs it */
     uint32_t id;     /* in the tree; 0: not known yet */
     bool by_bp;      /* its own CFA hangs on bp */
     bool needs_bp;   /* its own or an outer frame's CFA hangs on bp */
-    bool rare;       /* bp_at and slots follow an unwind_rare: step again instead of comparing */
+    bool rare;       /* its caller was found by an unwind_rare: step again instead of comparing */
+    bool plain;      /* from here outwards all that counts is the return addresses */
+};
+
+struct stack_frame {
+    uintptr_t slot; /* where the return address stands */
+    uintptr_t pc;   /* the return address */
+    struct stack_more more;
 };
 
 struct stack_copy {
@@ -37,7 +52,9 @@ struct stack_copy {
     bool try;                        /* never wait for a lock */
     uintptr_t stack_low, stack_high; /* the thread's own stack, 0 if not known */
     uint64_t n_truncated, n_dropped;
-    struct stack_frame frames[STACKS_FRAMES];
+    uintptr_t slots[STACKS_FRAMES], pcs[STACKS_FRAMES];
+    struct stack_more more[STACKS_FRAMES];
+    struct stack_recent recent[STACKS_RECENT];
     struct stack_frame fresh[STACKS_FRAMES]; /* new frames of the walk under way, innermost first */
 };
 
