@@ -233,6 +233,15 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
             caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
         }
         goto found;
+    } else if (rule == UNWIND_GUESS) {
+        cfa = frame->more.bp + 16;
+        frame->more.bp_at = cfa - 16;
+        frame->more.by_bp = true;
+        if (!plausible(copy, frame->slot, cfa - 16) || !plausible(copy, frame->slot, cfa - 8) ||
+            !unwind_after_call(*(const uintptr_t *)(cfa - 8)))
+            return STEP_CUT;
+        caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
+        goto found;
     } else {
         return rule == UNWIND_END ? STEP_END : rule == UNWIND_SIGNAL ? STEP_SIGNAL : STEP_CUT;
     }

@@ -19,9 +19,11 @@ enum { UNWIND_SP = 0, UNWIND_BP = 1, UNWIND_RARE = 2, UNWIND_SPECIAL = 3 };
 #define UNWIND_BP_BELOW(rule) ((uintptr_t)((rule) >> 19) * 8)
 /* UNWIND_SPECIAL rules */
 enum {
-    UNWIND_STOP = UNWIND_SPECIAL | 0 << 2,  /* no rule known: the walk is cut here */
-    UNWIND_END = UNWIND_SPECIAL | 1 << 2,   /* the outermost frame */
-    UNWIND_SIGNAL = UNWIND_SPECIAL | 2 << 2 /* a signal's frame: registers stand in a ucontext */
+    UNWIND_STOP = UNWIND_SPECIAL | 0 << 2,   /* no rule known: the walk is cut here */
+    UNWIND_END = UNWIND_SPECIAL | 1 << 2,    /* the outermost frame */
+    UNWIND_SIGNAL = UNWIND_SPECIAL | 2 << 2, /* a signal's frame: registers stand in a ucontext */
+    UNWIND_GUESS = UNWIND_SPECIAL | 3 << 2   /* code that nobody described (of a JIT compiler, say):
+                                                perhaps it keeps a frame pointer */
 };
 
 /* CFA = [*](base + cfa_offset) + cfa_add, saved rbp at base + bp_offset. */
@@ -40,6 +42,9 @@ extern _Atomic uint64_t unwind_cache[1 << UNWIND_CACHE_BITS] __attribute__((visi
  * _dl_find_object. */
 uint32_t unwind_rule_slowly(uintptr_t pc) __attribute__((visibility("hidden")));
 const struct unwind_rare *unwind_rare_get(uint32_t rule) __attribute__((visibility("hidden")));
+
+/* Whether the instruction before a return address, in memory that can be read, is a call. */
+bool unwind_after_call(uintptr_t pc) __attribute__((visibility("hidden")));
 
 /* Forgets all rules: after a module was unloaded. */
 void unwind_flush(void) __attribute__((visibility("hidden")));

@@ -13,5 +13,9 @@ const struct unwind_rare *unwind_rare_get(uint32_t rule) {
     (void)rule;
     return NULL;
 }
+bool unwind_after_call(uintptr_t pc) {
+    (void)pc;
+    return false;
+}
 void unwind_flush(void) {}
 void unwind_init(void) {}

@@ -39,9 +39,20 @@ static struct rawmem_lock rare_lock;
 
 static int (*find_object)(void *, struct dl_find_object *);
 
+/* The loader and libc: what has no entry there is the start of a stack (_dl_start_user,
+ * __start_context), elsewhere it is code that nobody described. */
+static const void *runtime[2];
+
 void unwind_init(void) {
     void *const found = dlsym(RTLD_DEFAULT, "_dl_find_object");
     memcpy(&find_object, &found, sizeof found);
+    static const char *const inside[2] = {"__tls_get_addr", "makecontext"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct dl_find_object object;
+        void *const at = dlsym(RTLD_DEFAULT, inside[i]);
+        if (find_object != NULL && at != NULL && find_object(at, &object) == 0)
+            runtime[i] = object.dlfo_link_map;
+    }
 }
 
 struct cursor {
@@ -459,18 +470,22 @@ static int search_one(struct dl_phdr_info *info, size_t size, void *context) {
 uint32_t unwind_rule_slowly(uintptr_t return_address) {
     const uintptr_t pc = return_address - 1;
     struct search s = {pc, NULL};
+    uint32_t rule = UNWIND_GUESS;
     if (find_object != NULL) {
         struct dl_find_object object;
-        if (find_object((void *)pc, &object) == 0)
+        if (find_object((void *)pc, &object) == 0) {
             s.hdr = object.dlfo_eh_frame;
+            if (object.dlfo_link_map == runtime[0] || object.dlfo_link_map == runtime[1])
+                rule = UNWIND_END;
+        }
     } else {
         dl_iterate_phdr(search_one, &s);
     }
     if (s.hdr == NULL)
-        return UNWIND_STOP; /* not kept: code of a JIT compiler may become anything */
+        return rule; /* not kept: code of a JIT compiler may become anything */
     struct entry e;
-    uint32_t rule = UNWIND_STOP;
     if (find_entry(s.hdr, pc, &e)) {
+        rule = UNWIND_STOP;
         struct row row;
         memset(&row, 0, sizeof row);
         row.ra.kind = OTHER;
@@ -487,6 +502,19 @@ uint32_t unwind_rule_slowly(uintptr_t return_address) {
     atomic_store_explicit(&unwind_cache[mixed >> (48 - UNWIND_CACHE_BITS)],
                           (uint64_t)rule << 32 | (uint32_t)mixed, memory_order_relaxed);
     return rule;
+}
+
+bool unwind_after_call(uintptr_t pc) {
+    if (pc < 4096 || pc >> 47 || !rawmem_readable(pc - 8) || !rawmem_readable(pc))
+        return false;
+    const uint8_t *const at = (const uint8_t *)pc;
+    /* call rel32; call r/m64 by the length of its ModRM, SIB and displacement */
+    return at[-5] == 0xe8 || (at[-2] == 0xff && (at[-1] & 0xf8) == 0xd0) ||
+           (at[-2] == 0xff && (at[-1] & 0xf8) == 0x10) ||
+           (at[-3] == 0xff && ((at[-2] & 0xf8) == 0x50 || at[-2] == 0x14)) ||
+           (at[-4] == 0xff && at[-3] == 0x54) ||
+           (at[-6] == 0xff && ((at[-5] & 0xf8) == 0x90 || at[-5] == 0x15)) ||
+           (at[-7] == 0xff && (at[-6] == 0x94 || at[-6] == 0x14));
 }
 
 void unwind_flush(void) {
