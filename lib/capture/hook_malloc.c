@@ -92,22 +92,37 @@ struct hook_real hook_real = {
 const char *hook_allocator_path;
 bool hook_malloc_is_foreign;
 
+/* Our own functions by names that nothing can come before. */
+#define HOOK_MALLOC(result, name, parameters)                                                      \
+    extern __typeof(name) own_##name __attribute__((alias(#name), visibility("hidden")));
+#include "capture/hooks.def"
+extern __typeof(free) hook_free __attribute__((alias("free")));
+
+/* Looks up the function behind a hook: the next one, or the one that comes before us. */
+static void *find_real(const char *name, const void *own) {
+    void *const first = dlsym(RTLD_DEFAULT, name);
+    return hook_malloc_is_foreign && first != NULL && first != own ? first : dlsym(RTLD_NEXT, name);
+}
+
 void hook_malloc_init(void) {
     void *found;
+    const void *own;
     struct hook_real real = hook_real;
+    void *(*const own_function)(size_t) = own_malloc;
+    memcpy(&own, &own_function, sizeof own);
+    hook_malloc_is_foreign = dlsym(RTLD_DEFAULT, "malloc") != own;
 #define HOOK_MALLOC(result, name, parameters)                                                      \
-    if ((found = dlsym(RTLD_NEXT, #name)) != NULL)                                                 \
-        memcpy(&real.name, &found, sizeof found);
+    {                                                                                              \
+        result(*const function) parameters = own_##name;                                           \
+        memcpy(&own, &function, sizeof own);                                                       \
+        if ((found = find_real(#name, own)) != NULL)                                               \
+            memcpy(&real.name, &found, sizeof found);                                              \
+    }
 #include "capture/hooks.def"
     hook_real = real;
     Dl_info info;
-    void *first = dlsym(RTLD_DEFAULT, "malloc"), *ours;
-    void *(*const our_malloc)(size_t) = malloc;
-    memcpy(&ours, &our_malloc, sizeof ours);
-    hook_malloc_is_foreign = first != ours;
-    if (!hook_malloc_is_foreign)
-        memcpy(&first, &real.malloc, sizeof first);
-    if (dladdr(first, &info) != 0)
+    memcpy(&found, &real.malloc, sizeof found);
+    if (dladdr(found, &info) != 0)
         hook_allocator_path = info.dli_fname;
 }
 
@@ -161,6 +176,8 @@ HOOK_EXPORT void free(void *block) {
 }
 
 static void *reallocate(void *block, size_t size, const struct stack_start *start) {
+    if (HOOK_UNLIKELY(hook_malloc_is_foreign)) /* only reallocarray comes here, then */
+        return hook_real.realloc(block, size);
     struct hook_thread *const t = hook_begin();
     struct live_block old;
     bool known = true, found = false;
@@ -232,7 +249,7 @@ HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
 #define ALIGNED_HOOK(name, parameters, arguments)                                                  \
     HOOK_EXPORT void *name parameters {                                                            \
         struct hook_thread *const t = hook_begin();                                                \
-        if (HOOK_UNLIKELY(t == NULL))                                                              \
+        if (HOOK_UNLIKELY(t == NULL || hook_malloc_is_foreign))                                    \
             return hook_real.name arguments;                                                       \
         hook_real_begin(t);                                                                        \
         void *const block = hook_real.name arguments;                                              \

@@ -102,7 +102,7 @@ static inline void *allocate(size_t size, size_t alignment) {
     HOOK_EXPORT void name parameters;                                                              \
     HOOK_EXPORT void name parameters {                                                             \
         if (HOOK_LIKELY(are_default || real.name == NULL)) {                                       \
-            free(block);                                                                           \
+            hook_free(block);                                                                      \
             return;                                                                                \
         }                                                                                          \
         struct hook_thread *const t = hook_begin();                                                \

@@ -15,6 +15,9 @@ struct hook_real {
 /* Never NULL: serves from boot memory until they are known. */
 extern struct hook_real hook_real __attribute__((visibility("hidden")));
 
+/* Our own free, whatever the target calls by that name. */
+void hook_free(void *block) __attribute__((visibility("hidden")));
+
 /* Removes the record of a block that is freed where nothing is recorded (inside the real allocator,
  * or muted), as far as that can be done. */
 void hook_forget_passing(void *block) __attribute__((visibility("hidden")));

@@ -371,6 +371,11 @@ uint64_t recorder_birth_mark(void) {
     return atomic_load(&births) - 1;
 }
 
+const char *recorder_allocator(int *foreign) {
+    *foreign = hook_malloc_is_foreign;
+    return hook_allocator_path;
+}
+
 static int add_sizes(void *context, const struct live_block *blocks, size_t n) {
     for (size_t i = 0; i < n; i++)
         *(uint64_t *)context += blocks[i].size;

@@ -41,6 +41,10 @@ struct recorder_counts {
  */
 void recorder_init(void);
 
+/* Path of the object whose malloc the target uses, NULL if unknown. *foreign: that malloc stands
+ * before the recorder's (in the executable, say), so that nothing of it is seen. */
+const char *recorder_allocator(int *foreign);
+
 /* --- moments --- */
 
 /* Stops all changes to the tables: threads that enter a hook wait. Waits at most deadline_ns,
