@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <string.h>
 
 #include "capture/rawmem.h"
@@ -98,10 +99,23 @@ bool hook_malloc_is_foreign;
 #include "capture/hooks.def"
 extern __typeof(free) hook_free __attribute__((alias("free")));
 
+/* The definition that comes before ours, if there is one. An executable that takes the address of a
+ * function has a stub for it under the same name, which is no definition. */
+static void *find_foreign(const char *name, const void *own) {
+    void *const first = dlsym(RTLD_DEFAULT, name);
+    const ElfW(Sym) *symbol = NULL;
+    Dl_info info;
+    if (first == NULL || first == own ||
+        dladdr1(first, &info, (void **)&symbol, RTLD_DL_SYMENT) == 0 || symbol == NULL ||
+        symbol->st_shndx == SHN_UNDEF)
+        return NULL;
+    return first;
+}
+
 /* Looks up the function behind a hook: the next one, or the one that comes before us. */
 static void *find_real(const char *name, const void *own) {
-    void *const first = dlsym(RTLD_DEFAULT, name);
-    return hook_malloc_is_foreign && first != NULL && first != own ? first : dlsym(RTLD_NEXT, name);
+    void *const first = hook_malloc_is_foreign ? find_foreign(name, own) : NULL;
+    return first != NULL ? first : dlsym(RTLD_NEXT, name);
 }
 
 void hook_malloc_init(void) {
@@ -110,7 +124,7 @@ void hook_malloc_init(void) {
     struct hook_real real = hook_real;
     void *(*const own_function)(size_t) = own_malloc;
     memcpy(&own, &own_function, sizeof own);
-    hook_malloc_is_foreign = dlsym(RTLD_DEFAULT, "malloc") != own;
+    hook_malloc_is_foreign = find_foreign("malloc", own) != NULL;
 #define HOOK_MALLOC(result, name, parameters)                                                      \
     {                                                                                              \
         result(*const function) parameters = own_##name;                                           \

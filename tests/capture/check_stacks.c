@@ -36,6 +36,14 @@ static atomic_ulong n_stacks, n_frames, n_truncated, n_signals, n_different, n_u
     n_early;
 static __thread int checking __attribute__((tls_model("initial-exec")));
 
+/* Looked at once: a hook may run while the environment is being moved. */
+static char path[4096];
+static __attribute__((constructor)) void read_path(void) {
+    const char *const given = getenv("HEAPSNAP_CHECK_STACKS");
+    if (given != NULL && strlen(given) < sizeof path)
+        strcpy(path, given);
+}
+
 static void look_up(void *library, const char *name, void *to) {
     void *const found = dlsym(library, name);
     memcpy(to, &found, sizeof found);
@@ -56,13 +64,12 @@ static void open_libunwind(void) {
 }
 
 static __attribute__((format(printf, 1, 2))) void say(const char *format, ...) {
-    const char *const path = getenv("HEAPSNAP_CHECK_STACKS");
     char text[4096];
     va_list list;
     va_start(list, format);
     const int n = vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    const int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+    const int fd = path[0] ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
     if (fd < 0 || n <= 0)
         return;
     if (write(fd, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1) < 0)
@@ -140,7 +147,7 @@ uint32_t __wrap_stacks_capture(struct stack_copy *copy, const struct stack_start
         return id;
     checking = 1;
     t->mute++;
-    if (ready == 0 && getenv("HEAPSNAP_CHECK_STACKS") != NULL)
+    if (ready == 0 && path[0])
         open_libunwind();
     if (ready == 1)
         check(id, start, *truncated);

@@ -253,7 +253,7 @@ static void *short_life(void *) {
 
 static void threads() {
     pthread_key_create(&key, late);
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < 40; i++) {
         pthread_t some[4];
         for (pthread_t &t : some)
             pthread_create(&t, nullptr, short_life, nullptr);
