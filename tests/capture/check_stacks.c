@@ -41,7 +41,7 @@ static char path[4096];
 static __attribute__((constructor)) void read_path(void) {
     const char *const given = getenv("HEAPSNAP_CHECK_STACKS");
     if (given != NULL && strlen(given) < sizeof path)
-        strcpy(path, given);
+        memcpy(path, given, strlen(given) + 1);
 }
 
 static void look_up(void *library, const char *name, void *to) {

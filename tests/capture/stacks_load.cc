@@ -1,6 +1,5 @@
 // A load for the check of stacks: everything that moves a stack in an unusual way, with allocations
 // at every turn. Usage: stacks_load ROUNDS LIBRARY LIBRARY (two libraries that export make_blocks)
-#include <alloca.h>
 #include <csetjmp>
 #include <csignal>
 #include <cstdint>
@@ -43,7 +42,7 @@ static KEEP void allocate() {
 static KEEP void wander(unsigned depth);
 
 static KEEP void with_alloca(unsigned depth) {
-    char *const some = static_cast<char *>(alloca(16 + chance(4000)));
+    char *const some = static_cast<char *>(__builtin_alloca(16 + chance(4000)));
     some[0] = 1;
     sink = some;
     allocate();
@@ -54,7 +53,7 @@ static KEEP void with_alloca(unsigned depth) {
 static KEEP void aligned_frame(unsigned depth) { // realigned stack: the CFA is an expression
     alignas(64) volatile char block[128];
     block[0] = static_cast<char>(depth);
-    char *const some = static_cast<char *>(alloca(16 + chance(100)));
+    char *const some = static_cast<char *>(__builtin_alloca(16 + chance(100)));
     sink = some;
     wander(depth);
     allocate();
