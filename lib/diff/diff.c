@@ -100,8 +100,8 @@ static uint64_t process_counter(const snap_snapshot *s, const char *name) {
     return snap_meta_number(s, SNAP_META_PROCESS, name, &value) ? value : 0;
 }
 
-/* Whether a completeness counter says that blocks are missing or out of date. Cut stacks and frees of
- * unknown blocks happen in most programs and leave the set of blocks whole. */
+/* Whether a completeness counter says that blocks are missing or out of date. Cut stacks and frees
+ * of unknown blocks happen in most programs and leave the set of blocks whole. */
 static int concerns_blocks(const char *name) {
     return strcmp(name, "truncated_stacks") != 0 && strcmp(name, "unknown_frees") != 0;
 }
