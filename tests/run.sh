@@ -91,8 +91,8 @@ build_one() {
         printf '%-9s %-8s built, %d s\n' build "$name" $((SECONDS - start))
         return 0
     fi
-    printf '%-9s %-8s FAILED, %d s; the end of %s:\n' build "$name" $((SECONDS - start)) "build/logs/build-$name.log"
-    tail -n 30 "$log" | sed 's/^/        /'
+    printf '%-9s %-8s FAILED, %d s; from %s:\n' build "$name" $((SECONDS - start)) "build/logs/build-$name.log"
+    { grep -E -A 12 '^FAILED|ERROR:' "$log" || tail -n 30 "$log"; } | head -n 60 | sed 's/^/        /'
     failed=$((failed + 1))
     return 1
 }

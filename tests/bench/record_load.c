@@ -10,7 +10,11 @@
 #include <string.h>
 #include <time.h>
 
+#if __has_attribute(noclone) /* not in clang, which makes no clones */
 #define KEEP __attribute__((noinline, noclone))
+#else
+#define KEEP __attribute__((noinline))
+#endif
 
 enum { OUTER = 12, INNER = 6, PAIRS_PER_VISIT = 16 };
 

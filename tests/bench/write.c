@@ -9,6 +9,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#if __has_attribute(noclone) /* not in clang, which makes no clones */
+#define KEEP __attribute__((noinline, noclone))
+#else
+#define KEEP __attribute__((noinline))
+#endif
+
 static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -31,7 +37,7 @@ static unsigned draw(unsigned n) {
 }
 
 /* Each path through this tree of calls is a stack of its own: 3 to the 7th. */
-__attribute__((noinline, noclone)) static void *allocate(unsigned depth, unsigned path) {
+KEEP static void *allocate(unsigned depth, unsigned path) {
     void *p;
     if (depth == 0)
         p = malloc(16 + draw(draw(16) ? 200 : 4000));

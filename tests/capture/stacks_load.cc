@@ -18,7 +18,11 @@
 #include <string>
 #include <vector>
 
+#if __has_attribute(noclone) /* not in clang, which makes no clones */
 #define KEEP __attribute__((noinline, noclone))
+#else
+#define KEEP __attribute__((noinline))
+#endif
 
 static thread_local uint64_t state;
 static void *volatile sink;
