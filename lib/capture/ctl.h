@@ -35,7 +35,16 @@ enum ctl_answer {
 /* Flags of a request. */
 enum { CTL_OVERWRITE = 1, CTL_NO_FORK = 2, CTL_HAS_STEP = 4 };
 
+/* Where the signalled thread slept, as /proc said just before: number and arguments of the system
+ * call, stack pointer, address. Kept so that its sleep can go on (resume.h). tid 0: it ran. */
+struct ctl_sleep {
+    int32_t tid;
+    int32_t number;
+    uint64_t arguments[6], sp, pc;
+};
+
 struct ctl_request {
+    struct ctl_sleep sleep;
     uint32_t trigger; /* SNAP_TRIGGER_* */
     uint32_t flags;
     int64_t step;

@@ -28,6 +28,7 @@
 #include "capture/procfs.h"
 #include "capture/raw.h"
 #include "capture/recorder.h"
+#include "capture/resume.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define MOMENT_STACK_SIZE ((size_t)256 << 10)
@@ -193,6 +194,7 @@ static void call_on_stack(void (*fn)(void *), void *argument, char *stack_end) {
 struct handled {
     int signal;
     const void *context;
+    struct ctl_sleep sleep;
 };
 
 static void init_request(struct moment_request *r, uint32_t trigger) {
@@ -214,7 +216,7 @@ static void answer_failed(struct ctl_page *ctl, uint32_t number, int code, const
     raw_futex_wake(&ctl->answered);
 }
 
-static void handle_request(struct ctl_page *ctl, const void *context) {
+static void handle_request(struct ctl_page *ctl, const void *context, struct ctl_sleep *out_sleep) {
     static struct ctl_request request; /* one moment at a time; a second one is refused below */
     static _Atomic uint32_t in_use, seen;
     const uint32_t number = atomic_load(&ctl->asked);
@@ -223,6 +225,7 @@ static void handle_request(struct ctl_page *ctl, const void *context) {
         return;
     atomic_store(&seen, number);
     memcpy(&request, &ctl->request, sizeof request);
+    *out_sleep = request.sleep;
     request.label[sizeof request.label - 1] = '\0';
     request.path[sizeof request.path - 1] = '\0';
 
@@ -264,11 +267,11 @@ static void handle_on_signal(const void *context) {
 }
 
 static void handle(void *argument) {
-    const struct handled *const h = argument;
+    struct handled *const h = argument;
     if (preload.on_signal[h->signal])
         handle_on_signal(h->context);
     else if (moment_process.ctl)
-        handle_request(moment_process.ctl, h->context);
+        handle_request(moment_process.ctl, h->context, &h->sleep);
 }
 
 static void on_signal(int signal, siginfo_t *info, void *context) {
@@ -276,6 +279,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
     const int errno_before = errno;
     struct handled h = {.signal = signal, .context = context};
     if (signal == moment_process.signal && park_handle(info, context)) {
+        resume_sleep(context, NULL);
         errno = errno_before;
         return;
     }
@@ -285,6 +289,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
         atomic_store(&stack_in_use, 0);
     } else if (preload.on_signal[signal])
         log_line("failed", "another snapshot is being taken");
+    resume_sleep(context, &h.sleep);
     errno = errno_before;
 }
 

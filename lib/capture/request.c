@@ -24,6 +24,7 @@
 
 #include "base/err.h"
 #include "capture/ctl.h"
+#include "capture/resume.h"
 
 #define TIMEOUT_DEFAULT_NS 30000000000u
 #define SIGNAL_AGAIN_NS 1000000000u
@@ -174,36 +175,32 @@ static int find_page(struct client *c, snap_error *err) {
     return result;
 }
 
-/* System calls that go on after the handler as if nothing had been (SA_RESTART). All others end
- * with EINTR, which not every program expects. */
-static int is_restarted(long number) {
-    switch (number) {
-    case SYS_read:
-    case SYS_readv:
-    case SYS_write:
-    case SYS_writev:
-    case SYS_recvfrom:
-    case SYS_recvmsg:
-    case SYS_sendto:
-    case SYS_sendmsg:
-    case SYS_accept:
-    case SYS_accept4:
-    case SYS_wait4:
-    case SYS_waitid:
-    case SYS_futex:
-    case SYS_flock:
-    case SYS_fcntl:
-    case SYS_openat: return 1;
-    default: return 0;
-    }
-}
-
 struct choice {
     long tid;
+    struct ctl_sleep sleep;
     int score;
     int n_threads, n_blocking;
     int is_caught;
 };
+
+/* "NUMBER ARGUMENT*6 SP PC"; 0 if it is in no system call, or may not be looked at. The numbers of
+ * threads in the page are the process's own. */
+static int read_sleep(const struct client *c, long tid, struct ctl_sleep *out) {
+    char name[64], text[512];
+    unsigned long long a[8];
+    int number;
+    snprintf(name, sizeof name, "task/%ld/syscall", tid);
+    if (read_proc(c->pid, name, text, sizeof text) <= 0 ||
+        sscanf(text, "%d %llx %llx %llx %llx %llx %llx %llx %llx", &number, &a[0], &a[1], &a[2],
+               &a[3], &a[4], &a[5], &a[6], &a[7]) != 9 ||
+        number < 0)
+        return 0;
+    *out = (struct ctl_sleep){
+        .tid = c->same_namespace ? (int32_t)tid : 0, .number = number, .sp = a[6], .pc = a[7]};
+    for (int i = 0; i < 6; i++)
+        out->arguments[i] = a[i];
+    return 1;
+}
 
 static void judge_thread(const struct client *c, long tid, int signal, struct choice *choice) {
     char name[64], text[4096];
@@ -225,12 +222,13 @@ static void judge_thread(const struct client *c, long tid, int signal, struct ch
     int score = *state == 'R' ? 4 : 2;
     if (*state == 'T' || *state == 't')
         score = 1;
-    snprintf(name, sizeof name, "task/%ld/syscall", tid);
-    if (score == 2 && read_proc(c->pid, name, text, sizeof text) > 0 && text[0] != 'r')
-        score = is_restarted(strtol(text, NULL, 10)) ? 3 : 1;
+    struct ctl_sleep sleep = {0};
+    if (score == 2 && read_sleep(c, tid, &sleep))
+        score = resume_is_possible(sleep.number, sleep.arguments) ? 3 : 1;
     if (score > choice->score) {
         choice->score = score;
         choice->tid = tid;
+        choice->sleep = sleep;
     }
 }
 
@@ -263,6 +261,7 @@ static int send_signal(const struct client *c, snap_error *err) {
     if (!choice.tid)
         return err_set(err, SNAP_E_LIMIT, "process %ld blocks signal %d in all of its threads",
                        c->pid, signal);
+    c->page->request.sleep = choice.sleep;
     if (syscall(SYS_tgkill, c->pid, choice.tid, signal) == 0)
         return 0;
     return errno == ESRCH

@@ -6,17 +6,22 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#ifdef WITH_LIBRARY /* not where the library is made for a sanitizer, which this program is not */
 #include <heapsnap/capture.h>
+#endif
 
 extern char **environ;
 
@@ -165,6 +170,12 @@ static void *poll_thread(void *unused) {
     return NULL;
 }
 
+static volatile sig_atomic_t n_alarms;
+
+static void on_alarm(int signal) {
+    n_alarms++;
+}
+
 static int eintr(char **argv) {
     pthread_t t[6];
     for (int i = 0; i < 6; i++)
@@ -179,6 +190,65 @@ static int eintr(char **argv) {
     for (int i = 0; i < 6; i++)
         pthread_join(t[i], NULL);
     printf("interrupted %ld\n", n_interrupted);
+    return 0;
+}
+
+/* One thread, which sleeps in one way: it is the one that a request has to wake. */
+static int sleep_alone(char **argv) {
+    const char *const how = argv[2] ? argv[2] : "";
+    struct timespec t = {1, 500000000}, absolute;
+    struct timeval tv = {1, 500000};
+    struct pollfd none = {.fd = -1};
+    struct itimerval timer = {.it_value = {1, 500000}};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    clock_gettime(CLOCK_MONOTONIC, &absolute);
+    absolute.tv_sec += 2;
+    puts("ready");
+    fflush(stdout);
+    const uint64_t start = now_ms();
+    int result = -2;
+    if (strcmp(how, "nanosleep") == 0)
+        result = nanosleep(&t, &t);
+    else if (strcmp(how, "absolute") == 0)
+        result = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &absolute, NULL);
+    else if (strcmp(how, "select") == 0)
+        result = select(0, NULL, NULL, NULL, &tv);
+    else if (strcmp(how, "ppoll") == 0)
+        result = ppoll(&none, 1, &t, NULL);
+    else if (strcmp(how, "sigwait") == 0) {
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        setitimer(ITIMER_REAL, &timer, NULL);
+        result = sigwaitinfo(&set, NULL) == SIGALRM ? 0 : -1;
+    } else if (strcmp(how, "pause") == 0) {
+        signal(SIGALRM, on_alarm);
+        setitimer(ITIMER_REAL, &timer, NULL);
+        pause();
+        result = n_alarms == 1 ? 0 : -1;
+    }
+    const uint64_t slept = now_ms() - start;
+    printf("%d %s\n", result, slept < 1450 ? "short" : "whole");
+    return 0;
+}
+
+/* A signal without SA_RESTART must end a read, also when it comes while a snapshot is taken. */
+static int interrupted_reads(char **argv) {
+    struct sigaction action = {0};
+    int fds[2], n = 0;
+    char c;
+    action.sa_handler = on_alarm;
+    sigaction(SIGALRM, &action, NULL);
+    if (pipe(fds) != 0)
+        return 1;
+    puts("ready");
+    fflush(stdout);
+    for (int i = 0; i < number(argv, 300); i++) {
+        const struct itimerval timer = {.it_value = {0, 3000 + i % 7 * 1000}};
+        setitimer(ITIMER_REAL, &timer, NULL);
+        n += read(fds[0], &c, 1) == -1 && errno == EINTR;
+    }
+    printf("interrupted %d\n", n);
     return 0;
 }
 
@@ -471,6 +541,7 @@ static int small_stack(char **argv) {
 
 /* --- the library's entry --- */
 
+#ifdef WITH_LIBRARY
 static int api(char **argv) {
     snap_error err = {0};
     const snap_counter counters[] = {{"samples", 1024}, {"negative", -5}};
@@ -509,6 +580,8 @@ static int api_threads(char **argv) {
     printf("good %d\n", n_good);
     return 0;
 }
+
+#endif
 
 /* Grows by steps of 16 MiB, and shrinks again, as often as said. */
 static int grow(char **argv) {
@@ -565,6 +638,8 @@ static const struct {
     {"threads", threads},
     {"churn", churn},
     {"eintr", eintr},
+    {"sleep-alone", sleep_alone},
+    {"interrupted-reads", interrupted_reads},
     {"wait", wait_any},
     {"ignore-children", ignore_children},
     {"tree", tree},
@@ -587,8 +662,10 @@ static const struct {
     {"signals", report_signals},
     {"block-all", block_all},
     {"small-stack", small_stack},
+#ifdef WITH_LIBRARY
     {"api", api},
     {"api-threads", api_threads},
+#endif
     {"grow", grow},
     {"full-disk", full_disk},
     {"closed", closed_all},

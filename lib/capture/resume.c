@@ -1,0 +1,131 @@
+/* System calls and our signal: with SA_RESTART the kernel starts some again, others end with EINTR.
+ *
+ * Two things are mended where the handler returns to. A call that ended with EINTR is started again
+ * if that is exact: it has no time-out, an absolute one, or one of which the kernel has written
+ * back what is left. And a call that will be started again must end with EINTR after all if a
+ * signal of the program's came while ours was handled: its handler would run before the call, which
+ * would then sleep through what it waited for. Knows nothing of snapshots. */
+#include "capture/resume.h"
+
+#include <linux/futex.h>
+#include <signal.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include "capture/raw.h"
+
+/* Started again by the kernel. Those that sleep, that is; for a call that does not, EINTR would be
+ * wrong. */
+static int is_restarted(long number) {
+    switch (number) {
+    case SYS_read:
+    case SYS_readv:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_connect:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_flock:
+    case SYS_openat: return 1;
+    default: return 0;
+    }
+}
+
+enum ending { ENDS_WITH_EINTR, STARTS_AGAIN, STARTS_AGAIN_WITH_REST };
+
+/* What to do about a call that our signal has ended. */
+static enum ending ending(int number, const uint64_t a[6]) {
+    switch (number) {
+    case SYS_pause:
+    case SYS_rt_sigsuspend:
+    case SYS_ppoll:    /* the kernel writes back the time that is left */
+    case SYS_pselect6: /* likewise */
+    case SYS_select: return STARTS_AGAIN;
+    case SYS_poll: return (int)a[2] < 0 ? STARTS_AGAIN : ENDS_WITH_EINTR;
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait: return (int)a[3] < 0 ? STARTS_AGAIN : ENDS_WITH_EINTR;
+    case SYS_epoll_pwait2: return a[3] == 0 ? STARTS_AGAIN : ENDS_WITH_EINTR;
+    case SYS_rt_sigtimedwait: return a[2] == 0 ? STARTS_AGAIN : ENDS_WITH_EINTR;
+    case SYS_futex:
+        return (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET ? STARTS_AGAIN : ENDS_WITH_EINTR;
+    case SYS_nanosleep: return a[1] ? STARTS_AGAIN_WITH_REST : ENDS_WITH_EINTR;
+    case SYS_clock_nanosleep:
+        return a[1] & TIMER_ABSTIME ? STARTS_AGAIN
+               : a[3]               ? STARTS_AGAIN_WITH_REST
+                                    : ENDS_WITH_EINTR;
+    default: return ENDS_WITH_EINTR;
+    }
+}
+
+int resume_is_possible(int number, const uint64_t arguments[6]) {
+    if (number == SYS_futex && arguments[3] == 0)
+        return 1; /* no time-out: the kernel starts it again */
+    return is_restarted(number) || ending(number, arguments) != ENDS_WITH_EINTR;
+}
+
+/* Signals that came while all were blocked and that the program handles: 1 if there is any, 2 if
+ * one of them does not let system calls start again. */
+static int came_meanwhile(const ucontext_t *u) {
+    uint64_t pending = 0, mask;
+    __builtin_memcpy(&mask, &u->uc_sigmask, sizeof mask);
+    raw_call3(SYS_rt_sigpending, (long)&pending, sizeof pending, 0);
+    pending &= ~mask;
+    int result = 0;
+    for (int signal = 1; pending && signal <= 64; signal++) {
+        struct { /* the kernel's sigaction */
+            void (*handler)(int);
+            unsigned long flags;
+            void (*restorer)(void);
+            uint64_t mask;
+        } action = {0};
+        if (!(pending >> (signal - 1) & 1))
+            continue;
+        raw_call(SYS_rt_sigaction, signal, 0, (long)&action, 8, 0, 0);
+        if (action.handler == SIG_DFL || action.handler == SIG_IGN)
+            continue;
+        if (!(action.flags & SA_RESTART))
+            return 2;
+        result = 1;
+    }
+    return result;
+}
+
+static int is_syscall_instruction(uint64_t address) {
+    const unsigned char *const code = (const unsigned char *)(uintptr_t)address;
+    return code[0] == 0x0f && code[1] == 0x05;
+}
+
+static int is_same(const greg_t *r, const struct ctl_sleep *s) {
+    return s->tid == raw_tid() && (uint64_t)r[REG_RIP] == s->pc && (uint64_t)r[REG_RSP] == s->sp &&
+           (uint64_t)r[REG_RDI] == s->arguments[0] && (uint64_t)r[REG_RSI] == s->arguments[1] &&
+           (uint64_t)r[REG_RDX] == s->arguments[2] && (uint64_t)r[REG_R10] == s->arguments[3] &&
+           (uint64_t)r[REG_R8] == s->arguments[4] && (uint64_t)r[REG_R9] == s->arguments[5];
+}
+
+void resume_sleep(void *context, const struct ctl_sleep *sleep) {
+    ucontext_t *const u = context;
+    greg_t *const r = u->uc_mcontext.gregs;
+    const int came = came_meanwhile(u);
+    if (r[REG_RAX] == -EINTR && !came && sleep && sleep->tid && is_same(r, sleep) &&
+        is_syscall_instruction((uint64_t)r[REG_RIP] - 2)) {
+        const enum ending e = ending(sleep->number, sleep->arguments);
+        if (e == ENDS_WITH_EINTR)
+            return;
+        if (e == STARTS_AGAIN_WITH_REST && sleep->number == SYS_nanosleep)
+            r[REG_RDI] = r[REG_RSI];
+        else if (e == STARTS_AGAIN_WITH_REST)
+            r[REG_RDX] = r[REG_R10];
+        r[REG_RAX] = sleep->number;
+        r[REG_RIP] -= 2;
+    } else if (came == 2 && is_restarted(r[REG_RAX]) &&
+               is_syscall_instruction((uint64_t)r[REG_RIP])) {
+        r[REG_RAX] = -EINTR;
+        r[REG_RIP] += 2;
+    }
+}
