@@ -7,7 +7,7 @@ failed=0
 list=$(mktemp) || exit 1
 trap 'rm -f "$list"' EXIT
 if ! git ls-files -co --exclude-standard > "$list" 2>/dev/null; then
-    find . -type f ! -path './build*' ! -path './.git/*' | sed 's,^\./,,' > "$list"
+    find . -type f ! -path './build*' ! -path './.git/*' ! -path '*/__pycache__/*' | sed 's,^\./,,' > "$list"
 fi
 
 # files PATTERN: tracked files whose name fits and that are still there
