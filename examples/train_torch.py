@@ -39,8 +39,9 @@ def biggest_saved(grad_fn):
         seen.add(node)
         todo += [parent for parent, _ in node.next_functions]
         saved = getattr(node, "_saved_result", None)
-        if isinstance(saved, torch.Tensor) and saved.nbytes > best_bytes:
-            best_bytes, best_name = saved.nbytes, node.name().removesuffix("Backward0").lower()
+        saved_bytes = saved.numel() * saved.element_size() if isinstance(saved, torch.Tensor) else 0
+        if saved_bytes > best_bytes:
+            best_bytes, best_name = saved_bytes, node.name().removesuffix("Backward0").lower()
     return best_name
 
 
