@@ -279,7 +279,7 @@ static void forks() {
     for (pthread_t &t : busy)
         pthread_create(&t, nullptr, churn, const_cast<bool *>(&stop));
     void *const mine = malloc(123);
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 12; i++) {
         const pid_t child = fork();
         if (child == 0) {
             void *const fresh = malloc(124);
@@ -295,7 +295,7 @@ static void forks() {
     }
     EXPECT(recorded(mine, 123, SNAP_NODE_BLOCK));
     // Copies that run no handlers, made while other threads are anywhere, and while frozen.
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 12; i++) {
         if (i % 3 == 0)
             p->freeze(1000000000);
         const pid_t child = _Fork();
