@@ -115,8 +115,10 @@ static inline struct record *bucket_records(char *bucket, unsigned capacity) {
 }
 
 /* Bits of those of 64 tags that equal `tag`. There may be fewer: what is read beyond them is part
- * of the bucket or follows it in the same mapping. */
-static inline uint64_t tags_equal(const uint8_t *tags, uint8_t tag) {
+ * of the bucket or follows it in the same mapping. That may belong to another page and change
+ * meanwhile; the caller masks it out, so ThreadSanitizer need not look. */
+__attribute__((no_sanitize("thread"))) static inline uint64_t tags_equal(const uint8_t *tags,
+                                                                         uint8_t tag) {
 #if defined(__SSE2__)
     const __m128i wanted = _mm_set1_epi8((char)tag);
     const __m128i *const at = (const __m128i *)tags;
