@@ -8,15 +8,19 @@
  * file.
  *
  * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, then BLOCK sections as many as there
- * are, END. A section is a wire_section followed by `bytes` bytes. Ids of modules, stacks and
- * threads are index + 1 over their sections. */
+ * are, then the others, each kind as often as needed, in the order of enum wire_kind except that
+ * STRING may stand before any of them; END. A section is a wire_section followed by `bytes` bytes.
+ *
+ * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,
+ * then NODE records: both in the order of (domain, address), so that they are the ids of the file.
+ * Types, strings, functions and vtables are referred to only by sections after their own. */
 #ifndef HEAPSNAP_WIRE_H
 #define HEAPSNAP_WIRE_H
 
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31455249574e5348ull /* "HSNWIRE1" */
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 
 enum wire_kind {
     WIRE_HELLO = 1,
@@ -27,6 +31,21 @@ enum wire_kind {
     WIRE_THREAD,
     WIRE_REGION,
     WIRE_BLOCK,
+    WIRE_STRING,
+    WIRE_TYPE,
+    WIRE_POOL,
+    WIRE_NODE,
+    WIRE_NODE_TYPE,
+    WIRE_FRAME,
+    WIRE_VTABLE,
+    WIRE_VPTR,
+    WIRE_FUNCTION,
+    WIRE_CODE,
+    WIRE_EDGE,
+    WIRE_REFERENCE,
+    WIRE_ROOT,
+    WIRE_HOOK,
+    WIRE_RESOURCE,
     WIRE_END
 };
 
@@ -92,6 +111,118 @@ struct wire_block {
     uint64_t address, size, birth;
     uint32_t stack;
     uint32_t flags; /* SNAP_NODE_FLAG_*, bits 24-31: SNAP_NODE_* kind */
+};
+
+/* A name; length bytes follow, then padding to 8. Names of variables, functions, files, types,
+ * attributes: never a value. */
+struct wire_string {
+    uint32_t length, reserved;
+};
+
+struct wire_type {
+    uint64_t size; /* bytes of one instance, 0: varies */
+    uint32_t name; /* string */
+    uint32_t source, flags, module;
+};
+
+/* A row of POOL. */
+struct wire_pool {
+    uint64_t address, size, live, cached, largest_gap, birth;
+    uint32_t kind, domain, device, name, module, stack, parent, flags;
+};
+
+/* A node that is no block of malloc: a managed object, a device allocation. */
+struct wire_node {
+    uint64_t address, size, birth, external, refcount;
+    int64_t hidden;
+    uint32_t type, stack, flags, thread, device, pool, label;
+    uint16_t domain, kind;
+};
+
+/* What the program said by snap_type: the node's type. Ascending by node. */
+struct wire_node_type {
+    uint32_t node, type;
+};
+
+/* A frame of a thread's stack at the moment, innermost first: the frame of the function at pc takes
+ * the stack from sp up to the next frame's sp. pc is a return address, but for the innermost frame
+ * (is_exact). Sorted by thread, then sp. */
+struct wire_frame {
+    uint64_t sp, pc;
+    uint32_t thread, is_exact;
+};
+
+/* A word that some node starts with (or has in its first 24 bytes) points into a loaded image's
+ * data, and what stands before it looks like a C++ virtual table: two words before it the offset to
+ * top, one before it the address of a std::type_info. All of this is the image's memory, not the
+ * user's. name_len bytes of the mangled name follow, then padding to 8. */
+struct wire_vtable {
+    uint64_t address;          /* what the object's word holds */
+    uint64_t type_info;        /* address */
+    uint64_t type_info_vtable; /* the type_info's own first word: says which class of type_info */
+    int64_t offset_to_top;
+    uint32_t name_len, reserved;
+};
+
+/* The word at offset of a node points at a vtable. Ascending by node, offset. */
+struct wire_vptr {
+    uint32_t node, offset, vtable, reserved;
+};
+
+/* The start of a function in executable memory of an image: what unwind tables call a start. */
+struct wire_function {
+    uint64_t pc;
+};
+
+/* A word holds the start of a function. node 0: address is that of a word of an image's writable
+ * data; else the offset in the node. Ascending by node, address. */
+struct wire_code {
+    uint64_t address;
+    uint32_t node, function;
+};
+
+/* A word of a node's memory that points into a node. Ascending by source, then source_offset. */
+struct wire_edge {
+    uint32_t source, target;
+    uint32_t source_word;   /* offset in the source / 8 */
+    uint32_t target_offset; /* bytes; UINT32_MAX: that much or more */
+};
+
+/* Any other reference. Ascending by source over all sections. */
+struct wire_reference {
+    uint64_t source_offset; /* or the index */
+    uint64_t target_offset;
+    uint32_t source, target;
+    uint32_t label;       /* string */
+    uint16_t kind, flags; /* SNAP_EDGE_*, SNAP_EDGE_FLAG_* */
+};
+
+/* What refers to a node from outside: a word of memory or a register, or something with a name. */
+struct wire_root {
+    uint64_t address;       /* of the word; of a register: its number; 0: not a word */
+    uint64_t target_offset; /* bytes */
+    uint32_t target;
+    uint32_t kind, flags; /* SNAP_ROOT_*, SNAP_EDGE_FLAG_* */
+    uint32_t thread;
+    uint32_t name, label; /* strings; 0: to be found out from the address */
+    uint32_t frame;       /* managed frames: a frame by name, in the order of FRAM rows; 0: none */
+    uint32_t reserved;
+};
+
+/* A registered callback that somebody knows by name: the program itself, the C library's lists, a
+ * managed runtime. */
+struct wire_hook {
+    uint64_t pc; /* start of a native function; 0: by name */
+    uint64_t holder_offset, birth;
+    uint32_t registry, callback, file, line; /* strings but for line */
+    uint32_t holder, argument, stack, count; /* nodes; a stack id; 0 and 1: one */
+    uint32_t kind, root;                     /* SNAP_HOOK_*; index + 1 over ROOT */
+};
+
+/* A row of RSRC. */
+struct wire_resource {
+    uint64_t handle, birth, size;
+    uint32_t kind, name, module, stack, device, flags, thread, reserved;
 };
 
 struct wire_end {
