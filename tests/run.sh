@@ -18,7 +18,8 @@ the test suites. Logs are in build/logs.
   --slow        run the long tests and the benchmarks, too (packages for them are installed)
   --list        print the names of the suites
 
-Exit status: 0 all passed, 1 some failed, 2 could not start. The last line is "N passed, N failed[, N skipped]".
+Exit status: 0 all passed, 1 some failed, 2 could not start. The last line is "N passed, N failed";
+what was skipped stands before it, with the reasons.
 END
 }
 
@@ -190,9 +191,6 @@ if [ $slow = 1 ] && [[ " ${builds[*]-} " == *" release "* ]]; then
 fi
 
 say "heapsnap tests: ${SECONDS} s, logs in $build/logs"
-if [ $skipped -gt 0 ]; then
-    printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
-else
-    printf '%d passed, %d failed\n' $passed $failed
-fi
+[ $skipped = 0 ] || echo "$skipped skipped"
+printf '%d passed, %d failed\n' $passed $failed
 [ $failed = 0 ]
