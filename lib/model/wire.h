@@ -7,13 +7,15 @@
  * do anything. A stream without WIRE_END is a child that died: the receiver removes its temporary
  * file.
  *
- * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, then BLOCK sections as many as there
- * are, then the others, each kind as often as needed, in the order of enum wire_kind except that
- * STRING may stand before any of them; END. A section is a wire_section followed by `bytes` bytes.
+ * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, each once; then BLOCK sections as many
+ * as there are, then the others, each kind as often as needed, best in the order of enum wire_kind;
+ * END. Demanded is only that nothing refers to what comes later, and that all BLOCK and NODE records
+ * stand before the first section that refers to nodes. A section is a wire_section followed by
+ * `bytes` bytes, a multiple of 8.
  *
  * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,
- * then NODE records: both in the order of (domain, address), so that they are the ids of the file.
- * Types, strings, functions and vtables are referred to only by sections after their own. */
+ * then NODE records. Where all of them together are in the order of (domain, address, birth), ids
+ * are those of the file, which saves the receiver from sorting. */
 #ifndef HEAPSNAP_WIRE_H
 #define HEAPSNAP_WIRE_H
 
@@ -32,6 +34,7 @@ enum wire_kind {
     WIRE_REGION,
     WIRE_BLOCK,
     WIRE_STRING,
+    WIRE_MANAGED_FRAME,
     WIRE_TYPE,
     WIRE_POOL,
     WIRE_NODE,
@@ -119,19 +122,25 @@ struct wire_string {
     uint32_t length, reserved;
 };
 
+/* A position in a managed runtime's code, by name. */
+struct wire_managed_frame {
+    uint32_t function, file; /* strings */
+    uint32_t line, kind;     /* SNAP_FRAM_* but native */
+};
+
 struct wire_type {
     uint64_t size; /* bytes of one instance, 0: varies */
     uint32_t name; /* string */
     uint32_t source, flags, module;
 };
 
-/* A row of POOL. */
+/* A row of POOL. name: string; parent: of a record before it. */
 struct wire_pool {
     uint64_t address, size, live, cached, largest_gap, birth;
     uint32_t kind, domain, device, name, module, stack, parent, flags;
 };
 
-/* A node that is no block of malloc: a managed object, a device allocation. */
+/* A node that is no block of malloc: a managed object, a device allocation. kind: below 256. */
 struct wire_node {
     uint64_t address, size, birth, external, refcount;
     int64_t hidden;
@@ -155,7 +164,11 @@ struct wire_frame {
 /* A word that some node starts with (or has in its first 24 bytes) points into a loaded image's
  * data, and what stands before it looks like a C++ virtual table: two words before it the offset to
  * top, one before it the address of a std::type_info. All of this is the image's memory, not the
- * user's. name_len bytes of the mangled name follow, then padding to 8. */
+ * user's. name_len bytes of the mangled name follow, then padding to 8.
+ *
+ * Each type_info_vtable is an object's word, too (a type_info is an object): its record, and the
+ * record of its own type_info_vtable, are sent with it. They are how the receiver knows a type_info
+ * without any symbol: by the name of its class, which has to be one of the C++ ABI's. */
 struct wire_vtable {
     uint64_t address;          /* what the object's word holds */
     uint64_t type_info;        /* address */
@@ -205,7 +218,7 @@ struct wire_root {
     uint32_t kind, flags; /* SNAP_ROOT_*, SNAP_EDGE_FLAG_* */
     uint32_t thread;
     uint32_t name, label; /* strings; 0: to be found out from the address */
-    uint32_t frame;       /* managed frames: a frame by name, in the order of FRAM rows; 0: none */
+    uint32_t frame;       /* managed frame; 0: none */
     uint32_t reserved;
 };
 
