@@ -801,6 +801,33 @@ static int read_block_section(struct ingest *g, const struct wire_section *secti
     return 0;
 }
 
+/* Sections of the reference graph: not written yet. */
+static int skip_section(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    char part[16384];
+    for (uint64_t left = section->bytes; left > 0;) {
+        const size_t n = left < sizeof part ? (size_t)left : sizeof part;
+        SNAP_TRY(input_read(&g->in, part, n, err));
+        left -= n;
+    }
+    progress(g);
+    return 0;
+}
+
+/* What is known only at the end of the stream. */
+static int read_last_meta(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    if (section->bytes > META_SIZE_MAX)
+        return broken(err, "a section over its limit");
+    struct records r = {.size = section->bytes, .n = section->n};
+    r.data = mem_alloc(section->bytes + 1, 1);
+    if (!r.data)
+        return no_memory(err);
+    int result = input_read(&g->in, r.data, section->bytes, err);
+    if (result == 0)
+        result = write_meta(g, &r, err);
+    free(r.data);
+    return result;
+}
+
 static int read_blocks(struct ingest *g, snap_error *err) {
     static const unsigned used[] = {SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS,
                                     SNAP_NODE_COL_SIZE,   SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK,
@@ -815,6 +842,14 @@ static int read_blocks(struct ingest *g, snap_error *err) {
         SNAP_TRY(input_read(&g->in, &section, sizeof section, err));
         if (section.kind == WIRE_BLOCK) {
             SNAP_TRY(read_block_section(g, &section, err));
+            continue;
+        }
+        if (section.kind == WIRE_META) {
+            SNAP_TRY(read_last_meta(g, &section, err));
+            continue;
+        }
+        if (section.kind > WIRE_BLOCK && section.kind < WIRE_END) {
+            SNAP_TRY(skip_section(g, &section, err));
             continue;
         }
         struct wire_end end;
