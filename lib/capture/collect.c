@@ -350,6 +350,7 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     meta_missing(c, n, "dropped_blocks", m->counts.dropped_blocks);
     meta_missing(c, n, "dropped_stacks", m->counts.dropped_stacks);
     meta_missing(c, n, "dropped_regions", m->counts.dropped_regions);
+    meta_missing(c, n, "dropped_annotations", m->counts.dropped_annotations);
     meta_missing(c, n, "truncated_stacks", m->counts.truncated_stacks);
     meta_missing(c, n, "unknown_frees", m->counts.unknown_frees);
     meta_missing(c, n, "hooks_in_flight", m->n_inside_hooks);

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "capture/notes.h"
 #include "capture/rawmem.h"
 #include "capture/unwind.h"
 
@@ -278,5 +279,6 @@ HOOK_EXPORT int dlclose(void *library) {
     const int result = real.dlclose(library);
     unwind_flush();
     atomic_fetch_add(&hook_gate, HOOK_GATE_EPOCH);
+    notes_after_dlclose();
     return result;
 }

@@ -714,6 +714,78 @@ bool live_table_find(uintptr_t address, uint64_t max_bytes, struct live_block *o
     return found && address - out->address < (out->size ? out->size : 1);
 }
 
+/* The record of an address in a locked page, if there is one. */
+static bool page_get(uint64_t word, uintptr_t address, struct live_block *out) {
+    const unsigned capacity = capacities[word_class(word)];
+    const int i = bucket_find(word, (uint8_t)(address >> 4), address & 8 ? FLAG_HIGH_HALF : 0);
+    if (i >= 0)
+        record_get(&bucket_records(word_bucket(word), capacity)[i], address, out);
+    return i >= 0;
+}
+
+/* The last block of a locked page that starts at or before an address. */
+static __attribute__((noinline)) bool page_get_before(uint64_t word, uintptr_t page,
+                                                      uintptr_t address, struct live_block *out) {
+    struct live_block blocks[512];
+    size_t n = page_blocks(word, page, blocks);
+    while (n > 0 && blocks[n - 1].address > address)
+        n--;
+    if (n > 0)
+        *out = blocks[n - 1];
+    return n > 0;
+}
+
+/* Sizes that do not fit a record, and blocks that no page has, are in the sorted table. */
+static enum live_result look_at_odd(const struct live_cache *cache, uintptr_t address, bool found,
+                                    struct live_block *out) {
+    if (!rawmem_lock(&odd_lock, cache->try))
+        return LIVE_BUSY;
+    if (found && out->size == SIZE_ESCAPE)
+        out->size = odd_size(out->address);
+    for (size_t i = odd_position(address + 1); i-- > 0;)
+        if (!odd[i].size_only) {
+            if (!found || odd[i].block.address > out->address)
+                *out = odd[i].block;
+            found = true;
+            break;
+        }
+    rawmem_unlock(&odd_lock);
+    return found ? LIVE_FOUND : LIVE_ABSENT;
+}
+
+enum live_result live_table_look(const struct live_cache *cache, uintptr_t address,
+                                 uint64_t max_bytes, struct live_block *out) {
+    const uintptr_t lowest = address > max_bytes ? address - max_bytes : 0;
+    bool found = false;
+    for (uintptr_t page = address >> PAGE_SHIFT << PAGE_SHIFT; address >> 47 == 0 && !found;
+         page -= 1u << PAGE_SHIFT) {
+        struct leaf *const leaf = leaf_of(page);
+        if (leaf == NULL)
+            page = page >> (PAGE_SHIFT + LEAF_BITS) << (PAGE_SHIFT + LEAF_BITS);
+        else {
+            _Atomic uint64_t *const at = &leaf->words[leaf_index(page)];
+            uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
+            if (word != 0) {
+                if (!word_lock(at, &word, cache->try))
+                    return LIVE_BUSY;
+                found = word != 0 && ((page == address >> PAGE_SHIFT << PAGE_SHIFT &&
+                                       !(address & 7) && page_get(word, address, out)) ||
+                                      page_get_before(word, page, address, out));
+                word_unlock(at, word);
+            }
+        }
+        if (page == 0 || page <= lowest)
+            break;
+    }
+    if (atomic_load_explicit(&n_odd, memory_order_relaxed) != 0) {
+        const enum live_result result = look_at_odd(cache, address, found, out);
+        if (result == LIVE_BUSY)
+            return LIVE_BUSY;
+        found = result == LIVE_FOUND;
+    }
+    return found && address - out->address < (out->size ? out->size : 1) ? LIVE_FOUND : LIVE_ABSENT;
+}
+
 void live_table_after_fork_child(void) {
     rawmem_unlock(&pool_lock);
     rawmem_unlock(&odd_lock);

@@ -58,6 +58,12 @@ enum live_result live_table_put_quickly(uintptr_t address, uint64_t size, uint32
                                         uint64_t birth, uint32_t flags);
 enum live_result live_table_take_quickly(uintptr_t address);
 
+/* The block that contains an address (start <= address < start + max(size, 1)), looked for no
+ * further back than max_bytes, while other threads change the table: LIVE_FOUND, LIVE_ABSENT, or
+ * LIVE_BUSY with try. About 30 ns at a block's start, more the further inside it is. */
+enum live_result live_table_look(const struct live_cache *cache, uintptr_t address,
+                                 uint64_t max_bytes, struct live_block *out);
+
 /* Starts to fetch what a put of the address will look at. */
 void live_table_prefetch(uintptr_t address);
 

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "capture/hook_real.h"
+#include "capture/notes.h"
 #include "capture/rawmem.h"
 #include "capture/unwind.h"
 
@@ -452,6 +453,7 @@ void recorder_counts_get(struct recorder_counts *out) {
     c.live_blocks = c.allocations > gone ? c.allocations - gone : 0;
     c.stacks = stacks_n_nodes();
     c.dropped_regions = hook_regions_dropped();
+    c.dropped_annotations = notes_dropped();
     c.own_bytes = rawmem_touched();
     *out = c;
 }
@@ -482,6 +484,7 @@ void recorder_after_fork_child(void) {
     rawmem_after_fork_child();
     stacks_after_fork_child();
     hook_regions_after_fork_child();
+    notes_after_fork_child();
     if (torn)
         live_table_after_fork_child();
     inherited_mark = atomic_load(&births) - 1;

@@ -33,6 +33,7 @@ struct recorder_counts {
     uint64_t own_bytes; /* memory of the recorder itself, touched */
     uint64_t stacks;    /* nodes of the stack tree */
     uint64_t dropped_blocks, dropped_stacks, dropped_regions; /* not recorded for want of memory */
+    uint64_t dropped_annotations; /* what the program said and was not kept */
     uint64_t truncated_stacks;
     uint64_t unknown_frees; /* frees of blocks never seen: before start, or another allocator's */
 };

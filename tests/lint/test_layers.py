@@ -31,7 +31,7 @@ MAY_INCLUDE_PUBLIC = {
     "diff": BASIS + ["snapshot", "graph", "diff"],
     "report": BASIS + ["snapshot", "graph", "diff", "report"],
     "convert": BASIS + ["snapshot", "writer", "convert"],
-    "capture": BASIS + ["capture"],
+    "capture": BASIS + ["capture", "annotate", "annotate_inline"],
     "python": BASIS + ["capture", "diff", "report", "snapshot", "writer"],
 }
 # The writer and the reader never include one another, directly or through a header of either.

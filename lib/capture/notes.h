@@ -1,0 +1,70 @@
+/* What the program itself says about its memory (heapsnap/annotate.h), and its exit handlers.
+ *
+ * Kept in hash tables of the recorder's own memory, each a shard under a lock of its own, and
+ * changed only between hook_enter and hook_leave: so they hold still whenever the live table does.
+ * A note is bound to the births of the blocks it speaks of. Freeing such a block does nothing here:
+ * notes whose block is gone are left out when they are read, and dropped when a shard is full. */
+#ifndef HEAPSNAP_NOTES_H
+#define HEAPSNAP_NOTES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "capture/stacks.h"
+
+enum note_kind {
+    NOTE_FREE,
+    NOTE_GONE, /* a place that searches pass over */
+    NOTE_TYPE,
+    NOTE_EDGE,
+    NOTE_ROOT,
+    NOTE_REGION,
+    NOTE_HOOK,
+    NOTE_RANGE, /* memory of a pool */
+    NOTE_BLOCK, /* of a pool */
+    NOTE_EXIT   /* handlers of one function of one image */
+};
+
+struct note {
+    _Atomic uint32_t kind; /* set last, cleared first */
+    uint32_t name;         /* 0: none */
+    uint64_t a;            /* address; hook: id; exit: function */
+    uint64_t b;       /* edge: target; region, range, block: size; hook: function; exit: image */
+    uint64_t birth_a; /* of the block that holds a; 0: none */
+    uint64_t birth_b; /* of the block that holds b, or the hook's argument */
+    uint32_t stack;
+    uint32_t pool;  /* range, block: its index + 1; exit: how many handlers */
+    uint64_t birth; /* of hook, range, block, exit */
+    uint64_t
+        extra; /* hook: argument; range: serial of the pool; block: its epoch; exit: argument */
+};
+
+struct note_pool {
+    uint64_t serial; /* 0: free */
+    uint64_t epoch;  /* blocks of another one are gone */
+    uint64_t birth;
+    uint32_t name, stack;
+};
+
+/* The following read; call them frozen or in a copy. fn returns other than 0 to stop. */
+int notes_for_each(int (*fn)(void *context, const struct note *note), void *context);
+/* 1 to notes_n_pools(); serial 0: none. */
+uint32_t notes_n_pools(void);
+struct note_pool notes_pool(uint32_t pool);
+/* Names: 1 to notes_n_names(). */
+uint32_t notes_n_names(void);
+const char *notes_name(uint32_t name, uint32_t *out_length);
+/* Whether a range or block belongs to a pool that still has it. */
+bool notes_is_of_pool(const struct note *note);
+uint64_t notes_dropped(void);
+
+/* An exit handler is registered; and after dlclose, those of images that are gone go. */
+void notes_exit_add(uint64_t function, uint64_t argument, uint64_t image,
+                    const struct stack_start *start);
+void notes_after_dlclose(void);
+
+void notes_after_fork_child(void);
+
+#endif
