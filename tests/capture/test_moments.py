@@ -51,7 +51,7 @@ class Moments(unittest.TestCase):
     # --- running ---
 
     def files(self):
-        return sorted(glob.glob(os.path.join(self.directory, "**/*.snap"), recursive=True), key=os.path.getmtime)
+        return sorted(glob.glob(os.path.join(self.directory, "**/*.snap"), recursive=True), key=lambda path: (os.path.getmtime(path), path))
 
     def plain(self, *command, **options):
         done = subprocess.run(command, cwd=self.directory, env=self.env, stdout=subprocess.PIPE, timeout=TIMEOUT, **options)
