@@ -2,15 +2,16 @@
  * find out types, names of references, roots and callbacks before rows are written.
  *
  * Filled by ingest.c, completed by the passes (vtable.c, typing.c, naming.c, hook.c), written by
- * output.c. Columns rather than records, because 10^7 nodes and 10^8 references have to fit: 28 B
- * per block, 12 B per reference between blocks. Large arrays come from heap_alloc, which takes them
+ * output.c. Columns rather than records, because 10^7 nodes and 10^8 references have to fit: 44 B
+ * per node, 12 B per reference between blocks. Large arrays come from heap_grow, which takes them
  * from an unlinked file beside the snapshot when they pass a limit. Ids of nodes, types, strings,
- * threads, stacks are index + 1; id 0: none. */
+ * threads, stacks, frames are index + 1; id 0: none. */
 #ifndef HEAPSNAP_HEAP_H
 #define HEAPSNAP_HEAP_H
 
 #include <heapsnap/common.h>
 #include <heapsnap/snapdef.h>
+#include <stddef.h>
 
 struct symbolizer;
 
@@ -20,11 +21,38 @@ struct heap_module {
     uint32_t flags, symbols;     /* symbols: handle of the symbolizer */
 };
 
+struct heap_thread {
+    uint64_t stack_low, stack_high;
+    const char *name;
+    uint32_t tid, flags;
+};
+
+/* A row of FRAM: native ones ascending by (pc, is_exact), then managed ones. */
+struct heap_position {
+    uint64_t pc;          /* address; managed: 0 */
+    const char *function; /* that has the code, demangled; NULL: unknown */
+    const char *file;     /* of the function's code at the pc; NULL: unknown */
+    uint32_t line;
+    uint32_t module;
+    uint8_t kind; /* SNAP_FRAM_* */
+    uint8_t is_exact;
+    const char
+        *caller; /* innermost function there, inlined or not, that is no allocator; or NULL */
+};
+
 /* Types are added by passes and by the stream; equal (name, source) are one. */
 struct heap_type {
     const char *name;
-    uint64_t size; /* bytes of one instance, 0: varies or unknown */
+    const char *mangled; /* of a C++ class known by its vtable: as type_info gives it; else NULL */
+    uint64_t size;       /* bytes of one instance, 0: varies or unknown */
     uint32_t source, flags, module;
+};
+
+/* What a node has that is no block of malloc; row i is node n_blocks + i + 1. */
+struct heap_object {
+    uint64_t external, refcount;
+    int64_t hidden;
+    uint32_t thread, device, pool, label;
 };
 
 /* A reference of one word; those of a node are first_edge[node - 1] to first_edge[node] - 1,
@@ -49,13 +77,13 @@ struct heap_root {
     uint32_t module;      /* that has the address; 0: none */
     uint32_t name, label; /* strings; name: variable with the path in it ("g_server.sessions"), or
                              function; label: local variable with the path in it */
-    uint32_t frame;       /* row of FRAM */
+    uint32_t frame;
 };
 
 struct heap_frame { /* of a thread's stack; see wire_frame */
     uint64_t sp, pc;
     uint32_t thread, is_exact;
-    uint32_t row; /* of FRAM */
+    uint32_t row; /* frame */
 };
 
 struct heap_vtable {
@@ -77,7 +105,7 @@ struct heap_hook {
     uint64_t pc, holder_offset, birth;
     uint32_t registry, callback, file, line;
     uint32_t holder, argument, stack, count, kind, root;
-    uint32_t frame; /* row of FRAM */
+    uint32_t frame;
 };
 
 struct heap {
@@ -85,6 +113,10 @@ struct heap {
 
     uint32_t n_modules;
     struct heap_module *modules; /* ascending by address */
+    uint32_t n_threads;
+    struct heap_thread *threads;
+    uint32_t n_positions;
+    struct heap_position *positions;
 
     /* Nodes: row i is node i + 1; the first n_blocks are blocks of malloc, ascending by address. */
     uint32_t n_nodes, n_blocks;
@@ -92,6 +124,7 @@ struct heap {
     uint32_t *stack, *type; /* type: 0 until a pass knows it */
     uint32_t *flags;        /* SNAP_NODE_FLAG_*; kind << 24 */
     uint8_t *domain;        /* NULL: all host */
+    struct heap_object *objects;
 
     uint32_t n_types;
     struct heap_type *types;
@@ -102,16 +135,17 @@ struct heap {
     uint64_t n_references;
     struct heap_reference *references;
     uint32_t n_roots;
-    struct heap_root *roots; /* ascending by (kind, address) */
+    struct heap_root *roots; /* ascending by (kind, thread, address) */
 
     uint32_t n_frames;
     struct heap_frame *frames; /* ascending by (thread, sp) */
     uint32_t n_vtables, n_functions;
     struct heap_vtable *vtables;
-    uint64_t *functions; /* addresses */
+    uint64_t *functions;       /* addresses */
+    uint32_t *function_frames; /* of each */
     uint64_t n_vptrs, n_codes;
     struct heap_vptr *vptrs;
-    struct heap_code *codes;
+    struct heap_code *codes; /* ascending by (node, address) */
     uint32_t n_hooks;
     struct heap_hook *hooks;
 
@@ -123,24 +157,50 @@ struct heap {
     uint32_t (*field)(struct heap *h, void *context, uint32_t type, uint64_t offset,
                       uint64_t node_size, uint16_t *kind);
     void *field_context;
+    /* Likewise what a word at an address of an image's data is called: "g_server.sessions",
+     * "table.entries[*].function". A string id, 0: unknown. */
+    uint32_t (*variable)(struct heap *h, void *context, uint64_t address);
+    void *variable_context;
 
     struct heap_internal *internal; /* strings, memory: of heap.c */
 };
 
-/* Ids of strings and types; 0: no memory (the heap remembers, heap_failed says so). */
+/* Large arrays spill to an unlinked file in `directory` (copied) when all of them together pass
+ * limit_bytes (0: a default). */
+int heap_init(struct heap *h, const char *directory, uint64_t limit_bytes, snap_error *err);
+void heap_release(struct heap *h);
+
+/* Makes *array hold at least need elements of `size` bytes; new ones are zero. *array is NULL and
+ * *capacity 0 at first; freed with the heap. Addresses change. 0, or -1 without memory or disk (the
+ * heap remembers). */
+int heap_grow(struct heap *h, void *array, size_t *capacity, size_t need, size_t size);
+/* Gives an array of heap_grow back before its time and sets it to NULL. */
+void heap_drop(struct heap *h, void *array);
+
+/* Ids of strings and types; 0: no memory (the heap remembers, heap_failed says so). Text of strings
+ * stays where it is as long as the heap. */
 uint32_t heap_string(struct heap *h, const char *text);
 uint32_t heap_string_n(struct heap *h, const char *text, size_t length);
 const char *heap_text(const struct heap *h, uint32_t string); /* "" for 0 */
+uint32_t heap_n_strings(const struct heap *h);
+/* The size of a type that is given several ones is 0: varies. */
 uint32_t heap_type_add(struct heap *h, const char *name, uint32_t source, uint64_t size,
                        uint32_t flags, uint32_t module);
 int heap_failed(const struct heap *h);
 
-/* The node that holds an address (start <= address < start + max(size, 1)); 0: none. O(log n). */
-uint32_t heap_find(const struct heap *h, uint64_t address);
+/* The node that holds an address of host memory (start <= address < start + max(size, 1)), a
+ * managed object before the block it lies in; 0: none. O(log n). */
+uint32_t heap_find(struct heap *h, uint64_t address);
 /* The module whose image holds an address; 0: none. */
 uint32_t heap_module_at(const struct heap *h, uint64_t address);
-/* First reference of a node from a word on; ends at first_edge[node]. O(log of its references). */
+/* First reference of a node at or after an offset; ends at first_edge[node]. O(log of its
+ * references). */
 uint64_t heap_edge_from(const struct heap *h, uint32_t node, uint64_t offset);
+/* The frame of a thread's stack that an address lies in: index + 1 in `frames`, 0: none. */
+uint32_t heap_frame_at(const struct heap *h, uint32_t thread, uint64_t address);
+static inline uint32_t heap_domain(const struct heap *h, uint32_t node) {
+    return h->domain ? h->domain[node - 1] : SNAP_DOMAIN_HOST;
+}
 
 /* The passes, in this order. Each adds what it finds and leaves alone what a better source knows
  * (API over vtable over DWARF over guess over site; domain python: runtime). Return 0 or NOMEM:

@@ -1,713 +1,787 @@
-/* From the capture stream to a file: checks records, gives rows their ids, names frames, and labels
- * blocks by the function that allocated them.
+/* From the capture stream to a file: checks records, fills the heap with them, has the passes find
+ * out names and types, and has the rows written.
  *
  * Invariant: the stream comes from a process that may die at any byte or have been damaged by the
- * program it lived in, so every size, count and reference is checked before use; memory is bounded
- * by the stacks and modules, never by the blocks (but for a spooled stream, which is kept whole so
- * that the target can go on). Reads no memory of the target and does not know the file format. */
+ * program it lived in, so every size, count, id and order is checked before use; an array grows
+ * with the records that came, never with a number in a head. The stream is taken to its end before
+ * anything slow is done, so that the copy of the target can go. Reads no memory of the target and
+ * does not know the file format. */
 #include "model/ingest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <heapsnap/writer.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/wire.h"
-#include "symbol/noise.h"
+#include "model/destination.h"
+#include "model/frames.h"
+#include "model/heap.h"
+#include "model/output.h"
+#include "model/stream.h"
 #include "symbol/symbol.h"
 
-#define READ_SIZE ((size_t)1 << 20)
-#define PATH_SIZE_MAX 65536u
-#define META_SIZE_MAX (16u << 20)
-#define NAMES_SIZE_MAX (1u << 30)
-#define BATCH_ROWS 65536u
-
-/* --- reading --- */
-
-struct input {
-    int fd;
-    char *buffer; /* of READ_SIZE; or the whole rest of a spooled stream */
-    size_t size, start, end;
-    int is_spooled;
-};
-
-static int input_fill(struct input *in, snap_error *err) {
-    if (in->is_spooled)
-        return err_set(err, SNAP_E_CORRUPT, "the capture stream ends early");
-    ssize_t n;
-    do
-        n = read(in->fd, in->buffer, READ_SIZE);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return err_set(err, SNAP_E_IO, "cannot read the capture stream: %s", strerror(errno));
-    if (n == 0)
-        return err_set(err, SNAP_E_CORRUPT, "the copy of the process was killed");
-    in->start = 0;
-    in->end = (size_t)n;
-    return 0;
-}
-
-static int input_read(struct input *in, void *out, size_t size, snap_error *err) {
-    char *to = out;
-    while (size > 0) {
-        if (in->start == in->end)
-            SNAP_TRY(input_fill(in, err));
-        const size_t have = in->end - in->start;
-        const size_t part = have < size ? have : size;
-        memcpy(to, in->buffer + in->start, part);
-        in->start += part;
-        to += part;
-        size -= part;
-    }
-    return 0;
-}
-
-/* Takes the rest of the stream into memory. */
-static int input_spool(struct input *in, const struct ingest_options *options, snap_error *err) {
-    memmove(in->buffer, in->buffer + in->start, in->end - in->start);
-    in->end -= in->start;
-    in->start = 0;
-    for (;;) {
-        if (mem_grow(&in->buffer, &in->size, in->end + READ_SIZE, 1) < 0)
-            return err_set(err, SNAP_E_NOMEM, "no memory to keep the capture stream");
-        const ssize_t n = read(in->fd, in->buffer + in->end, in->size - in->end);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set(err, SNAP_E_IO, "cannot read the capture stream: %s", strerror(errno));
-        if (n == 0)
-            break;
-        in->end += (size_t)n;
-        if (options->progress)
-            options->progress(options->context);
-    }
-    in->is_spooled = 1;
-    return 0;
-}
-
-/* A section in memory, taken apart record by record. */
-struct records {
-    char *data;
-    size_t size, at;
-    uint32_t n;
-};
-
-static int broken(snap_error *err, const char *what) {
-    return err_set(err, SNAP_E_CORRUPT, "the capture stream is damaged: %s", what);
-}
-
-/* Borrows the next `size` bytes, NULL if there are fewer. */
-static const void *records_take(struct records *r, size_t size) {
-    if (size > r->size - r->at)
-        return NULL;
-    const void *const p = r->data + r->at;
-    r->at += size;
-    return p;
-}
-
-static void records_pad(struct records *r) {
-    const size_t padding = -r->at & 7;
-    r->at = padding > r->size - r->at ? r->size : r->at + padding;
-}
-
-/* --- the state of one run --- */
-
-struct module {
-    uint64_t start, end, bias;
-    char *path, *build_id; /* build_id: hexadecimal, NULL if none */
-    uint64_t row;
-};
-
-struct frame {
-    uint64_t pc;
-    uint32_t is_exact;
-    uint32_t module;      /* index + 1 */
-    const char *function; /* outside of allocators, for labels; NULL: allocator or unknown */
-    int has_symbol;
-    uint32_t type; /* row, once used */
-};
+#define IDS_MAX (SNAP_ROWS_MAX - 1) /* of nodes and other things numbered by 32 bits */
+#define BUILD_ID_MAX 64u
 
 struct ingest {
     const struct ingest_options *options;
-    struct input in;
-    struct wire_target target;
-    char *path, *partial; /* partial: written under this name first; NULL: under its own */
+    struct stream in;
+    struct destination destination;
     snap_writer *writer;
-    uint64_t pid, sequence;
-
-    struct module *modules;
-    uint32_t n_modules;
-    struct wire_stack *stacks; /* by id - 1 */
-    uint32_t *stack_frames;    /* by id - 1: index + 1 of the frame */
-    uint32_t *stack_types;     /* by id - 1: type row + 1, once looked up */
-    uint32_t n_stacks;
-    struct frame *frames;
-    uint32_t n_frames;
+    struct heap heap;
+    struct frames frames;
+    struct output output;
     struct symbolizer *symbolizer;
 
-    uint32_t *types_of_string; /* by string id */
-    size_t types_capacity;
+    uint32_t seen;             /* bit per kind of section */
+    uint32_t *strings, *types; /* by id of the stream - 1 */
+    uint32_t n_strings, n_types;
+    struct wire_thread *threads;
+    struct wire_region *regions; /* reserved: the name, a string of the heap's; so in the others */
+    struct wire_pool *pools;
+    struct wire_resource *resources;
+    uint32_t n_regions, n_pools, n_resources;
+    uint64_t block_bytes;
+    uint32_t last_source; /* of first_edge, which is filled up to its start */
 
-    uint64_t *columns[SNAP_COLUMNS_MAX]; /* BATCH_ROWS each, as needed */
-    size_t n_batch;
-    uint64_t last_address;
-    uint64_t n_blocks, block_bytes;
+    struct {
+        size_t thread_rows, regions, pools, resources, modules, threads, address, size, birth,
+            stack, type, flags, domain, objects, strings, types, first_edge, edges, references,
+            roots, frames, vtables, functions, vptrs, codes, hooks;
+    } capacity;
 };
 
-static void progress(const struct ingest *g) {
-    if (g->options->progress)
-        g->options->progress(g->options->context);
-}
-
 static int no_memory(snap_error *err) {
-    return err_set(err, SNAP_E_NOMEM, "no memory to write the snapshot");
+    return stream_no_memory(err);
 }
 
-static int need_column(struct ingest *g, unsigned column, snap_error *err) {
-    if (!g->columns[column])
-        g->columns[column] = mem_alloc(BATCH_ROWS, sizeof(uint64_t));
-    return g->columns[column] ? 0 : no_memory(err);
+#define GROW(g, array, name, n)                                                                    \
+    (heap_grow(&(g)->heap, &(array), &(g)->capacity.name, (size_t)(n), sizeof *(array)) < 0        \
+         ? stream_no_memory(err)                                                                   \
+         : 0)
+
+/* --- ids --- */
+
+static int string_of(const struct ingest *g, uint32_t id, uint32_t *out, snap_error *err) {
+    if (id > g->n_strings)
+        return stream_broken(err, "a string that is not there");
+    *out = id ? g->strings[id - 1] : 0;
+    return 0;
 }
 
-/* --- where the file goes, and what it is about --- */
-
-static int read_section(struct ingest *g, uint32_t kind, size_t max, struct records *out,
-                        snap_error *err) {
-    struct wire_section section;
-    SNAP_TRY(input_read(&g->in, &section, sizeof section, err));
-    if (section.kind != kind)
-        return broken(err, "an unexpected section");
-    if (section.bytes > max)
-        return broken(err, "a section over its limit");
-    *out = (struct records){.size = section.bytes, .n = section.n};
-    out->data = mem_alloc(section.bytes + 1, 1);
-    if (!out->data)
-        return no_memory(err);
-    const int result = input_read(&g->in, out->data, section.bytes, err);
-    if (result < 0) {
-        free(out->data);
-        out->data = NULL;
-    } else
-        progress(g);
-    return result;
+static int type_of(const struct ingest *g, uint32_t id, uint32_t *out, snap_error *err) {
+    if (id > g->n_types)
+        return stream_broken(err, "a type that is not there");
+    *out = id ? g->types[id - 1] : 0;
+    return 0;
 }
+
+/* --- what is told about the process --- */
 
 static int read_hello(struct ingest *g, uint32_t *out_flags, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_HELLO, sizeof(struct wire_hello), &r, err));
-    const struct wire_hello *const hello = records_take(&r, sizeof *hello);
-    const int is_good = hello && hello->magic == WIRE_MAGIC && hello->version == WIRE_VERSION;
-    *out_flags = hello ? hello->flags : 0;
-    free(r.data);
-    return is_good ? 0 : broken(err, "not a stream of this version");
+    struct wire_section section;
+    const struct wire_hello *hello;
+    SNAP_TRY(stream_section(&g->in, &section, err));
+    if (section.kind != WIRE_HELLO || section.bytes != sizeof *hello)
+        return stream_broken(err, "not a stream of this version");
+    SNAP_TRY(stream_take(&g->in, sizeof *hello, (const void **)&hello, err));
+    if (hello->magic != WIRE_MAGIC || hello->version != WIRE_VERSION)
+        return stream_broken(err, "not a stream of this version");
+    *out_flags = hello->flags;
+    return 0;
 }
 
 static int read_target(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_TARGET, PATH_SIZE_MAX, &r, err));
-    const struct wire_target *const t = records_take(&r, sizeof *t);
-    const char *const path = t ? records_take(&r, t->path_len) : NULL;
-    int result = 0;
-    if (!path || t->path_len == 0)
-        result = broken(err, "no path");
-    else {
-        g->target = *t;
-        g->path = strndup(path, t->path_len);
-        if (!g->path)
-            result = no_memory(err);
-    }
-    free(r.data);
+    struct wire_section section;
+    SNAP_TRY(stream_section(&g->in, &section, err));
+    if (section.kind != WIRE_TARGET)
+        return stream_broken(err, "an unexpected section");
+    SNAP_TRY(destination_read(&g->destination, &g->in, err));
+    char *const directory = destination_directory(&g->destination);
+    const int result =
+        directory ? heap_init(&g->heap, directory, g->options->memory_bytes, err) : no_memory(err);
+    free(directory);
     return result;
 }
 
-/* "out.snap" -> "out.PID.SEQUENCE.snap", then "out.PID.SEQUENCE-2.snap", ... */
-static char *unique_path(const struct ingest *g, unsigned attempt) {
-    if (attempt == 0)
-        return strdup(g->path);
-    const char *const slash = strrchr(g->path, '/');
-    const char *const name = slash ? slash + 1 : g->path;
-    const char *dot = strrchr(name, '.');
-    if (!dot || dot == name)
-        dot = name + strlen(name);
-    char again[16] = "";
-    if (attempt > 1)
-        snprintf(again, sizeof again, "-%u", attempt);
-    char *path;
-    if (asprintf(&path, "%.*s.%u.%u%s%s", (int)(dot - g->path), g->path, g->target.pid,
-                 g->target.sequence, again, dot) < 0)
-        return NULL;
-    return path;
+static int read_meta(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    if (!g->writer) {
+        SNAP_TRY(destination_open(&g->destination, &g->writer, err));
+        g->output.writer = g->writer;
+        g->output.heap = &g->heap;
+    }
+    return destination_meta(&g->in, section->n, g->writer, err);
 }
 
-/* A name that may have to change is found only when the file is complete: until then it is written
- * under a hidden one, which cannot be taken. */
-static int open_writer(struct ingest *g, snap_error *err) {
-    const snap_writer_options options = {.struct_size = sizeof options,
-                                         .overwrite = (g->target.flags & WIRE_OVERWRITE) != 0};
-    const char *path = g->path;
-    if ((g->target.flags & WIRE_UNIQUE) && !options.overwrite) {
-        const char *const slash = strrchr(g->path, '/');
-        const int directory = slash ? (int)(slash + 1 - g->path) : 0;
-        if (asprintf(&g->partial, "%.*s.heapsnap-%u.%u.%ld", directory, g->path, g->target.pid,
-                     g->target.sequence, (long)getpid()) < 0) {
-            g->partial = NULL;
+/* A copy that lives as long as the heap. */
+static const char *keep_text(struct ingest *g, const char *text, size_t length) {
+    return heap_text(&g->heap, heap_string_n(&g->heap, text, length));
+}
+
+static int read_module(struct ingest *g, struct heap_module *m, uint32_t i, snap_error *err) {
+    const struct wire_module *record;
+    const char *text;
+    SNAP_TRY(stream_take(&g->in, sizeof *record, (const void **)&record, err));
+    const struct wire_module w = *record;
+    const size_t size = (size_t)w.path_len + w.build_id_len;
+    if (w.build_id_len > BUILD_ID_MAX || w.start >= w.end || (i > 0 && w.start < m[-1].end))
+        return stream_broken(err, "a module");
+    SNAP_TRY(stream_take(&g->in, size, (const void **)&text, err));
+    char build_id[2 * BUILD_ID_MAX + 1] = "";
+    for (uint32_t k = 0; k < w.build_id_len; k++)
+        snprintf(build_id + 2 * (size_t)k, 3, "%02x", (unsigned char)text[w.path_len + k]);
+    *m = (struct heap_module){.start = w.start,
+                              .end = w.end,
+                              .bias = w.bias,
+                              .path = keep_text(g, text, w.path_len),
+                              .flags = w.flags};
+    if (*build_id)
+        m->build_id = keep_text(g, build_id, strlen(build_id));
+    if (g->symbolizer)
+        SNAP_TRY(symbolizer_module(g->symbolizer, m->path, m->build_id, &m->symbols, err));
+    return stream_pad(&g->in, size, err);
+}
+
+static int read_modules(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t i = 0; i < section->n; i++) {
+        SNAP_TRY(GROW(g, h->modules, modules, i + 1u));
+        SNAP_TRY(read_module(g, &h->modules[i], i, err));
+        h->n_modules++;
+    }
+    return heap_failed(h) ? no_memory(err) : 0;
+}
+
+static int read_stacks(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct frames *const f = &g->frames;
+    if (section->n > IDS_MAX)
+        return stream_broken(err, "the number of stacks");
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_stack *s;
+        SNAP_TRY(stream_records(&g->in, sizeof *s, left, (const void **)&s, &n, err));
+        if (heap_grow(&g->heap, &f->stacks, &f->stacks_capacity, (size_t)f->n_stacks + n,
+                      sizeof *s) < 0)
             return no_memory(err);
+        for (uint32_t i = 0; i < n; i++) {
+            if (s[i].parent > f->n_stacks)
+                return stream_broken(err, "a stack");
+            f->stacks[f->n_stacks++] = s[i];
         }
-        path = g->partial;
     }
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): g->path is freed with the rest of g */
-    return snap_writer_open_file(&g->writer, path, &options, err);
+    return 0;
 }
 
-static int write_error(snap_error *err, const char *path, int error) {
-    return err_set(err, SNAP_E_IO, "cannot write '%s': %s", path, strerror(error));
+static int read_thread(struct ingest *g, snap_error *err) {
+    struct heap *const h = &g->heap;
+    const struct wire_thread *t;
+    SNAP_TRY(stream_take(&g->in, sizeof *t, (const void **)&t, err));
+    if (t->stack > g->frames.n_stacks)
+        return stream_broken(err, "a thread");
+    SNAP_TRY(GROW(g, h->threads, threads, h->n_threads + 1u));
+    const uint32_t name = heap_string_n(h, t->name, strnlen(t->name, sizeof t->name));
+    h->threads[h->n_threads++] = (struct heap_thread){.stack_low = t->stack_low,
+                                                      .stack_high = t->stack_high,
+                                                      .name = heap_text(h, name),
+                                                      .tid = t->tid,
+                                                      .flags = t->flags};
+    SNAP_TRY(GROW(g, g->threads, thread_rows, h->n_threads));
+    g->threads[h->n_threads - 1] = *t;
+    return 0;
 }
 
-/* Moves the complete file to the first name that is free. */
-static int name_file(struct ingest *g, snap_error *err) {
-    enum { ATTEMPTS = 1000 };
-    for (unsigned attempt = 0; g->partial && attempt < ATTEMPTS; attempt++) {
-        char *const path = unique_path(g, attempt);
-        if (!path)
+static int read_threads(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t i = 0; i < section->n; i++)
+        SNAP_TRY(read_thread(g, err));
+    return heap_failed(&g->heap) ? no_memory(err) : 0;
+}
+
+static int read_regions(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_region *record;
+        const char *text;
+        SNAP_TRY(stream_take(&g->in, sizeof *record, (const void **)&record, err));
+        struct wire_region w = *record;
+        if (w.stack > g->frames.n_stacks)
+            return stream_broken(err, "a region");
+        SNAP_TRY(stream_take(&g->in, w.name_len, (const void **)&text, err));
+        w.reserved = heap_string_n(&g->heap, text, w.name_len); /* from here on: the name */
+        if (g->n_regions > 0 && w.address < g->regions[g->n_regions - 1].address)
+            return stream_broken(err, "regions out of order");
+        SNAP_TRY(GROW(g, g->regions, regions, g->n_regions + 1u));
+        g->regions[g->n_regions++] = w;
+        SNAP_TRY(stream_pad(&g->in, w.name_len, err));
+    }
+    return heap_failed(&g->heap) ? no_memory(err) : 0;
+}
+
+static int read_strings(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_string *record;
+        const char *text;
+        SNAP_TRY(stream_take(&g->in, sizeof *record, (const void **)&record, err));
+        const uint32_t length = record->length;
+        SNAP_TRY(stream_take(&g->in, length, (const void **)&text, err));
+        if (g->n_strings == IDS_MAX)
+            return stream_broken(err, "the number of strings");
+        SNAP_TRY(GROW(g, g->strings, strings, g->n_strings + 1u));
+        g->strings[g->n_strings++] = heap_string_n(&g->heap, text, length);
+        SNAP_TRY(stream_pad(&g->in, length, err));
+    }
+    return heap_failed(&g->heap) ? no_memory(err) : 0;
+}
+
+static int read_managed_frames(struct ingest *g, const struct wire_section *section,
+                               snap_error *err) {
+    struct frames *const f = &g->frames;
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_managed_frame *record;
+        SNAP_TRY(stream_take(&g->in, sizeof *record, (const void **)&record, err));
+        struct wire_managed_frame m = *record;
+        SNAP_TRY(string_of(g, m.function, &m.function, err));
+        SNAP_TRY(string_of(g, m.file, &m.file, err));
+        if (m.kind == SNAP_FRAM_NATIVE || m.kind > UINT8_MAX || f->n_managed == IDS_MAX)
+            return stream_broken(err, "a managed frame");
+        if (heap_grow(&g->heap, &f->managed, &f->managed_capacity, f->n_managed + 1u, sizeof m) < 0)
             return no_memory(err);
-        int failed = renameat2(AT_FDCWD, g->partial, AT_FDCWD, path, RENAME_NOREPLACE);
-        if (failed && (errno == EINVAL || errno == ENOSYS)) {
-            failed = link(g->partial, path);
-            if (!failed)
-                unlink(g->partial);
-        }
-        if (failed && (errno == EPERM || errno == ENOTSUP || errno == ENOSYS)) {
-            failed = access(path, F_OK) == 0;
-            errno = EEXIST;
-            if (!failed)
-                failed = rename(g->partial, path);
-        }
-        if (failed && errno == EEXIST) {
-            free(path);
-            continue;
-        }
-        const int error = errno;
-        free(g->path);
-        g->path = path;
-        if (failed)
-            return write_error(err, g->path, error);
-        free(g->partial);
-        g->partial = NULL;
-    }
-    return g->partial ? write_error(err, g->path, EEXIST) : 0;
-}
-
-/* Arguments, each ended by NUL, as one line that a shell would take apart again. */
-static char *quote_command(const char *arguments, size_t size) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-+=./:,@%^";
-    char *const out = mem_alloc(size * 4 + 4, 1);
-    if (!out)
-        return NULL;
-    char *to = out;
-    /* A program that writes its title over its arguments fills the rest with NUL. */
-    while (size > 1 && arguments[size - 1] == '\0' && arguments[size - 2] == '\0')
-        size--;
-    for (size_t at = 0; at < size;) {
-        const size_t length = strnlen(arguments + at, size - at);
-        const char *const word = arguments + at;
-        int is_plain = length > 0;
-        for (size_t i = 0; i < length; i++)
-            is_plain &= strchr(plain, word[i]) != NULL;
-        if (to != out)
-            *to++ = ' ';
-        if (is_plain) {
-            memcpy(to, word, length);
-            to += length;
-        } else {
-            *to++ = '\'';
-            for (size_t i = 0; i < length; i++)
-                if (word[i] == '\'') {
-                    memcpy(to, "'\\''", 4);
-                    to += 4;
-                } else
-                    *to++ = word[i];
-            *to++ = '\'';
-        }
-        at += length + 1;
-    }
-    *to = '\0';
-    return out;
-}
-
-/* Text keys of META; all others are numbers. */
-static int is_text_key(uint32_t key) {
-    switch (key) {
-    case SNAP_META_LINEAGE:
-    case SNAP_META_PARENT_LINEAGE:
-    case SNAP_META_LABEL:
-    case SNAP_META_COMMAND:
-    case SNAP_META_EXECUTABLE:
-    case SNAP_META_HOST:
-    case SNAP_META_ARCH:
-    case SNAP_META_ALLOCATOR: return 1;
-    default: return 0;
-    }
-}
-
-static int write_meta_text(struct ingest *g, uint32_t key, const char *text, size_t length,
-                           snap_error *err) {
-    char *copy = key == SNAP_META_COMMAND ? quote_command(text, length) : strndup(text, length);
-    if (!copy)
-        return no_memory(err);
-    if (strlen(copy) > SNAP_BYTES_MAX)
-        copy[SNAP_BYTES_MAX] = '\0';
-    const int result = *copy ? snap_writer_meta_text(g->writer, key, copy, err) : 0;
-    free(copy);
-    return result;
-}
-
-static int write_meta_named(struct ingest *g, const struct wire_meta *m, const char *name,
-                            snap_error *err) {
-    char *const copy = strndup(name, m->name_len);
-    if (!copy)
-        return no_memory(err);
-    const int result = snap_writer_meta_named(g->writer, m->key, copy, m->value, err);
-    free(copy);
-    return result;
-}
-
-static int write_meta(struct ingest *g, struct records *r, snap_error *err) {
-    for (uint32_t i = 0; i < r->n; i++) {
-        const struct wire_meta *const m = records_take(r, sizeof *m);
-        const char *const name = m ? records_take(r, m->name_len) : NULL;
-        const char *const text = name ? records_take(r, m->text_len) : NULL;
-        if (!text)
-            return broken(err, "metadata");
-        records_pad(r);
-        if (m->name_len > 0)
-            SNAP_TRY(write_meta_named(g, m, name, err));
-        else if (is_text_key(m->key))
-            SNAP_TRY(write_meta_text(g, m->key, text, m->text_len, err));
-        else
-            SNAP_TRY(snap_writer_meta_number(g->writer, m->key, m->value, err));
+        f->managed[f->n_managed++] = m;
     }
     return 0;
 }
 
-static int read_meta(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_META, META_SIZE_MAX, &r, err));
-    int result = open_writer(g, err);
-    if (result == 0) {
-        char writer[64];
-        snprintf(writer, sizeof writer, "heapsnap %s", snap_version());
-        result = snap_writer_meta_text(g->writer, SNAP_META_WRITER, writer, err);
-    }
-    /* The end of a spooled stream has what could not be known before. */
-    const size_t end_size = sizeof(struct wire_section) + sizeof(struct wire_end);
-    if (result == 0 && g->in.is_spooled && g->in.end - g->in.start >= end_size) {
-        struct wire_end end;
-        memcpy(&end, g->in.buffer + g->in.end - sizeof end, sizeof end);
-        result = snap_writer_meta_number(g->writer, SNAP_META_PAUSE_NS, end.pause_ns, err);
-    }
-    if (result == 0)
-        result = write_meta(g, &r, err);
-    free(r.data);
-    return result;
-}
-
-/* --- modules --- */
-
-static int take_module(struct ingest *g, struct records *r, struct module *m, snap_error *err) {
-    const struct wire_module *const w = records_take(r, sizeof *w);
-    const char *const path = w ? records_take(r, w->path_len) : NULL;
-    const unsigned char *const id = path ? records_take(r, w->build_id_len) : NULL;
-    if (!id || w->build_id_len > 64 || w->start >= w->end)
-        return broken(err, "a module");
-    records_pad(r);
-    m->start = w->start;
-    m->end = w->end;
-    m->bias = w->bias;
-    m->path = strndup(path, w->path_len);
-    if (!m->path)
-        return no_memory(err);
-    if (w->build_id_len > 0) {
-        m->build_id = mem_alloc(2 * (size_t)w->build_id_len + 1, 1);
-        if (!m->build_id)
+static int read_types(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_type *t;
+        uint32_t name = 0;
+        SNAP_TRY(stream_take(&g->in, sizeof *t, (const void **)&t, err));
+        SNAP_TRY(string_of(g, t->name, &name, err));
+        if (!name || t->module > h->n_modules || g->n_types == IDS_MAX)
+            return stream_broken(err, "a type");
+        SNAP_TRY(GROW(g, g->types, types, g->n_types + 1u));
+        g->types[g->n_types] =
+            heap_type_add(h, heap_text(h, name), t->source, t->size, t->flags, t->module);
+        if (!g->types[g->n_types++])
             return no_memory(err);
-        for (uint32_t i = 0; i < w->build_id_len; i++)
-            snprintf(m->build_id + 2 * (size_t)i, 3, "%02x", id[i]);
-    }
-    return snap_writer_module(g->writer, m->path, m->build_id, m->start, m->end, m->bias, w->flags,
-                              &m->row, err);
-}
-
-static int read_modules(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_MODULE, NAMES_SIZE_MAX, &r, err));
-    int result = 0;
-    if (r.n > r.size / sizeof(struct wire_module))
-        result = broken(err, "the number of modules");
-    else if (!(g->modules = mem_zalloc((size_t)r.n + 1, sizeof *g->modules)))
-        result = no_memory(err);
-    while (result == 0 && g->n_modules < r.n) {
-        struct module *const m = &g->modules[g->n_modules];
-        g->n_modules++;
-        result = take_module(g, &r, m, err);
-        if (result == 0 && g->n_modules > 1 && m->start < m[-1].end)
-            result = broken(err, "modules out of order");
-    }
-    free(r.data);
-    return result;
-}
-
-/* --- frames and stacks --- */
-
-static int compare_frames(const void *a, const void *b) {
-    const struct frame *const x = a, *const y = b;
-    if (x->pc != y->pc)
-        return x->pc < y->pc ? -1 : 1;
-    return (int)x->is_exact - (int)y->is_exact;
-}
-
-/* The address to look a frame up by: a return address belongs to the call before it. */
-static uint64_t lookup_address(const struct frame *f) {
-    return f->is_exact || f->pc == 0 ? f->pc : f->pc - 1;
-}
-
-static uint32_t is_exact(const struct wire_stack *s) {
-    return s->flags >> 16 & SNAP_FRAM_FLAG_EXACT;
-}
-
-/* Each position once, in the order of addresses. */
-static int collect_frames(struct ingest *g, snap_error *err) {
-    g->frames = mem_zalloc((size_t)g->n_stacks + 1, sizeof *g->frames);
-    if (!g->frames)
-        return no_memory(err);
-    for (uint32_t i = 0; i < g->n_stacks; i++)
-        g->frames[i] = (struct frame){.pc = g->stacks[i].pc, .is_exact = is_exact(&g->stacks[i])};
-    qsort(g->frames, g->n_stacks, sizeof *g->frames, compare_frames);
-    uint32_t n = 0, module = 0;
-    for (uint32_t i = 0; i < g->n_stacks; i++) {
-        struct frame *const f = &g->frames[n];
-        if (n > 0 && compare_frames(&g->frames[i], f - 1) == 0)
-            continue;
-        *f = g->frames[i];
-        const uint64_t address = lookup_address(f);
-        while (module < g->n_modules && g->modules[module].end <= address)
-            module++;
-        f->module = module < g->n_modules && g->modules[module].start <= address ? module + 1 : 0;
-        n++;
-    }
-    g->n_frames = n;
-    return 0;
-}
-
-static int find_frames(struct ingest *g, snap_error *err) {
-    g->stack_frames = mem_alloc((size_t)g->n_stacks + 1, sizeof *g->stack_frames);
-    if (!g->stack_frames)
-        return no_memory(err);
-    for (uint32_t i = 0; i < g->n_stacks; i++) {
-        const struct frame key = {.pc = g->stacks[i].pc, .is_exact = is_exact(&g->stacks[i])};
-        const struct frame *const f =
-            bsearch(&key, g->frames, g->n_frames, sizeof *g->frames, compare_frames);
-        g->stack_frames[i] = (uint32_t)(f - g->frames) + 1;
     }
     return 0;
 }
 
-static int write_frames(struct ingest *g, snap_error *err) {
-    for (uint32_t i = 0; i < g->n_frames; i++) {
-        const struct frame *const f = &g->frames[i];
-        const struct module *const m = f->module ? &g->modules[f->module - 1] : NULL;
-        uint64_t row[SNAP_COLUMNS_MAX] = {0};
-        row[SNAP_FRAM_COL_KIND] = SNAP_FRAM_NATIVE;
-        row[SNAP_FRAM_COL_MODULE] = m ? m->row : 0;
-        row[SNAP_FRAM_COL_OFFSET] = m ? f->pc - m->bias : f->pc;
-        row[SNAP_FRAM_COL_FLAGS] = f->is_exact ? SNAP_FRAM_FLAG_EXACT : 0;
-        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_FRAM, row, NULL, err));
+static int read_pools(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_pool *p;
+        SNAP_TRY(stream_take(&g->in, sizeof *p, (const void **)&p, err));
+        if (p->module > g->heap.n_modules || p->stack > g->frames.n_stacks ||
+            p->parent > g->n_pools || g->n_pools == IDS_MAX)
+            return stream_broken(err, "a pool");
+        SNAP_TRY(GROW(g, g->pools, pools, g->n_pools + 1u));
+        struct wire_pool *const pool = &g->pools[g->n_pools];
+        *pool = *p;
+        SNAP_TRY(string_of(g, p->name, &pool->name, err));
+        g->n_pools++;
     }
     return 0;
 }
 
-static int write_stacks(struct ingest *g, snap_error *err) {
-    for (uint32_t i = 0; i < g->n_stacks; i++) {
-        uint64_t row[SNAP_COLUMNS_MAX] = {0};
-        row[SNAP_STAK_COL_PARENT] = g->stacks[i].parent;
-        row[SNAP_STAK_COL_FRAME] = g->stack_frames[i];
-        row[SNAP_STAK_COL_FLAGS] = g->stacks[i].flags & 0xffff;
-        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_STAK, row, NULL, err));
+static int read_resources(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_resource *r;
+        SNAP_TRY(stream_take(&g->in, sizeof *r, (const void **)&r, err));
+        if (r->module > g->heap.n_modules || r->stack > g->frames.n_stacks ||
+            r->thread > g->heap.n_threads)
+            return stream_broken(err, "a resource");
+        SNAP_TRY(GROW(g, g->resources, resources, g->n_resources + 1u));
+        struct wire_resource *const resource = &g->resources[g->n_resources];
+        *resource = *r;
+        SNAP_TRY(string_of(g, r->name, &resource->name, err));
+        g->n_resources++;
     }
     return 0;
 }
 
-static int read_stacks(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_STACK, (size_t)UINT_MAX * sizeof(struct wire_stack), &r, err));
-    g->stacks = (void *)r.data;
-    if (r.n == UINT_MAX || r.size != (size_t)r.n * sizeof *g->stacks)
-        return broken(err, "the number of stacks");
-    g->n_stacks = r.n;
-    for (uint32_t i = 0; i < r.n; i++)
-        if (g->stacks[i].parent > i)
-            return broken(err, "a stack");
-    SNAP_TRY(collect_frames(g, err));
-    SNAP_TRY(find_frames(g, err));
-    SNAP_TRY(write_frames(g, err));
-    progress(g);
-    return write_stacks(g, err);
+/* --- nodes --- */
+
+static int grow_nodes(struct ingest *g, uint32_t n, snap_error *err) {
+    struct heap *const h = &g->heap;
+    if (n > IDS_MAX - h->n_nodes)
+        return err_set(err, SNAP_E_LIMIT, "more nodes than a snapshot can hold");
+    const size_t need = (size_t)h->n_nodes + n;
+    SNAP_TRY(GROW(g, h->address, address, need));
+    SNAP_TRY(GROW(g, h->size, size, need));
+    SNAP_TRY(GROW(g, h->birth, birth, need));
+    SNAP_TRY(GROW(g, h->stack, stack, need));
+    SNAP_TRY(GROW(g, h->type, type, need));
+    return GROW(g, h->flags, flags, need);
 }
 
-/* --- names --- */
+static int read_blocks(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    if (h->n_nodes > h->n_blocks)
+        return stream_broken(err, "a block behind other nodes");
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_block *b;
+        SNAP_TRY(stream_records(&g->in, sizeof *b, left, (const void **)&b, &n, err));
+        SNAP_TRY(grow_nodes(g, n, err));
+        for (uint32_t i = 0; i < n; i++, b++) {
+            const uint32_t k = h->n_nodes;
+            if (b->stack > g->frames.n_stacks || (k > 0 && b->address <= h->address[k - 1]))
+                return stream_broken(err, "a block");
+            h->address[k] = b->address;
+            h->size[k] = b->size;
+            h->birth[k] = b->birth;
+            h->stack[k] = b->stack;
+            h->flags[k] = b->flags;
+            g->block_bytes += b->size;
+            h->n_nodes++;
+        }
+        h->n_blocks = h->n_nodes;
+    }
+    return 0;
+}
 
-struct naming {
-    struct ingest *g;
-    uint32_t first; /* frame of index 0 */
-    int result;
-    snap_error *err;
+static int read_node(struct ingest *g, const struct wire_node *n, snap_error *err) {
+    struct heap *const h = &g->heap;
+    const uint32_t k = h->n_nodes, object = k - h->n_blocks;
+    uint32_t type = 0, label = 0;
+    SNAP_TRY(type_of(g, n->type, &type, err));
+    SNAP_TRY(string_of(g, n->label, &label, err));
+    if (n->stack > g->frames.n_stacks || n->thread > h->n_threads || n->pool > g->n_pools ||
+        n->kind > UINT8_MAX || n->domain == 0 || n->domain > UINT8_MAX)
+        return stream_broken(err, "a node");
+    SNAP_TRY(grow_nodes(g, 1, err));
+    SNAP_TRY(GROW(g, h->domain, domain, k + 1u));
+    SNAP_TRY(GROW(g, h->objects, objects, object + 1u));
+    h->address[k] = n->address;
+    h->size[k] = n->size;
+    h->birth[k] = n->birth;
+    h->stack[k] = n->stack;
+    h->type[k] = type;
+    h->flags[k] = (n->flags & 0xffffff) | (uint32_t)n->kind << 24;
+    h->domain[k] = (uint8_t)n->domain;
+    h->objects[object] = (struct heap_object){.external = n->external,
+                                              .refcount = n->refcount,
+                                              .hidden = n->hidden,
+                                              .thread = n->thread,
+                                              .device = n->device,
+                                              .pool = n->pool,
+                                              .label = label};
+    h->n_nodes++;
+    return 0;
+}
+
+static int read_nodes(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    if (h->n_nodes == h->n_blocks && section->n > 0) {
+        SNAP_TRY(GROW(g, h->domain, domain, h->n_nodes + 1u));
+        memset(h->domain, SNAP_DOMAIN_HOST, h->n_nodes);
+    }
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_node *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        for (uint32_t i = 0; i < n; i++)
+            SNAP_TRY(read_node(g, &w[i], err));
+    }
+    return 0;
+}
+
+static int read_node_types(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_node_type *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        for (uint32_t i = 0; i < n; i++) {
+            if (w[i].node == 0 || w[i].node > h->n_nodes)
+                return stream_broken(err, "a node's type");
+            SNAP_TRY(type_of(g, w[i].type, &h->type[w[i].node - 1], err));
+        }
+    }
+    return 0;
+}
+
+/* --- what memory holds --- */
+
+static int read_frames(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_frame *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (n > IDS_MAX - h->n_frames)
+            return stream_broken(err, "the number of frames");
+        SNAP_TRY(GROW(g, h->frames, frames, (size_t)h->n_frames + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            const struct heap_frame *const last = h->n_frames ? &h->frames[h->n_frames - 1] : NULL;
+            if (w->thread == 0 || w->thread > h->n_threads ||
+                (last &&
+                 (w->thread < last->thread || (w->thread == last->thread && w->sp < last->sp))))
+                return stream_broken(err, "a frame");
+            h->frames[h->n_frames++] = (struct heap_frame){
+                .sp = w->sp, .pc = w->pc, .thread = w->thread, .is_exact = w->is_exact};
+        }
+    }
+    return 0;
+}
+
+static int read_vtables(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_vtable *record;
+        const char *text;
+        SNAP_TRY(stream_take(&g->in, sizeof *record, (const void **)&record, err));
+        const struct wire_vtable w = *record;
+        SNAP_TRY(stream_take(&g->in, w.name_len, (const void **)&text, err));
+        if (h->n_vtables == IDS_MAX)
+            return stream_broken(err, "the number of virtual tables");
+        SNAP_TRY(GROW(g, h->vtables, vtables, h->n_vtables + 1u));
+        h->vtables[h->n_vtables++] = (struct heap_vtable){.address = w.address,
+                                                          .type_info = w.type_info,
+                                                          .type_info_vtable = w.type_info_vtable,
+                                                          .offset_to_top = w.offset_to_top,
+                                                          .name = keep_text(g, text, w.name_len)};
+        SNAP_TRY(stream_pad(&g->in, w.name_len, err));
+    }
+    return heap_failed(h) ? no_memory(err) : 0;
+}
+
+/* Whether the word at an offset lies in a node. */
+static int has_word(const struct heap *h, uint32_t node, uint64_t offset) {
+    return node > 0 && node <= h->n_nodes && h->size[node - 1] >= 8 &&
+           offset <= h->size[node - 1] - 8;
+}
+
+static int read_vptrs(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_vptr *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        SNAP_TRY(GROW(g, h->vptrs, vptrs, h->n_vptrs + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            const struct heap_vptr *const last = h->n_vptrs ? &h->vptrs[h->n_vptrs - 1] : NULL;
+            if (!has_word(h, w->node, w->offset) || w->vtable == 0 || w->vtable > h->n_vtables ||
+                (last &&
+                 (w->node < last->node || (w->node == last->node && w->offset <= last->offset))))
+                return stream_broken(err, "a pointer to a virtual table");
+            h->vptrs[h->n_vptrs++] =
+                (struct heap_vptr){.node = w->node, .offset = w->offset, .vtable = w->vtable};
+        }
+    }
+    return 0;
+}
+
+static int read_functions(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_function *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (n > IDS_MAX - h->n_functions)
+            return stream_broken(err, "the number of functions");
+        SNAP_TRY(GROW(g, h->functions, functions, (size_t)h->n_functions + n));
+        for (uint32_t i = 0; i < n; i++)
+            h->functions[h->n_functions++] = w[i].pc;
+    }
+    return 0;
+}
+
+static int read_codes(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_code *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        SNAP_TRY(GROW(g, h->codes, codes, h->n_codes + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            const struct heap_code *const last = h->n_codes ? &h->codes[h->n_codes - 1] : NULL;
+            if ((w->node && !has_word(h, w->node, w->address)) || w->function == 0 ||
+                w->function > h->n_functions ||
+                (last &&
+                 (w->node < last->node || (w->node == last->node && w->address <= last->address))))
+                return stream_broken(err, "a pointer to a function");
+            h->codes[h->n_codes++] =
+                (struct heap_code){.address = w->address, .node = w->node, .function = w->function};
+        }
+    }
+    return 0;
+}
+
+/* --- references --- */
+
+/* References of nodes up to `source` - 1 are all there. */
+static int end_sources(struct ingest *g, uint64_t source, snap_error *err) {
+    struct heap *const h = &g->heap;
+    SNAP_TRY(GROW(g, h->first_edge, first_edge, h->n_nodes + 1u));
+    while (g->last_source < source)
+        h->first_edge[g->last_source++] = h->n_edges;
+    return 0;
+}
+
+static int read_edges(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_edge *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (h->n_edges + n > SNAP_ROWS_MAX)
+            return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
+        SNAP_TRY(GROW(g, h->edges, edges, h->n_edges + n));
+        uint64_t last_word = 0, words = 0;
+        if (g->last_source) {
+            const uint64_t first = h->first_edge[g->last_source - 1];
+            last_word = h->n_edges > first ? h->edges[h->n_edges - 1].source_word + 1u : 0;
+            words = h->size[g->last_source - 1] / 8;
+        }
+        for (uint32_t i = 0; i < n; i++, w++) {
+            if (w->source != g->last_source) {
+                if (w->source < g->last_source || w->source == 0 || w->source > h->n_nodes)
+                    return stream_broken(err, "the source of a reference");
+                SNAP_TRY(end_sources(g, w->source, err));
+                last_word = 0;
+                words = h->size[w->source - 1] / 8;
+            }
+            if (w->source_word < last_word || w->source_word >= words || w->target == 0 ||
+                w->target > h->n_nodes)
+                return stream_broken(err, "a reference");
+            last_word = w->source_word + 1u;
+            h->edges[h->n_edges++] = (struct heap_edge){.target = w->target,
+                                                        .source_word = w->source_word,
+                                                        .target_offset = w->target_offset};
+        }
+    }
+    return 0;
+}
+
+static int read_references(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_reference *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (h->n_references + n > SNAP_ROWS_MAX)
+            return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
+        SNAP_TRY(GROW(g, h->references, references, h->n_references + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            uint32_t label = 0;
+            SNAP_TRY(string_of(g, w->label, &label, err));
+            if (w->source == 0 || w->source > h->n_nodes || w->target == 0 ||
+                w->target > h->n_nodes ||
+                (h->n_references && w->source < h->references[h->n_references - 1].source))
+                return stream_broken(err, "a reference by name");
+            h->references[h->n_references++] =
+                (struct heap_reference){.source_offset = w->source_offset,
+                                        .target_offset = w->target_offset,
+                                        .source = w->source,
+                                        .target = w->target,
+                                        .label = label,
+                                        .kind = w->kind,
+                                        .flags = w->flags};
+        }
+    }
+    return 0;
+}
+
+static int read_roots(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_root *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (n > IDS_MAX - h->n_roots)
+            return stream_broken(err, "the number of roots");
+        SNAP_TRY(GROW(g, h->roots, roots, (size_t)h->n_roots + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            struct heap_root *const r = &h->roots[h->n_roots];
+            if (w->target == 0 || w->target > h->n_nodes || w->thread > h->n_threads ||
+                w->frame > g->frames.n_managed || w->kind == 0)
+                return stream_broken(err, "a root");
+            *r = (struct heap_root){.address = w->address,
+                                    .target_offset = w->target_offset,
+                                    .target = w->target,
+                                    .kind = w->kind,
+                                    .flags = w->flags,
+                                    .thread = w->thread,
+                                    .frame = w->frame};
+            SNAP_TRY(string_of(g, w->name, &r->name, err));
+            SNAP_TRY(string_of(g, w->label, &r->label, err));
+            if (r->kind == SNAP_ROOT_GLOBAL || r->kind == SNAP_ROOT_TLS)
+                r->module = heap_module_at(h, r->address);
+            h->n_roots++;
+        }
+    }
+    return 0;
+}
+
+static int read_hook(struct ingest *g, const struct wire_hook *w, struct heap_hook *k,
+                     snap_error *err) {
+    const struct heap *const h = &g->heap;
+    if (w->holder > h->n_nodes || w->argument > h->n_nodes || w->stack > g->frames.n_stacks ||
+        w->root > h->n_roots)
+        return stream_broken(err, "a hook");
+    *k = (struct heap_hook){.pc = w->pc,
+                            .holder_offset = w->holder_offset,
+                            .birth = w->birth,
+                            .line = w->line,
+                            .holder = w->holder,
+                            .argument = w->argument,
+                            .stack = w->stack,
+                            .count = w->count,
+                            .kind = w->kind,
+                            .root = w->root};
+    SNAP_TRY(string_of(g, w->registry, &k->registry, err));
+    SNAP_TRY(string_of(g, w->callback, &k->callback, err));
+    return string_of(g, w->file, &k->file, err);
+}
+
+static int read_hooks(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_hook *w;
+        SNAP_TRY(stream_take(&g->in, sizeof *w, (const void **)&w, err));
+        if (h->n_hooks == IDS_MAX)
+            return stream_broken(err, "the number of hooks");
+        SNAP_TRY(GROW(g, h->hooks, hooks, h->n_hooks + 1u));
+        SNAP_TRY(read_hook(g, w, &h->hooks[h->n_hooks], err));
+        h->n_hooks++;
+    }
+    return 0;
+}
+
+/* --- sections --- */
+
+#define BIT(kind) (1u << (kind))
+#define EARLY (BIT(WIRE_META) | BIT(WIRE_MODULE) | BIT(WIRE_STACK) | BIT(WIRE_THREAD))
+
+/* What is read how, and what must have been there before. */
+static const struct section_rule {
+    int (*read)(struct ingest *g, const struct wire_section *section, snap_error *err);
+    uint32_t size;  /* of a record; 0: varies */
+    uint32_t after; /* kinds */
+    uint8_t once, has_nodes, makes_nodes;
+} rules[WIRE_END] = {
+    [WIRE_META] = {.read = read_meta},
+    [WIRE_MODULE] = {.read = read_modules, .once = 1, .after = BIT(WIRE_META)},
+    [WIRE_STACK] = {.read = read_stacks,
+                    .size = sizeof(struct wire_stack),
+                    .once = 1,
+                    .after = BIT(WIRE_META)},
+    [WIRE_THREAD] = {.read = read_threads,
+                     .size = sizeof(struct wire_thread),
+                     .once = 1,
+                     .after = BIT(WIRE_META) | BIT(WIRE_STACK)},
+    [WIRE_REGION] = {.read = read_regions, .once = 1, .after = BIT(WIRE_META) | BIT(WIRE_STACK)},
+    [WIRE_BLOCK] = {.read = read_blocks,
+                    .size = sizeof(struct wire_block),
+                    .after = EARLY,
+                    .makes_nodes = 1},
+    [WIRE_STRING] = {.read = read_strings, .after = EARLY},
+    [WIRE_MANAGED_FRAME] = {.read = read_managed_frames,
+                            .size = sizeof(struct wire_managed_frame),
+                            .after = EARLY},
+    [WIRE_TYPE] = {.read = read_types, .size = sizeof(struct wire_type), .after = EARLY},
+    [WIRE_POOL] = {.read = read_pools, .size = sizeof(struct wire_pool), .after = EARLY},
+    [WIRE_NODE] = {.read = read_nodes,
+                   .size = sizeof(struct wire_node),
+                   .after = EARLY,
+                   .makes_nodes = 1},
+    [WIRE_NODE_TYPE] = {.read = read_node_types,
+                        .size = sizeof(struct wire_node_type),
+                        .after = EARLY,
+                        .has_nodes = 1},
+    [WIRE_FRAME] = {.read = read_frames, .size = sizeof(struct wire_frame), .after = EARLY},
+    [WIRE_VTABLE] = {.read = read_vtables, .after = EARLY},
+    [WIRE_VPTR] = {.read = read_vptrs,
+                   .size = sizeof(struct wire_vptr),
+                   .after = EARLY,
+                   .has_nodes = 1},
+    [WIRE_FUNCTION] = {.read = read_functions,
+                       .size = sizeof(struct wire_function),
+                       .after = EARLY},
+    [WIRE_CODE] = {.read = read_codes,
+                   .size = sizeof(struct wire_code),
+                   .after = EARLY,
+                   .has_nodes = 1},
+    [WIRE_EDGE] = {.read = read_edges,
+                   .size = sizeof(struct wire_edge),
+                   .after = EARLY,
+                   .has_nodes = 1},
+    [WIRE_REFERENCE] = {.read = read_references,
+                        .size = sizeof(struct wire_reference),
+                        .after = EARLY,
+                        .has_nodes = 1},
+    [WIRE_ROOT] = {.read = read_roots,
+                   .size = sizeof(struct wire_root),
+                   .after = EARLY,
+                   .has_nodes = 1},
+    [WIRE_HOOK] = {.read = read_hooks,
+                   .size = sizeof(struct wire_hook),
+                   .after = EARLY,
+                   .has_nodes = 1},
+    [WIRE_RESOURCE] = {.read = read_resources,
+                       .size = sizeof(struct wire_resource),
+                       .after = EARLY},
 };
 
-static int write_symbol(struct ingest *g, uint32_t frame, size_t depth,
-                        const struct symbol_position *p, snap_error *err) {
-    uint32_t function, file;
-    SNAP_TRY(snap_writer_string(g->writer, p->function, &function, err));
-    SNAP_TRY(snap_writer_string(g->writer, p->file, &file, err));
-    uint64_t row[SNAP_COLUMNS_MAX] = {0};
-    row[SNAP_SYMB_COL_FRAME] = frame;
-    row[SNAP_SYMB_COL_DEPTH] = depth;
-    row[SNAP_SYMB_COL_FUNCTION] = function;
-    row[SNAP_SYMB_COL_FILE] = file;
-    row[SNAP_SYMB_COL_LINE] = p->line;
-    row[SNAP_SYMB_COL_SOURCE] = p->source;
-    return snap_writer_row(g->writer, SNAP_TABLE_SYMB, row, NULL, err);
+#define HAS_NODES BIT(0) /* in `seen`: a section referred to nodes */
+
+static int read_section(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    const struct section_rule *const rule =
+        section->kind < WIRE_END ? &rules[section->kind] : &rules[0];
+    if (!rule->read || (g->seen & rule->after) != rule->after ||
+        (rule->once && (g->seen & BIT(section->kind))) ||
+        (rule->makes_nodes && (g->seen & HAS_NODES)))
+        return stream_broken(err, "an unexpected section");
+    if (rule->size && section->bytes != (uint64_t)section->n * rule->size)
+        return stream_broken(err, "the size of a section");
+    g->seen |= BIT(section->kind) | (rule->has_nodes ? HAS_NODES : 0);
+    return rule->read(g, section, err);
 }
 
-static void name_frame(void *context, size_t index, const struct symbol_position *positions,
-                       size_t n_positions) {
-    struct naming *const n = context;
-    struct frame *const f = &n->g->frames[n->first + index];
-    for (size_t i = 0; i < n_positions && n->result == 0; i++) {
-        const char *const function = positions[i].function;
-        f->has_symbol |= *function != '\0';
-        if (!f->function && *function && !symbol_is_allocator(function))
-            f->function = function;
-        n->result = write_symbol(n->g, n->first + (uint32_t)index + 1, i, &positions[i], n->err);
+static int read_end(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    const struct wire_end *end;
+    if (section->bytes != sizeof *end || (g->seen & EARLY) != EARLY)
+        return stream_broken(err, "an unexpected end");
+    SNAP_TRY(stream_take(&g->in, sizeof *end, (const void **)&end, err));
+    if (end->n_blocks != g->heap.n_blocks || end->block_bytes != g->block_bytes)
+        return stream_broken(err, "blocks are missing");
+    if (g->in.is_spooled)
+        SNAP_TRY(snap_writer_meta_number(g->writer, SNAP_META_PAUSE_NS, end->pause_ns, err));
+    return end_sources(g, (uint64_t)g->heap.n_nodes + 1, err);
+}
+
+static int read_stream(struct ingest *g, snap_error *err) {
+    uint32_t flags = 0;
+    SNAP_TRY(stream_open(&g->in, g->in.fd, err));
+    SNAP_TRY(read_hello(g, &flags, err));
+    SNAP_TRY(read_target(g, err));
+    if (!g->options->no_symbols) {
+        SNAP_TRY(symbolizer_new(&g->symbolizer, NULL, err));
+        g->heap.symbolizer = g->symbolizer;
+    }
+    if (flags & WIRE_SPOOL)
+        SNAP_TRY(stream_spool(&g->in, &g->heap, err));
+    for (;;) {
+        struct wire_section section;
+        SNAP_TRY(stream_section(&g->in, &section, err));
+        if (section.kind == WIRE_END)
+            return read_end(g, &section, err);
+        SNAP_TRY(read_section(g, &section, err));
     }
 }
 
-static int name_module(struct ingest *g, uint32_t first, uint32_t end, uint64_t *offsets,
-                       snap_error *err) {
-    const struct module *const m = &g->modules[g->frames[first].module - 1];
-    struct naming naming = {.g = g, .first = first, .err = err};
-    for (uint32_t i = first; i < end; i++)
-        offsets[i - first] = lookup_address(&g->frames[i]) - m->bias;
-    uint32_t handle;
-    SNAP_TRY(symbolizer_module(g->symbolizer, m->path, m->build_id, &handle, err));
-    SNAP_TRY(
-        symbolizer_lookup(g->symbolizer, handle, offsets, end - first, name_frame, &naming, err));
-    progress(g);
-    return naming.result;
-}
+/* --- rows that no pass changes --- */
 
-/* Frames are in the order of addresses, so those of a module are one run. */
-static int name_frames(struct ingest *g, snap_error *err) {
-    if (g->options->no_symbols || g->n_frames == 0)
-        return 0;
-    SNAP_TRY(symbolizer_new(&g->symbolizer, NULL, err));
-    uint64_t *const offsets = mem_alloc(g->n_frames, sizeof *offsets);
-    if (!offsets)
-        return no_memory(err);
-    int result = 0;
-    for (uint32_t first = 0, end; first < g->n_frames && result == 0; first = end) {
-        end = first + 1;
-        while (end < g->n_frames && g->frames[end].module == g->frames[first].module)
-            end++;
-        if (g->frames[first].module)
-            result = name_module(g, first, end, offsets, err);
+static int write_modules(struct ingest *g, snap_error *err) {
+    for (uint32_t i = 0; i < g->heap.n_modules; i++) {
+        const struct heap_module *const m = &g->heap.modules[i];
+        SNAP_TRY(snap_writer_module(g->writer, m->path, m->build_id, m->start, m->end, m->bias,
+                                    m->flags, NULL, err));
     }
-    free(offsets);
-    return result;
-}
-
-/* --- types: for now, where a block was allocated --- */
-
-/* The row of the type "allocated in NAME"; one per name. */
-static int type_row(struct ingest *g, const char *name, uint32_t *out, snap_error *err) {
-    char *label;
-    if (asprintf(&label, "allocated in %s", name) < 0)
-        return no_memory(err);
-    uint32_t string;
-    const int result = snap_writer_string(g->writer, label, &string, err);
-    free(label);
-    SNAP_TRY(result);
-    const size_t before = g->types_capacity;
-    if (mem_grow(&g->types_of_string, &g->types_capacity, (size_t)string + 1,
-                 sizeof *g->types_of_string) < 0)
-        return no_memory(err);
-    memset(g->types_of_string + before, 0,
-           (g->types_capacity - before) * sizeof *g->types_of_string);
-    if (!g->types_of_string[string]) {
-        uint64_t row[SNAP_COLUMNS_MAX] = {0}, id;
-        row[SNAP_TYPE_COL_NAME] = string;
-        row[SNAP_TYPE_COL_SOURCE] = SNAP_TYPE_SITE;
-        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_TYPE, row, &id, err));
-        g->types_of_string[string] = (uint32_t)id;
-    }
-    *out = g->types_of_string[string];
     return 0;
 }
 
-/* What a frame says about the blocks allocated through it: 0 if it only passes allocations on. */
-static int type_of_frame(struct ingest *g, struct frame *f, uint32_t *out, snap_error *err) {
-    *out = f->type;
-    if (f->type)
-        return 0;
-    if (f->function)
-        SNAP_TRY(type_row(g, f->function, &f->type, err));
-    else if (!f->has_symbol && f->module) {
-        const char *const path = g->modules[f->module - 1].path;
-        const char *const slash = strrchr(path, '/');
-        SNAP_TRY(type_row(g, slash ? slash + 1 : path, &f->type, err));
-    }
-    *out = f->type;
-    return 0;
-}
-
-static int type_of_stack(struct ingest *g, uint32_t stack, uint64_t *out, snap_error *err) {
-    uint32_t type = 0;
-    uint32_t id = stack;
-    for (; id && !type; id = g->stacks[id - 1].parent) {
-        if (g->stack_types[id - 1]) {
-            type = g->stack_types[id - 1] - 1;
-            break;
-        }
-        SNAP_TRY(type_of_frame(g, &g->frames[g->stack_frames[id - 1] - 1], &type, err));
-    }
-    if (stack)
-        g->stack_types[stack - 1] = type + 1;
-    *out = type;
-    return 0;
-}
-
-/* --- threads, regions, blocks --- */
-
-static int read_threads(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_THREAD, NAMES_SIZE_MAX, &r, err));
-    int result = 0;
-    for (uint32_t i = 0; i < r.n && result == 0; i++) {
-        const struct wire_thread *const t = records_take(&r, sizeof *t);
-        if (!t || t->stack > g->n_stacks) {
-            result = broken(err, "a thread");
-            break;
-        }
-        uint32_t name;
-        result =
-            snap_writer_string_n(g->writer, t->name, strnlen(t->name, sizeof t->name), &name, err);
+static int write_threads(struct ingest *g, snap_error *err) {
+    for (uint32_t i = 0; i < g->heap.n_threads; i++) {
+        const struct wire_thread *const t = &g->threads[i];
         uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        uint32_t name = 0;
+        SNAP_TRY(
+            snap_writer_string_n(g->writer, t->name, strnlen(t->name, sizeof t->name), &name, err));
         row[SNAP_THRD_COL_TID] = t->tid;
         row[SNAP_THRD_COL_NAME] = name;
         row[SNAP_THRD_COL_FLAGS] = t->flags;
@@ -715,201 +789,176 @@ static int read_threads(struct ingest *g, snap_error *err) {
         row[SNAP_THRD_COL_STACK_LOW] = t->stack_low;
         row[SNAP_THRD_COL_STACK_HIGH] = t->stack_high;
         row[SNAP_THRD_COL_STACK] = t->stack;
-        if (result == 0)
-            result = snap_writer_row(g->writer, SNAP_TABLE_THRD, row, NULL, err);
+        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_THRD, row, NULL, err));
     }
-    free(r.data);
-    return result;
+    return 0;
 }
 
-static int read_regions(struct ingest *g, snap_error *err) {
-    struct records r;
-    SNAP_TRY(read_section(g, WIRE_REGION, NAMES_SIZE_MAX, &r, err));
-    int result = 0;
-    for (uint32_t i = 0; i < r.n && result == 0; i++) {
-        const struct wire_region *const w = records_take(&r, sizeof *w);
-        const char *const text = w ? records_take(&r, w->name_len) : NULL;
-        if (!text || w->stack > g->n_stacks) {
-            result = broken(err, "a region");
-            break;
-        }
-        records_pad(&r);
-        uint32_t name;
-        result = snap_writer_string_n(g->writer, text, w->name_len, &name, err);
+static int write_regions(struct ingest *g, snap_error *err) {
+    for (uint32_t i = 0; i < g->n_regions; i++) {
+        const struct wire_region *const w = &g->regions[i];
         uint64_t row[SNAP_COLUMNS_MAX] = {0};
         row[SNAP_REGN_COL_ADDRESS] = w->address;
         row[SNAP_REGN_COL_SIZE] = w->size;
         row[SNAP_REGN_COL_KIND] = w->kind;
         row[SNAP_REGN_COL_PROTECTION] = w->protection;
-        row[SNAP_REGN_COL_NAME] = name;
+        SNAP_TRY(output_string(&g->output, w->reserved, &row[SNAP_REGN_COL_NAME], err));
         row[SNAP_REGN_COL_STACK] = w->stack;
         row[SNAP_REGN_COL_BIRTH] = w->birth;
         row[SNAP_REGN_COL_RESIDENT] = w->resident;
         row[SNAP_REGN_COL_FLAGS] = w->flags;
-        if (result == 0)
-            result = snap_writer_row(g->writer, SNAP_TABLE_REGN, row, NULL, err);
+        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_REGN, row, NULL, err));
     }
-    free(r.data);
-    return result;
-}
-
-static int flush_blocks(struct ingest *g, snap_error *err) {
-    const size_t n = g->n_batch;
-    g->n_batch = 0;
-    return n ? snap_writer_rows(g->writer, SNAP_TABLE_NODE, (const uint64_t *const *)g->columns, n,
-                                NULL, err)
-             : 0;
-}
-
-static int take_block(struct ingest *g, const struct wire_block *b, snap_error *err) {
-    if (b->stack > g->n_stacks || (b->address <= g->last_address && g->n_blocks > 0))
-        return broken(err, "a block");
-    g->last_address = b->address;
-    g->n_blocks++;
-    g->block_bytes += b->size;
-    const size_t i = g->n_batch++;
-    const uint32_t kind = b->flags >> 24;
-    uint64_t *const *const c = g->columns;
-    c[SNAP_NODE_COL_DOMAIN][i] = SNAP_DOMAIN_HOST;
-    c[SNAP_NODE_COL_KIND][i] = kind ? kind : SNAP_NODE_BLOCK;
-    c[SNAP_NODE_COL_ADDRESS][i] = b->address;
-    c[SNAP_NODE_COL_SIZE][i] = b->size;
-    c[SNAP_NODE_COL_STACK][i] = b->stack;
-    c[SNAP_NODE_COL_BIRTH][i] = b->birth;
-    c[SNAP_NODE_COL_FLAGS][i] = b->flags & 0xffffff;
-    if (b->stack && g->stack_types[b->stack - 1])
-        c[SNAP_NODE_COL_TYPE][i] = g->stack_types[b->stack - 1] - 1;
-    else
-        SNAP_TRY(type_of_stack(g, b->stack, &c[SNAP_NODE_COL_TYPE][i], err));
-    return g->n_batch == BATCH_ROWS ? flush_blocks(g, err) : 0;
-}
-
-static int read_block_section(struct ingest *g, const struct wire_section *section,
-                              snap_error *err) {
-    enum { RUN = 512 };
-    struct wire_block run[RUN];
-    if (section->bytes != (uint64_t)section->n * sizeof *run)
-        return broken(err, "the number of blocks");
-    for (uint32_t left = section->n; left > 0;) {
-        const uint32_t n = left < RUN ? left : RUN;
-        SNAP_TRY(input_read(&g->in, run, n * sizeof *run, err));
-        for (uint32_t i = 0; i < n; i++)
-            SNAP_TRY(take_block(g, &run[i], err));
-        left -= n;
-    }
-    progress(g);
     return 0;
 }
 
-/* Sections of the reference graph: not written yet. */
-static int skip_section(struct ingest *g, const struct wire_section *section, snap_error *err) {
-    char part[16384];
-    for (uint64_t left = section->bytes; left > 0;) {
-        const size_t n = left < sizeof part ? (size_t)left : sizeof part;
-        SNAP_TRY(input_read(&g->in, part, n, err));
-        left -= n;
+static int write_pools(struct ingest *g, snap_error *err) {
+    for (uint32_t i = 0; i < g->n_pools; i++) {
+        const struct wire_pool *const p = &g->pools[i];
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_POOL_COL_KIND] = p->kind;
+        row[SNAP_POOL_COL_DOMAIN] = p->domain;
+        row[SNAP_POOL_COL_DEVICE] = p->device;
+        SNAP_TRY(output_string(&g->output, p->name, &row[SNAP_POOL_COL_NAME], err));
+        row[SNAP_POOL_COL_ADDRESS] = p->address;
+        row[SNAP_POOL_COL_SIZE] = p->size;
+        row[SNAP_POOL_COL_LIVE] = p->live;
+        row[SNAP_POOL_COL_CACHED] = p->cached;
+        row[SNAP_POOL_COL_LARGEST_GAP] = p->largest_gap;
+        row[SNAP_POOL_COL_MODULE] = p->module;
+        row[SNAP_POOL_COL_STACK] = p->stack;
+        row[SNAP_POOL_COL_BIRTH] = p->birth;
+        row[SNAP_POOL_COL_PARENT] = p->parent;
+        row[SNAP_POOL_COL_FLAGS] = p->flags;
+        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_POOL, row, NULL, err));
     }
-    progress(g);
     return 0;
 }
 
-/* What is known only at the end of the stream. */
-static int read_last_meta(struct ingest *g, const struct wire_section *section, snap_error *err) {
-    if (section->bytes > META_SIZE_MAX)
-        return broken(err, "a section over its limit");
-    struct records r = {.size = section->bytes, .n = section->n};
-    r.data = mem_alloc(section->bytes + 1, 1);
-    if (!r.data)
-        return no_memory(err);
-    int result = input_read(&g->in, r.data, section->bytes, err);
-    if (result == 0)
-        result = write_meta(g, &r, err);
-    free(r.data);
-    return result;
+static int write_resources(struct ingest *g, snap_error *err) {
+    for (uint32_t i = 0; i < g->n_resources; i++) {
+        const struct wire_resource *const r = &g->resources[i];
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_RSRC_COL_KIND] = r->kind;
+        row[SNAP_RSRC_COL_HANDLE] = r->handle;
+        SNAP_TRY(output_string(&g->output, r->name, &row[SNAP_RSRC_COL_NAME], err));
+        row[SNAP_RSRC_COL_MODULE] = r->module;
+        row[SNAP_RSRC_COL_STACK] = r->stack;
+        row[SNAP_RSRC_COL_BIRTH] = r->birth;
+        row[SNAP_RSRC_COL_DEVICE] = r->device;
+        row[SNAP_RSRC_COL_SIZE] = r->size;
+        row[SNAP_RSRC_COL_FLAGS] = r->flags;
+        row[SNAP_RSRC_COL_THREAD] = r->thread;
+        SNAP_TRY(snap_writer_row(g->writer, SNAP_TABLE_RSRC, row, NULL, err));
+    }
+    return 0;
 }
 
-static int read_blocks(struct ingest *g, snap_error *err) {
-    static const unsigned used[] = {SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS,
-                                    SNAP_NODE_COL_SIZE,   SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK,
-                                    SNAP_NODE_COL_BIRTH,  SNAP_NODE_COL_FLAGS};
-    for (size_t i = 0; i < sizeof used / sizeof *used; i++)
-        SNAP_TRY(need_column(g, used[i], err));
-    g->stack_types = mem_zalloc((size_t)g->n_stacks + 1, sizeof *g->stack_types);
-    if (!g->stack_types)
-        return no_memory(err);
-    for (;;) {
-        struct wire_section section;
-        SNAP_TRY(input_read(&g->in, &section, sizeof section, err));
-        if (section.kind == WIRE_BLOCK) {
-            SNAP_TRY(read_block_section(g, &section, err));
-            continue;
-        }
-        if (section.kind == WIRE_META) {
-            SNAP_TRY(read_last_meta(g, &section, err));
-            continue;
-        }
-        if (section.kind > WIRE_BLOCK && section.kind < WIRE_END) {
-            SNAP_TRY(skip_section(g, &section, err));
-            continue;
-        }
-        struct wire_end end;
-        if (section.kind != WIRE_END || section.bytes != sizeof end)
-            return broken(err, "an unexpected section");
-        SNAP_TRY(input_read(&g->in, &end, sizeof end, err));
-        if (end.n_blocks != g->n_blocks || end.block_bytes != g->block_bytes)
-            return broken(err, "blocks are missing");
-        return flush_blocks(g, err);
-    }
+static int write_process(struct ingest *g, snap_error *err) {
+    SNAP_TRY(write_modules(g, err));
+    SNAP_TRY(write_threads(g, err));
+    SNAP_TRY(write_regions(g, err));
+    SNAP_TRY(write_pools(g, err));
+    return write_resources(g, err);
 }
 
 /* --- the whole --- */
 
-static int run(struct ingest *g, snap_error *err) {
-    uint32_t flags;
-    g->in.size = READ_SIZE;
-    g->in.buffer = mem_alloc(READ_SIZE, 1);
-    if (!g->in.buffer)
+static void progress(const struct ingest *g) {
+    if (g->options->progress)
+        g->options->progress(g->options->context);
+}
+
+static int compare_roots(const void *a, const void *b, void *context) {
+    const struct heap_root *const roots = context;
+    const uint32_t i = *(const uint32_t *)a, k = *(const uint32_t *)b;
+    const struct heap_root *const x = &roots[i], *const y = &roots[k];
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    if (x->thread != y->thread)
+        return x->thread < y->thread ? -1 : 1;
+    if (x->address != y->address)
+        return x->address < y->address ? -1 : 1;
+    return i < k ? -1 : 1;
+}
+
+/* Brings the roots into their order; hooks refer to them. */
+static int sort_roots(struct heap *h, snap_error *err) {
+    uint32_t sorted = 1;
+    const uint32_t pair[] = {0, 1};
+    while (sorted < h->n_roots && compare_roots(&pair[0], &pair[1], &h->roots[sorted - 1]) < 0)
+        sorted++;
+    if (sorted >= h->n_roots)
+        return 0;
+    uint32_t *order = NULL, *rank = NULL;
+    struct heap_root *roots = NULL;
+    size_t order_capacity = 0, rank_capacity = 0, roots_capacity = 0;
+    if (heap_grow(h, &order, &order_capacity, h->n_roots, sizeof *order) < 0 ||
+        heap_grow(h, &rank, &rank_capacity, h->n_roots, sizeof *rank) < 0 ||
+        heap_grow(h, &roots, &roots_capacity, h->n_roots, sizeof *roots) < 0)
         return no_memory(err);
-    SNAP_TRY(read_hello(g, &flags, err));
-    if (flags & WIRE_SPOOL)
-        SNAP_TRY(input_spool(&g->in, g->options, err));
-    SNAP_TRY(read_target(g, err));
-    SNAP_TRY(read_meta(g, err));
-    SNAP_TRY(read_modules(g, err));
-    SNAP_TRY(read_stacks(g, err));
-    SNAP_TRY(name_frames(g, err));
-    SNAP_TRY(read_threads(g, err));
-    SNAP_TRY(read_regions(g, err));
-    SNAP_TRY(read_blocks(g, err));
+    for (uint32_t i = 0; i < h->n_roots; i++)
+        order[i] = i;
+    qsort_r(order, h->n_roots, sizeof *order, compare_roots, h->roots);
+    for (uint32_t i = 0; i < h->n_roots; i++) {
+        roots[i] = h->roots[order[i]];
+        rank[order[i]] = i + 1;
+    }
+    for (uint32_t i = 0; i < h->n_hooks; i++)
+        if (h->hooks[i].root)
+            h->hooks[i].root = rank[h->hooks[i].root - 1];
+    heap_drop(h, &h->roots);
+    heap_drop(h, &order);
+    heap_drop(h, &rank);
+    h->roots = roots;
+    return 0;
+}
+
+static int complete(struct ingest *g, snap_error *err) {
+    struct heap *const h = &g->heap;
+    SNAP_TRY(frames_collect(&g->frames, h, err));
+    for (uint32_t i = 0; i < h->n_roots; i++)
+        h->roots[i].frame = frames_managed(&g->frames, h, h->roots[i].frame);
+    SNAP_TRY(sort_roots(h, err));
+    SNAP_TRY(frames_name(&g->frames, h, g->writer, g->options->progress, g->options->context, err));
+    SNAP_TRY(vtable_pass(h, err));
+    progress(g);
+    SNAP_TRY(typing_pass(h, err));
+    progress(g);
+    SNAP_TRY(naming_pass(h, err));
+    SNAP_TRY(frames_type_sites(&g->frames, h, err));
+    progress(g);
+    SNAP_TRY(hook_pass(h, err));
+    progress(g);
+    return heap_failed(h) ? no_memory(err) : 0;
+}
+
+static int run(struct ingest *g, snap_error *err) {
+    SNAP_TRY(read_stream(g, err));
+    SNAP_TRY(write_process(g, err));
+    SNAP_TRY(complete(g, err));
+    SNAP_TRY(output_heap(&g->output, g->options->progress, g->options->context, err));
     SNAP_TRY(snap_writer_finish(g->writer, err));
-    return name_file(g, err);
+    return destination_commit(&g->destination, err);
 }
 
 int ingest(int fd, const struct ingest_options *options, char **out_path, snap_error *err) {
     static const struct ingest_options no_options;
-    struct ingest g = {.options = options ? options : &no_options, .in = {.fd = fd}};
+    struct ingest g = {.options = options ? options : &no_options};
+    g.in.fd = fd;
+    g.in.progress = g.options->progress;
+    g.in.context = g.options->context;
     const int result = run(&g, err);
     snap_writer_close(g.writer);
-    if (g.partial)
-        unlink(g.partial);
+    stream_release(&g.in);
+    output_release(&g.output);
+    frames_release(&g.frames);
+    heap_release(&g.heap);
     symbolizer_free(g.symbolizer);
-    for (uint32_t i = 0; i < g.n_modules; i++) {
-        free(g.modules[i].path);
-        free(g.modules[i].build_id);
+    if (result == 0) {
+        *out_path = g.destination.path;
+        g.destination.path = NULL;
     }
-    for (size_t i = 0; i < SNAP_COLUMNS_MAX; i++)
-        free(g.columns[i]);
-    free(g.modules);
-    free(g.stacks);
-    free(g.stack_frames);
-    free(g.stack_types);
-    free(g.frames);
-    free(g.types_of_string);
-    free(g.partial);
-    free(g.in.buffer);
-    if (result == 0)
-        *out_path = g.path;
-    else
-        free(g.path);
+    destination_release(&g.destination);
     return result;
 }

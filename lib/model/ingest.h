@@ -7,7 +7,9 @@
 struct ingest_options {
     void (*progress)(void *context); /* called often while there is progress; NULL: not */
     void *context;
-    int no_symbols; /* 1: addresses only */
+    int no_symbols;        /* 1: addresses only */
+    uint64_t memory_bytes; /* more than that goes to an unlinked file beside the snapshot; 0: a
+                              default */
 };
 
 /* Reads a whole stream from fd and writes the file that it asks for. *out_path (freed by the

@@ -9,9 +9,9 @@
  *
  * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, each once; then BLOCK sections as many
  * as there are, then the others, each kind as often as needed, best in the order of enum wire_kind;
- * END. Demanded is only that nothing refers to what comes later, and that all BLOCK and NODE records
- * stand before the first section that refers to nodes. A second META, of completeness rows only,
- * may stand before END: what is known only then. A section is a wire_section followed by
+ * END. Demanded is only that nothing refers to what comes later, and that all BLOCK and NODE
+ * records stand before the first section that refers to nodes. A second META, of completeness rows
+ * only, may stand before END: what is known only then. A section is a wire_section followed by
  * `bytes` bytes, a multiple of 8.
  *
  * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,

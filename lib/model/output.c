@@ -1,0 +1,346 @@
+/* Rows of types, nodes, references, roots and hooks. Rows follow from the heap alone, so that one
+ * heap gives one file. Changes nothing in the heap but its strings. */
+#include "model/output.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "model/stream.h"
+
+#define BATCH_ROWS 65536u
+#define LABEL_SLOTS 16384u /* a power of two */
+
+/* What a reference at an offset of a type is called. */
+struct label {
+    uint64_t offset;
+    uint32_t type, string_row;
+    uint16_t kind;
+};
+
+int output_string(struct output *o, uint32_t string, uint64_t *out, snap_error *err) {
+    *out = 0;
+    if (!string)
+        return 0;
+    const size_t before = o->strings_capacity;
+    if (mem_grow(&o->string_rows, &o->strings_capacity, string, sizeof *o->string_rows) < 0)
+        return stream_no_memory(err);
+    memset(o->string_rows + before, 0, (o->strings_capacity - before) * sizeof *o->string_rows);
+    uint32_t *const row = &o->string_rows[string - 1];
+    if (!*row)
+        SNAP_TRY(snap_writer_string(o->writer, heap_text(o->heap, string), row, err));
+    *out = *row;
+    return 0;
+}
+
+static int need_columns(struct output *o, const unsigned *ids, size_t n, snap_error *err) {
+    for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++) {
+        free(o->columns[c]);
+        o->columns[c] = NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        o->columns[ids[i]] = mem_zalloc(BATCH_ROWS, sizeof(uint64_t));
+        if (!o->columns[ids[i]])
+            return stream_no_memory(err);
+    }
+    return 0;
+}
+
+static int put_rows(struct output *o, snap_table table, size_t n, snap_error *err) {
+    return n ? snap_writer_rows(o->writer, table, (const uint64_t *const *)o->columns, n, NULL, err)
+             : 0;
+}
+
+/* --- the order of nodes --- */
+
+static int compare_nodes(const struct heap *h, uint32_t a, uint32_t b) {
+    const uint32_t x = heap_domain(h, a), y = heap_domain(h, b);
+    if (x != y)
+        return x < y ? -1 : 1;
+    if (h->address[a - 1] != h->address[b - 1])
+        return h->address[a - 1] < h->address[b - 1] ? -1 : 1;
+    return (h->birth[a - 1] > h->birth[b - 1]) - (h->birth[a - 1] < h->birth[b - 1]);
+}
+
+static int compare_for_order(const void *a, const void *b, void *context) {
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    const int result = compare_nodes(context, x, y);
+    return result ? result : (x > y) - (x < y);
+}
+
+static int order_nodes(struct output *o, snap_error *err) {
+    struct heap *const h = o->heap;
+    uint32_t node = h->n_blocks ? h->n_blocks : 1;
+    while (node < h->n_nodes && compare_nodes(h, node, node + 1) <= 0)
+        node++;
+    if (node >= h->n_nodes)
+        return 0;
+    size_t order_capacity = 0, rank_capacity = 0;
+    if (heap_grow(h, &o->order, &order_capacity, h->n_nodes, sizeof *o->order) < 0 ||
+        heap_grow(h, &o->rank, &rank_capacity, h->n_nodes, sizeof *o->rank) < 0)
+        return stream_no_memory(err);
+    for (uint32_t i = 0; i < h->n_nodes; i++)
+        o->order[i] = i + 1;
+    qsort_r(o->order, h->n_nodes, sizeof *o->order, compare_for_order, h);
+    for (uint32_t i = 0; i < h->n_nodes; i++)
+        o->rank[o->order[i] - 1] = i + 1;
+    return 0;
+}
+
+static inline uint64_t row_of(const struct output *o, uint32_t node) {
+    return o->rank && node ? o->rank[node - 1] : node;
+}
+
+/* --- types and nodes --- */
+
+static int write_types(struct output *o, snap_error *err) {
+    struct heap *const h = o->heap;
+    o->type_rows = mem_zalloc((size_t)h->n_types + 1, sizeof *o->type_rows);
+    if (!o->type_rows)
+        return stream_no_memory(err);
+    for (uint32_t i = 0; i < h->n_nodes; i++)
+        if (h->type[i])
+            o->type_rows[h->type[i] - 1] = 1;
+    for (uint32_t i = 0; i < h->n_types; i++) {
+        if (!o->type_rows[i])
+            continue;
+        const struct heap_type *const t = &h->types[i];
+        uint64_t row[SNAP_COLUMNS_MAX] = {0}, id;
+        uint32_t name;
+        SNAP_TRY(snap_writer_string(o->writer, t->name, &name, err));
+        row[SNAP_TYPE_COL_NAME] = name;
+        row[SNAP_TYPE_COL_SOURCE] = t->source;
+        row[SNAP_TYPE_COL_SIZE] = t->size;
+        row[SNAP_TYPE_COL_FLAGS] = t->flags;
+        row[SNAP_TYPE_COL_MODULE] = t->module;
+        SNAP_TRY(snap_writer_row(o->writer, SNAP_TABLE_TYPE, row, &id, err));
+        o->type_rows[i] = (uint32_t)id;
+    }
+    return 0;
+}
+
+static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err) {
+    const struct heap *const h = o->heap;
+    static const struct heap_object no_object;
+    const struct heap_object *const object =
+        node > h->n_blocks ? &h->objects[node - h->n_blocks - 1] : &no_object;
+    uint64_t *const *const c = o->columns;
+    c[SNAP_NODE_COL_REFCOUNT][i] = object->refcount;
+    c[SNAP_NODE_COL_HIDDEN][i] = (uint64_t)object->hidden;
+    c[SNAP_NODE_COL_THREAD][i] = object->thread;
+    c[SNAP_NODE_COL_DEVICE][i] = object->device;
+    c[SNAP_NODE_COL_POOL][i] = object->pool;
+    c[SNAP_NODE_COL_EXTERNAL][i] = object->external;
+    return output_string(o, object->label, &c[SNAP_NODE_COL_LABEL][i], err);
+}
+
+static int write_nodes(struct output *o, void (*progress)(void *context), void *context,
+                       snap_error *err) {
+    static const unsigned used[] = {
+        SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS, SNAP_NODE_COL_SIZE,
+        SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK, SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS,
+        /* of objects only */
+        SNAP_NODE_COL_LABEL, SNAP_NODE_COL_REFCOUNT, SNAP_NODE_COL_HIDDEN, SNAP_NODE_COL_THREAD,
+        SNAP_NODE_COL_DEVICE, SNAP_NODE_COL_POOL, SNAP_NODE_COL_EXTERNAL};
+    const struct heap *const h = o->heap;
+    const int has_objects = h->n_nodes > h->n_blocks;
+    SNAP_TRY(need_columns(o, used, has_objects ? sizeof used / sizeof *used : 8, err));
+    uint64_t *const *const c = o->columns;
+    size_t n = 0;
+    for (uint32_t k = 0; k < h->n_nodes; k++) {
+        const uint32_t node = o->order ? o->order[k] : k + 1, i = node - 1;
+        const uint32_t kind = h->flags[i] >> 24;
+        c[SNAP_NODE_COL_DOMAIN][n] = heap_domain(h, node);
+        c[SNAP_NODE_COL_KIND][n] = kind ? kind : SNAP_NODE_BLOCK;
+        c[SNAP_NODE_COL_ADDRESS][n] = h->address[i];
+        c[SNAP_NODE_COL_SIZE][n] = h->size[i];
+        c[SNAP_NODE_COL_TYPE][n] = h->type[i] ? o->type_rows[h->type[i] - 1] : 0;
+        c[SNAP_NODE_COL_STACK][n] = h->stack[i];
+        c[SNAP_NODE_COL_BIRTH][n] = h->birth[i];
+        c[SNAP_NODE_COL_FLAGS][n] = h->flags[i] & 0xffffff;
+        if (has_objects)
+            SNAP_TRY(put_object(o, n, node, err));
+        if (++n == BATCH_ROWS) {
+            SNAP_TRY(put_rows(o, SNAP_TABLE_NODE, n, err));
+            n = 0;
+            if (progress)
+                progress(context);
+        }
+    }
+    return put_rows(o, SNAP_TABLE_NODE, n, err);
+}
+
+/* --- references --- */
+
+/* The answer of heap->field for a type and offset; made where it is not known. */
+static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t node_size,
+                      const struct label **out, snap_error *err) {
+    struct heap *const h = o->heap;
+    const struct heap_type *const t = &h->types[type - 1];
+    const size_t length = strlen(t->name);
+    if (t->size && length > 2 && strcmp(t->name + length - 2, "[]") == 0)
+        offset %= t->size;
+    const uint64_t hash = (offset * 0x9e3779b97f4a7c15u) ^ (type * 0xd6e8feb86659fd93u);
+    struct label *const l = &o->labels[hash >> 40 & (LABEL_SLOTS - 1)];
+    if (l->type != type || l->offset != offset) {
+        uint64_t row;
+        *l = (struct label){.offset = offset, .type = type, .kind = SNAP_EDGE_POINTER};
+        const uint32_t string = h->field(h, h->field_context, type, offset, node_size, &l->kind);
+        SNAP_TRY(output_string(o, string, &row, err));
+        l->string_row = (uint32_t)row;
+    }
+    *out = l;
+    return 0;
+}
+
+static int put_edge(struct output *o, size_t i, uint32_t source, uint64_t source_row,
+                    const struct heap_edge *e, snap_error *err) {
+    const struct heap *const h = o->heap;
+    uint64_t *const *const c = o->columns;
+    const uint64_t offset = (uint64_t)e->source_word * 8;
+    const uint32_t type = h->type[source - 1];
+    c[SNAP_EDGE_COL_SOURCE][i] = source_row;
+    c[SNAP_EDGE_COL_TARGET][i] = row_of(o, e->target);
+    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = offset;
+    c[SNAP_EDGE_COL_TARGET_OFFSET][i] = e->target_offset;
+    c[SNAP_EDGE_COL_FLAGS][i] = e->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0;
+    c[SNAP_EDGE_COL_KIND][i] = SNAP_EDGE_POINTER;
+    c[SNAP_EDGE_COL_LABEL][i] = 0;
+    if (h->field && type && h->types[type - 1].source != SNAP_TYPE_SITE) {
+        const struct label *l;
+        SNAP_TRY(find_label(o, type, offset, h->size[source - 1], &l, err));
+        c[SNAP_EDGE_COL_KIND][i] = l->kind;
+        c[SNAP_EDGE_COL_LABEL][i] = l->string_row;
+    }
+    return 0;
+}
+
+static int put_reference(struct output *o, size_t i, uint64_t source_row,
+                         const struct heap_reference *r, snap_error *err) {
+    uint64_t *const *const c = o->columns;
+    c[SNAP_EDGE_COL_SOURCE][i] = source_row;
+    c[SNAP_EDGE_COL_TARGET][i] = row_of(o, r->target);
+    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = r->source_offset;
+    c[SNAP_EDGE_COL_TARGET_OFFSET][i] = r->target_offset;
+    c[SNAP_EDGE_COL_FLAGS][i] = r->flags;
+    c[SNAP_EDGE_COL_KIND][i] = r->kind;
+    return output_string(o, r->label, &c[SNAP_EDGE_COL_LABEL][i], err);
+}
+
+/* First reference by name of a node. */
+static uint64_t references_from(const struct heap *h, uint32_t node) {
+    uint64_t low = 0, high = h->n_references;
+    while (low < high) {
+        const uint64_t middle = low + (high - low) / 2;
+        if (h->references[middle].source < node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int write_edges(struct output *o, void (*progress)(void *context), void *context,
+                       snap_error *err) {
+    static const unsigned used[] = {SNAP_EDGE_COL_SOURCE,        SNAP_EDGE_COL_TARGET,
+                                    SNAP_EDGE_COL_KIND,          SNAP_EDGE_COL_LABEL,
+                                    SNAP_EDGE_COL_SOURCE_OFFSET, SNAP_EDGE_COL_TARGET_OFFSET,
+                                    SNAP_EDGE_COL_FLAGS};
+    const struct heap *const h = o->heap;
+    if (h->n_edges + h->n_references == 0)
+        return 0;
+    if (h->n_edges + h->n_references > SNAP_ROWS_MAX)
+        return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
+    SNAP_TRY(need_columns(o, used, sizeof used / sizeof *used, err));
+    o->labels = mem_zalloc(LABEL_SLOTS, sizeof *o->labels);
+    if (!o->labels)
+        return stream_no_memory(err);
+    size_t n = 0;
+    uint64_t reference = 0;
+    for (uint32_t k = 0; k < h->n_nodes; k++) {
+        const uint32_t node = o->order ? o->order[k] : k + 1;
+        uint64_t e = h->first_edge[node - 1];
+        const uint64_t end = h->first_edge[node];
+        if (o->order && h->n_references)
+            reference = references_from(h, node);
+        for (;;) {
+            if (e < end)
+                SNAP_TRY(put_edge(o, n, node, k + 1u, &h->edges[e++], err));
+            else if (reference < h->n_references && h->references[reference].source == node)
+                SNAP_TRY(put_reference(o, n, k + 1u, &h->references[reference++], err));
+            else
+                break;
+            if (++n == BATCH_ROWS) {
+                SNAP_TRY(put_rows(o, SNAP_TABLE_EDGE, n, err));
+                n = 0;
+                if (progress)
+                    progress(context);
+            }
+        }
+    }
+    return put_rows(o, SNAP_TABLE_EDGE, n, err);
+}
+
+/* --- roots and hooks --- */
+
+static int write_roots(struct output *o, snap_error *err) {
+    const struct heap *const h = o->heap;
+    for (uint32_t i = 0; i < h->n_roots; i++) {
+        const struct heap_root *const r = &h->roots[i];
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_ROOT_COL_KIND] = r->kind;
+        row[SNAP_ROOT_COL_TARGET] = row_of(o, r->target);
+        row[SNAP_ROOT_COL_TARGET_OFFSET] = r->target_offset;
+        SNAP_TRY(output_string(o, r->name, &row[SNAP_ROOT_COL_NAME], err));
+        row[SNAP_ROOT_COL_MODULE] = r->module;
+        row[SNAP_ROOT_COL_ADDRESS] =
+            r->module ? r->address - h->modules[r->module - 1].bias : r->address;
+        row[SNAP_ROOT_COL_THREAD] = r->thread;
+        row[SNAP_ROOT_COL_FRAME] = r->frame;
+        row[SNAP_ROOT_COL_FLAGS] = r->flags | (r->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0);
+        SNAP_TRY(output_string(o, r->label, &row[SNAP_ROOT_COL_LABEL], err));
+        SNAP_TRY(snap_writer_row(o->writer, SNAP_TABLE_ROOT, row, NULL, err));
+    }
+    return 0;
+}
+
+static int write_hooks(struct output *o, snap_error *err) {
+    const struct heap *const h = o->heap;
+    for (uint32_t i = 0; i < h->n_hooks; i++) {
+        const struct heap_hook *const k = &h->hooks[i];
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        SNAP_TRY(output_string(o, k->registry, &row[SNAP_HOOK_COL_REGISTRY], err));
+        SNAP_TRY(output_string(o, k->callback, &row[SNAP_HOOK_COL_CALLBACK], err));
+        SNAP_TRY(output_string(o, k->file, &row[SNAP_HOOK_COL_FILE], err));
+        row[SNAP_HOOK_COL_LINE] = k->line;
+        row[SNAP_HOOK_COL_FRAME] = k->frame;
+        row[SNAP_HOOK_COL_HOLDER] = row_of(o, k->holder);
+        row[SNAP_HOOK_COL_HOLDER_OFFSET] = k->holder_offset;
+        row[SNAP_HOOK_COL_ARGUMENT] = row_of(o, k->argument);
+        row[SNAP_HOOK_COL_STACK] = k->stack;
+        row[SNAP_HOOK_COL_BIRTH] = k->birth;
+        row[SNAP_HOOK_COL_COUNT] = k->count;
+        row[SNAP_HOOK_COL_KIND] = k->kind;
+        row[SNAP_HOOK_COL_ROOT] = k->root;
+        SNAP_TRY(snap_writer_row(o->writer, SNAP_TABLE_HOOK, row, NULL, err));
+    }
+    return 0;
+}
+
+int output_heap(struct output *o, void (*progress)(void *context), void *context, snap_error *err) {
+    SNAP_TRY(order_nodes(o, err));
+    SNAP_TRY(write_types(o, err));
+    SNAP_TRY(write_nodes(o, progress, context, err));
+    SNAP_TRY(write_edges(o, progress, context, err));
+    SNAP_TRY(write_roots(o, err));
+    return write_hooks(o, err);
+}
+
+void output_release(struct output *o) {
+    for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++)
+        free(o->columns[c]);
+    free(o->string_rows);
+    free(o->type_rows);
+    free(o->labels);
+}
