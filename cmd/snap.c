@@ -19,6 +19,7 @@ static const struct verb verbs[] = {
     {"take", snap_take_main, "ask a running program for a snapshot"},
 #endif
     {"show", snap_show_main, "print what a snapshot holds"},
+    {"paths", snap_paths_main, "print who holds given blocks"},
     {"verify", snap_verify_main, "check that snapshots are whole and follow the format"},
     {"convert", snap_convert_main, "write a snapshot in another format"},
     {NULL, NULL, NULL},

@@ -6,6 +6,7 @@
 int snap_run_main(int argc, char **argv);
 int snap_take_main(int argc, char **argv);
 int snap_show_main(int argc, char **argv);
+int snap_paths_main(int argc, char **argv);
 int snap_verify_main(int argc, char **argv);
 int snap_convert_main(int argc, char **argv);
 

@@ -86,3 +86,7 @@ const char *strtab_text(const struct strtab *t, uint32_t id, size_t *out_length)
         *out_length = id ? t->length[id - 1] : 0;
     return id ? t->text[id - 1] : "";
 }
+
+uint64_t strtab_key(const char *text, size_t length) {
+    return length != 0 ? XXH3_64bits(text, length) : 0;
+}

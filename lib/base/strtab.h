@@ -25,4 +25,7 @@ int strtab_intern(struct strtab *t, const char *text, size_t length, uint32_t *o
 /* Borrowed until strtab_release; "" for id 0. id is at most n. */
 const char *strtab_text(const struct strtab *t, uint32_t id, size_t *out_length);
 
+/* The hash that strings are known by across files (XXH3); 0 for "". */
+uint64_t strtab_key(const char *text, size_t length);
+
 #endif

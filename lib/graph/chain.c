@@ -117,6 +117,15 @@ uint32_t snap_paths_length(const snap_paths *p, uint32_t node) {
     return node && node <= p->g->n ? p->level[node] : 0;
 }
 
+uint32_t snap_paths_step(const snap_paths *p, uint32_t node, uint64_t *out_row) {
+    const snap_graph *g = p->g;
+    if (!snap_paths_length(p, node))
+        return SNAP_GRAPH_NONE;
+    const uint64_t via = p->via[node];
+    *out_row = via >= g->m ? via - g->m : via;
+    return via >= g->m ? 0 : g->in.edge_source[via];
+}
+
 int snap_paths_chain(const snap_paths *p, uint32_t node, snap_chain *out, snap_error *err) {
     const snap_graph *g = p->g;
     const uint32_t length = snap_paths_length(p, node);

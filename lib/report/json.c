@@ -371,4 +371,173 @@ static int json_census(const snap_diff *d, FILE *out, const snap_report_options 
     return dump(b, root, out, err);
 }
 
-const struct report_format report_json = {"json", json_diff, json_census};
+static void put_address(struct building *b, json_t *object, uint64_t address) {
+    char hex[24];
+    snprintf(hex, sizeof hex, "0x%" PRIx64, address);
+    set(b, object, "address", text(hex));
+}
+
+static json_t *steps_of(struct building *b, const snap_holder_chain *c) {
+    json_t *const array = json_array();
+    for (uint32_t i = 0; i < c->n_steps; i++) {
+        const snap_holder_step *const s = &c->steps[i];
+        json_t *const step = json_object();
+        set(b, step, "edge", text(s->edge));
+        set(b, step, "node", text(s->node));
+        if (*s->label != '\0')
+            set(b, step, "label", text(s->label));
+        set(b, step, "repeat", number(s->repeat));
+        set(b, step, "id", number(s->id));
+        put_address(b, step, s->address);
+        set(b, step, "bytes", number(s->size_bytes));
+        set(b, step, "retained_bytes", number(s->retained_bytes));
+        if (s->is_interior)
+            set(b, step, "interior", json_true());
+        if (s->is_low)
+            set(b, step, "low", json_true());
+        if (s->is_guess)
+            set(b, step, "guess", json_true());
+        append(b, array, step);
+    }
+    return array;
+}
+
+static json_t *chain_of(struct building *b, const snap_holder_chain *c) {
+    json_t *const object = json_object();
+    set(b, object, "root", text(c->root));
+    set(b, object, "kind", text(c->root_kind));
+    set(b, object, "module", text(c->root_module));
+    set(b, object, "thread", text(c->root_thread));
+    set(b, object, "low", number(c->n_low));
+    set(b, object, "steps", steps_of(b, c));
+    return object;
+}
+
+static int json_holders(const snap_holders *holders, const snap_snapshot *s, FILE *out,
+                        const snap_report_options *options, snap_error *err) {
+    struct building building = {0}, *const b = &building;
+    json_t *const root = json_object(), *const groups = json_array();
+    set(b, root, "schema", number(1));
+    set(b, root, "file", text(snap_path(s)));
+    set(b, root, "count", number(holders->count));
+    set(b, root, "bytes", number(holders->bytes));
+    set(b, root, "retained_bytes", number(holders->retained_bytes));
+    set(b, root, "n_groups", number(holders->n_groups));
+    for (uint32_t i = 0; i < holders->n_shown; i++) {
+        const snap_holder_group *const g = &holders->groups[i];
+        char key[24];
+        snprintf(key, sizeof key, "%016" PRIx64, g->fingerprint);
+        json_t *const row = json_object(), *const chains = json_array();
+        set(b, row, "class", text(report_holder_class(g->holder_class)));
+        set(b, row, "fingerprint", text(key));
+        set(b, row, "count", number(g->count));
+        set(b, row, "bytes", number(g->bytes));
+        set(b, row, "retained_bytes", number(g->retained_bytes));
+        for (uint32_t k = 0; k < g->n_chains; k++)
+            append(b, chains, chain_of(b, &g->chains[k]));
+        set(b, row, "chains", chains);
+        append(b, groups, row);
+    }
+    set(b, root, "groups", groups);
+    json_t *const limits = json_array();
+    for (size_t i = 0; i < holders->n_limits; i++)
+        append(b, limits, text(holders->limits[i]));
+    set(b, root, "limits", limits);
+    return dump(b, root, out, err);
+}
+
+static json_t *dominators_of(struct building *b, const snap_holdings *holdings) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < holdings->n_tree; i++) {
+        const snap_dominator_row *const r = &holdings->tree[i];
+        json_t *const row = json_object();
+        set(b, row, "depth", number(r->depth));
+        set(b, row, "root", text(r->root));
+        set(b, row, "edge", text(r->edge));
+        set(b, row, "node", text(r->node));
+        if (*r->label != '\0')
+            set(b, row, "label", text(r->label));
+        set(b, row, "id", number(r->id));
+        put_address(b, row, r->address);
+        set(b, row, "alike", number(r->n_alike));
+        set(b, row, "bytes", number(r->size_bytes));
+        set(b, row, "retained_bytes", number(r->retained_bytes));
+        set(b, row, "retained_count", number(r->n_nodes));
+        append(b, array, row);
+    }
+    return array;
+}
+
+static int lost_sites_of(struct building *b, const snap_holdings *holdings, const snap_snapshot *s,
+                         size_t top, unsigned max_frames, json_t **out, snap_error *err) {
+    snap_location *const frames = calloc(max_frames, sizeof *frames);
+    if (frames == NULL)
+        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
+    json_t *const array = json_array();
+    int result = 0;
+    for (size_t i = 0; i < holdings->n_lost && i < top && result == 0; i++) {
+        const snap_lost_site *const l = &holdings->lost[i];
+        json_t *stack = NULL;
+        result = stack_of(b, s, l->stack, max_frames, frames, &stack, err);
+        if (result < 0)
+            break;
+        json_t *const row = json_object();
+        set(b, row, "class", text(report_holder_class(l->holder_class)));
+        set(b, row, "type", text(l->type));
+        set(b, row, "count", number(l->count));
+        set(b, row, "bytes", number(l->bytes));
+        set(b, row, "indirect_count", number(l->indirect_count));
+        set(b, row, "indirect_bytes", number(l->indirect_bytes));
+        set(b, row, "cycle", json_boolean(l->is_cycle));
+        set(b, row, "id", number(l->node));
+        set(b, row, "stack", stack);
+        append(b, array, row);
+    }
+    free(frames);
+    if (result < 0)
+        json_decref(array);
+    else
+        *out = array;
+    return result;
+}
+
+static int json_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
+                         const snap_report_options *options, snap_error *err) {
+    struct building building = {0}, *const b = &building;
+    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
+    json_t *sites = NULL;
+    if (lost)
+        SNAP_TRY(lost_sites_of(b, holdings, s, top,
+                               options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites,
+                               err));
+    json_t *const root = json_object();
+    set(b, root, "schema", number(1));
+    set(b, root, "file", text(snap_path(s)));
+    set(b, root, "bytes", number(holdings->total_bytes));
+    set(b, root, "reachable_bytes", number(holdings->reachable_bytes));
+    set(b, root, "lost_count", number(holdings->lost_count));
+    set(b, root, "lost_bytes", number(holdings->lost_bytes));
+    set(b, root, "possibly_lost_count", number(holdings->possibly_lost_count));
+    set(b, root, "possibly_lost_bytes", number(holdings->possibly_lost_bytes));
+    if (lost) {
+        set(b, root, "lost", sites);
+        set(b, root, "n_lost", number(holdings->n_lost));
+        return dump(b, root, out, err);
+    }
+    json_t *const types = json_array();
+    for (size_t i = 0; i < holdings->n_types && i < top; i++) {
+        json_t *const row = json_object();
+        set(b, row, "type", text(holdings->types[i].type));
+        set(b, row, "count", number(holdings->types[i].count));
+        set(b, row, "bytes", number(holdings->types[i].bytes));
+        set(b, row, "retained_bytes", number(holdings->types[i].retained_bytes));
+        append(b, types, row);
+    }
+    set(b, root, "types", types);
+    set(b, root, "n_types", number(holdings->n_types));
+    set(b, root, "dominators", dominators_of(b, holdings));
+    return dump(b, root, out, err);
+}
+
+const struct report_format report_json = {"json", json_diff, json_census, json_holders,
+                                          json_holdings};

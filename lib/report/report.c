@@ -61,6 +61,32 @@ int snap_report_census(const snap_diff *d, const char *format, FILE *out,
     return finish(out, found->census(d, out, &all, err), err);
 }
 
+int snap_report_holders(const snap_holders *holders, const snap_snapshot *s, const char *format,
+                        FILE *out, const snap_report_options *options, snap_error *err) {
+    const struct report_format *found;
+    SNAP_TRY(find_format(format, &found, err));
+    const snap_report_options all = complete(options);
+    return finish(out, found->holders(holders, s, out, &all, err), err);
+}
+
+int snap_report_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost,
+                         const char *format, FILE *out, const snap_report_options *options,
+                         snap_error *err) {
+    const struct report_format *found;
+    SNAP_TRY(find_format(format, &found, err));
+    const snap_report_options all = complete(options);
+    return finish(out, found->holdings(holdings, s, lost, out, &all, err), err);
+}
+
+const char *report_holder_class(snap_holder_class c) {
+    switch (c) {
+    case SNAP_HOLDER_ROOTED: return "rooted";
+    case SNAP_HOLDER_POSSIBLY_LOST: return "possibly-lost";
+    case SNAP_HOLDER_LOST: return "lost";
+    }
+    return "?";
+}
+
 size_t snap_escape(char *out, size_t size, const char *text) {
     return text_escape(out, size, text);
 }

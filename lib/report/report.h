@@ -11,9 +11,22 @@ struct report_format {
     int (*diff)(const snap_diff *d, FILE *out, const snap_report_options *options, snap_error *err);
     int (*census)(const snap_diff *d, FILE *out, const snap_report_options *options,
                   snap_error *err);
+    int (*holders)(const snap_holders *holders, const snap_snapshot *s, FILE *out,
+                   const snap_report_options *options, snap_error *err);
+    int (*holdings)(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
+                    const snap_report_options *options, snap_error *err);
 };
 
 extern const struct report_format report_text, report_json;
+
+/* Of report_text, in text_holders.c. */
+int text_holders(const snap_holders *holders, const snap_snapshot *s, FILE *out,
+                 const snap_report_options *options, snap_error *err);
+int text_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
+                  const snap_report_options *options, snap_error *err);
+
+/* Word for a class: "rooted", "possibly-lost", "lost". */
+const char *report_holder_class(snap_holder_class c);
 
 /* The last part of a path. Borrowed from it. */
 const char *report_base_name(const char *path);

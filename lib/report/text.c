@@ -2,102 +2,17 @@
  * that back it, then what is no leak and what the files cannot tell. Fits into 80 columns and holds
  * no control characters but the colours asked for. Computes nothing: rows come sorted and judged.
  */
-#include "report/report.h"
+#include "report/page.h"
 
 #include "base/err.h"
 #include "base/printable.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define TOP_DEFAULT 10
-#define FRAMES_DEFAULT 8
 #define COLUMNS_MAX 5 /* snapshots beside one another */
-
-struct page {
-    FILE *out;
-    unsigned width, top, frames;
-    int color, top_given;
-};
-
-enum color { PLAIN, BOLD, RED, YELLOW, GREEN, DIM };
-
-static void put_color(struct page *p, enum color c) {
-    static const char *const codes[] = {"\033[0m",    "\033[1m",    "\033[1;31m",
-                                        "\033[1;33m", "\033[1;32m", "\033[2m"};
-    if (p->color)
-        fputs(codes[c], p->out);
-}
-
-static unsigned columns_of(const char *text) {
-    unsigned columns = 0;
-    for (; *text != '\0'; text++)
-        columns += ((unsigned char)*text & 0xc0) != 0x80;
-    return columns;
-}
-
-/* Cuts escaped text at a number of columns; the end says so. */
-static void cut(char *text, unsigned columns) {
-    if (columns_of(text) <= columns || columns < 4)
-        return;
-    unsigned at = 0;
-    char *p = text;
-    for (; *p != '\0' && at < columns - 3; at++)
-        for (p++; ((unsigned char)*p & 0xc0) == 0x80;)
-            p++;
-    memcpy(p, "...", 4);
-}
-
-/* A name from a file, in at most `columns` columns. out holds NAME_MAX_BYTES. */
-#define NAME_MAX_BYTES 2048
-static const char *name(char *out, const char *text, unsigned columns) {
-    text_escape(out, NAME_MAX_BYTES - 4, text);
-    cut(out, columns);
-    return out;
-}
-
-/* Prints text after a prefix, broken at spaces, with later lines indented by the prefix's width. */
-static void put_wrapped(struct page *p, const char *prefix, const char *text) {
-    const unsigned indent = columns_of(prefix);
-    unsigned column = indent;
-    fputs(prefix, p->out);
-    int is_first = 1;
-    while (*text != '\0') {
-        const size_t length = strcspn(text, " ");
-        char word[NAME_MAX_BYTES];
-        snprintf(word, sizeof word, "%.*s", (int)(length < 1000 ? length : 1000), text);
-        const unsigned columns = columns_of(word);
-        if (!is_first && column + 1 + columns > p->width) {
-            fprintf(p->out, "\n%*s", (int)indent, "");
-            column = indent;
-            is_first = 1;
-        }
-        fprintf(p->out, "%s%s", is_first ? "" : " ", word);
-        column += columns + !is_first;
-        is_first = 0;
-        text += length;
-        text += strspn(text, " ");
-    }
-    fputc('\n', p->out);
-}
-
-static void put_note(struct page *p, const char *prefix, const char *text) {
-    char safe[NAME_MAX_BYTES];
-    text_escape(safe, sizeof safe, text);
-    put_wrapped(p, prefix, safe);
-}
-
-static const char *percent(char text[24], uint32_t ppm) {
-    snprintf(text, 24, "%" PRIu32 "%%", (ppm + 5000) / 10000);
-    return text;
-}
-
-static const char *plural(int64_t n) {
-    return n == 1 || n == -1 ? "" : "s";
-}
 
 /* Which snapshots to show beside one another: all, or some evenly chosen with first and last. */
 static size_t choose_columns(size_t n, size_t out[COLUMNS_MAX]) {
@@ -130,51 +45,7 @@ static void put_series(struct page *p, const char *title, const uint64_t *values
 
 static int put_stack(struct page *p, const snap_diff *d, const snap_diff_site *site,
                      snap_error *err) {
-    snap_location *frames;
-    size_t n, more;
-    const snap_snapshot *const s = snap_diff_snapshots(d)[site->snapshot].snapshot;
-    SNAP_TRY(report_stack(s, site->stack, p->frames, &frames, &n, &more, err));
-    int result = 0;
-    for (size_t i = 0; i < n && result == 0; i++) {
-        const snap_location *const f = &frames[i];
-        snap_module module = {.path = ""};
-        if (f->module != 0)
-            result = snap_module_get(s, f->module, &module, err);
-        if (result < 0)
-            break;
-        char place[NAME_MAX_BYTES], function[NAME_MAX_BYTES], raw[600];
-        if (*f->file != '\0' && f->line != 0)
-            snprintf(raw, sizeof raw, "%.500s:%" PRIu64, report_base_name(f->file), f->line);
-        else if (*f->file != '\0')
-            snprintf(raw, sizeof raw, "%.500s", report_base_name(f->file));
-        else if (*module.path != '\0' && *f->function != '\0')
-            snprintf(raw, sizeof raw, "%.500s", report_base_name(module.path));
-        else
-            *raw = '\0';
-        name(place, raw, p->width / 2);
-        if (*f->function != '\0')
-            snprintf(raw, sizeof raw, "%.599s", f->function);
-        else
-            snprintf(raw, sizeof raw, "%.500s+0x%" PRIx64,
-                     *module.path != '\0' ? report_base_name(module.path) : "unknown code",
-                     f->offset);
-        const unsigned left = p->width - 8 - columns_of(place);
-        name(function, raw, left);
-        const unsigned pad = columns_of(function) < 30 ? 30 - columns_of(function) : 0;
-        fprintf(p->out, "      %s", function);
-        if (*place != '\0') {
-            const unsigned room = left > columns_of(function) ? left - columns_of(function) : 0;
-            fprintf(p->out, "%*s  ", (int)(pad < room ? pad : room), "");
-            put_color(p, DIM);
-            fputs(place, p->out);
-            put_color(p, PLAIN);
-        }
-        fputc('\n', p->out);
-    }
-    if (result == 0 && more > 0)
-        fprintf(p->out, "      (%zu more)\n", more);
-    free(frames);
-    return result;
+    return page_stack(p, snap_diff_snapshots(d)[site->snapshot].snapshot, site->stack, err);
 }
 
 static void put_verdict(struct page *p, const snap_diff *d) {
@@ -192,7 +63,7 @@ static void put_verdict(struct page *p, const snap_diff *d) {
     const int64_t growth = f->n_blamed > 0 ? f->blamed_growth : f->total_growth;
     if (f->n_blamed > 0)
         snprintf(where, sizeof where, "%s of growth at %" PRIu32 " site%s",
-                 percent(share, f->share_ppm), f->n_blamed, plural(f->n_blamed));
+                 page_percent(share, f->share_ppm), f->n_blamed, page_plural(f->n_blamed));
     else
         snprintf(where, sizeof where, "spread over many sites");
     if (f->verdict == SNAP_VERDICT_NO_GROWTH)
@@ -205,12 +76,12 @@ static void put_verdict(struct page *p, const snap_diff *d) {
     else
         snprintf(text, sizeof text, "%s, %s, between 2 snapshots", text_signed_size(size, growth),
                  where);
-    put_color(p, looks[f->verdict].color);
+    page_color(p, looks[f->verdict].color);
     fputs(looks[f->verdict].word, p->out);
-    put_color(p, PLAIN);
+    page_color(p, PLAIN);
     const unsigned width = p->width;
-    p->width -= columns_of(looks[f->verdict].word);
-    put_wrapped(p, "  ", text);
+    p->width -= page_columns(looks[f->verdict].word);
+    page_wrapped(p, "  ", text);
     p->width = width;
 }
 
@@ -219,12 +90,12 @@ static void put_growth(struct page *p, size_t rank, int64_t bytes, int64_t count
                        snap_trend trend, uint32_t domain, size_t n_snapshots) {
     char size[TEXT_SIZE_MAX], share[24], domain_text[24];
     fprintf(p->out, "%3zu ", rank);
-    put_color(p, BOLD);
+    page_color(p, BOLD);
     fputs(text_signed_size(size, bytes), p->out);
-    put_color(p, PLAIN);
-    fprintf(p->out, "  %+" PRId64 " block%s", count, plural(count));
+    page_color(p, PLAIN);
+    fprintf(p->out, "  %+" PRId64 " block%s", count, page_plural(count));
     if (ppm > 0)
-        fprintf(p->out, "  %s of growth", percent(share, ppm));
+        fprintf(p->out, "  %s of growth", page_percent(share, ppm));
     if (n_snapshots > 2)
         fprintf(p->out, "  %s", snap_trend_name(trend));
     fprintf(p->out, "  %s\n", report_domain(domain_text, domain));
@@ -236,7 +107,7 @@ static int put_site(struct page *p, const snap_diff *d, const snap_diff_site *s,
     char text[NAME_MAX_BYTES];
     put_growth(p, rank, s->growth_bytes, s->growth_count, s->share_ppm, s->trend, s->domain, n);
     if (s->stack == 0)
-        fprintf(p->out, "    %s\n", name(text, s->label, p->width - 4));
+        fprintf(p->out, "    %s\n", page_name(text, s->label, p->width - 4));
     put_series(p, "bytes", s->bytes, n, 1);
     fputc('\n', p->out);
     put_series(p, "blocks", s->counts, n, 0);
@@ -275,7 +146,7 @@ static int put_sites(struct page *p, const snap_diff *d, snap_error *err) {
         fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
                 text_signed_size(size, sites[i].growth_bytes), sites[i].growth_count,
                 snap_diff_n_snapshots(d) > 2 ? snap_trend_name(sites[i].trend) : "-",
-                name(text, sites[i].label, p->width - 33));
+                page_name(text, sites[i].label, p->width - 33));
     }
     if (others > listed)
         fprintf(p->out, "  (%zu more)\n", others - listed);
@@ -304,8 +175,9 @@ static void put_rows(struct page *p, const snap_diff *d, const char *title,
             shown_name = name_is_path ? "(no module)" : report_domain(domain, r->domain);
         fprintf(p->out, "%10s %+9" PRId64 " %5s %10s %-9s  %s\n",
                 text_signed_size(size, r->growth_bytes), r->growth_count,
-                percent(share, r->share_ppm), text_size(in_use, r->bytes[last]),
-                last > 1 ? snap_trend_name(r->trend) : "-", name(text, shown_name, p->width - 50));
+                page_percent(share, r->share_ppm), text_size(in_use, r->bytes[last]),
+                last > 1 ? snap_trend_name(r->trend) : "-",
+                page_name(text, shown_name, p->width - 50));
     }
     if (rest > 0)
         fprintf(p->out, "  (%zu more; --top shows more)\n", rest);
@@ -330,7 +202,7 @@ static void put_hooks(struct page *p, const snap_diff *d) {
         if (last > 0)
             fprintf(p->out, "%+8" PRId64 " ", change);
         fprintf(p->out, "%8" PRIu64 "  %s\n", hooks[i].counts[last],
-                name(text, raw, p->width - 19));
+                page_name(text, raw, p->width - 19));
     }
     if (n == 0)
         fputs("  (none known)\n", p->out);
@@ -351,7 +223,7 @@ static const char *time_text(char text[40], uint64_t time_ns) {
 /* The end of a path tells more than its start. */
 static const char *path_name(char *out, const char *path, unsigned columns) {
     text_escape(out, NAME_MAX_BYTES, path);
-    const unsigned all = columns_of(out);
+    const unsigned all = page_columns(out);
     if (all <= columns || columns < 4)
         return out;
     char *p = out;
@@ -371,12 +243,13 @@ static void put_snapshot_line(struct page *p, const snap_diff_snapshot *s, size_
     if (s->has_rank)
         n += (size_t)snprintf(facts + n, sizeof facts - n, "  rank %" PRIu64, s->rank);
     if (*s->label != '\0')
-        n += (size_t)snprintf(facts + n, sizeof facts - n, "  \"%s\"", name(label, s->label, 24));
+        n += (size_t)snprintf(facts + n, sizeof facts - n, "  \"%s\"",
+                              page_name(label, s->label, 24));
     if (s->time_ns != 0)
         n += (size_t)snprintf(facts + n, sizeof facts - n, "  %s", time_text(time, s->time_ns));
     if (!s->complete)
         snprintf(facts + n, sizeof facts - n, "  incomplete");
-    const unsigned used = columns_of(facts) + 6;
+    const unsigned used = page_columns(facts) + 6;
     fprintf(p->out, "  #%-2zu %s%s\n", number,
             path_name(file, s->file, used + 16 < p->width ? p->width - used : 16), facts);
 }
@@ -416,9 +289,9 @@ static void put_process_line(struct page *p, const snap_diff *d, const char *tit
 
 static void put_count(struct page *p, int is_growth, int64_t count) {
     if (is_growth)
-        fprintf(p->out, "  %+" PRId64 " block%s", count, plural(count));
+        fprintf(p->out, "  %+" PRId64 " block%s", count, page_plural(count));
     else
-        fprintf(p->out, "  %" PRId64 " block%s", count, plural(count));
+        fprintf(p->out, "  %" PRId64 " block%s", count, page_plural(count));
 }
 
 static void put_totals(struct page *p, const snap_diff *d) {
@@ -467,17 +340,6 @@ static void put_intervals(struct page *p, const snap_diff *d) {
     fputc('\n', p->out);
 }
 
-static struct page start_page(FILE *out, const snap_report_options *o) {
-    return (struct page){
-        .out = out,
-        .width = o->width,
-        .top = o->top != 0 ? o->top : TOP_DEFAULT,
-        .frames = o->frames != 0 ? o->frames : FRAMES_DEFAULT,
-        .color = o->color,
-        .top_given = o->top != 0,
-    };
-}
-
 static int put_table(struct page *p, const snap_diff *d, snap_report_by by, snap_error *err) {
     size_t n;
     const snap_diff_type *rows;
@@ -504,14 +366,14 @@ static void put_not_leaks(struct page *p, const snap_diff *d) {
     size_t n;
     const snap_diff_not_leak *const rows = snap_diff_not_leaks(d, &n);
     for (size_t i = 0; i < n; i++)
-        put_note(p, "not a leak: ", rows[i].explanation);
+        page_note(p, "not a leak: ", rows[i].explanation);
     if (n > 0)
         fputc('\n', p->out);
 }
 
 static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
                      snap_error *err) {
-    struct page page = start_page(out, options), *const p = &page;
+    struct page page = page_start(out, options), *const p = &page;
     size_t n;
     put_verdict(p, d);
     fputc('\n', out);
@@ -524,7 +386,7 @@ static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *o
         put_snapshot_line(p, &snap_diff_snapshots(d)[i], i + 1);
     const char *const *const limits = snap_diff_limits(d, &n);
     for (size_t i = 0; i < n; i++)
-        put_note(p, "note: ", limits[i]);
+        page_note(p, "note: ", limits[i]);
     return 0;
 }
 
@@ -538,7 +400,7 @@ static void put_census_rows(struct page *p, const snap_diff_type *rows, size_t n
             shown = name_is_path ? "(no module)" : "(all)";
         fprintf(p->out, "%11s %9" PRIu64 "  %-8s  %s\n", text_size(size, rows[i].bytes[0]),
                 rows[i].counts[0], report_domain(domain, rows[i].domain),
-                name(text, shown, p->width - 33));
+                page_name(text, shown, p->width - 33));
     }
     if (n > p->top)
         fprintf(p->out, "  (%zu more; --top shows more)\n", n - p->top);
@@ -550,13 +412,13 @@ static int put_census_sites(struct page *p, const snap_diff *d, snap_error *err)
     for (size_t i = 0; i < n && i < p->top; i++) {
         char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX], domain[24];
         fprintf(p->out, "%3zu ", i + 1);
-        put_color(p, BOLD);
+        page_color(p, BOLD);
         fputs(text_size(size, sites[i].bytes[0]), p->out);
-        put_color(p, PLAIN);
+        page_color(p, PLAIN);
         fprintf(p->out, " in %" PRIu64 " block%s  %s\n", sites[i].counts[0],
                 sites[i].counts[0] == 1 ? "" : "s", report_domain(domain, sites[i].domain));
         if (sites[i].stack == 0)
-            fprintf(p->out, "    %s\n", name(text, sites[i].label, p->width - 4));
+            fprintf(p->out, "    %s\n", page_name(text, sites[i].label, p->width - 4));
         SNAP_TRY(put_stack(p, d, &sites[i], err));
     }
     if (n > p->top)
@@ -569,7 +431,7 @@ static int put_census_sites(struct page *p, const snap_diff *d, snap_error *err)
 static void put_fact(struct page *p, const char *title, const char *text) {
     char safe[NAME_MAX_BYTES];
     if (text != NULL && *text != '\0')
-        fprintf(p->out, "%-12s %s\n", title, name(safe, text, p->width - 13));
+        fprintf(p->out, "%-12s %s\n", title, page_name(safe, text, p->width - 13));
 }
 
 /* Named numbers of one META key, several to a line. */
@@ -588,8 +450,8 @@ static void put_named(struct page *p, const snap_snapshot *s, uint32_t key, cons
             snprintf(raw, sizeof raw, "%.200s %" PRId64, row.name, (int64_t)row.value);
         else
             snprintf(raw, sizeof raw, "%.200s %" PRIu64, row.name, row.value);
-        name(item, raw, p->width - 13);
-        const unsigned columns = columns_of(item);
+        page_name(item, raw, p->width - 13);
+        const unsigned columns = page_columns(item);
         if (column == 0 || column + 2 + columns > p->width) {
             fprintf(p->out, "%s%-12s %s", column == 0 ? "" : "\n", column == 0 ? title : "", item);
             column = 13 + columns;
@@ -617,9 +479,9 @@ static void put_header(struct page *p, const snap_diff_snapshot *info) {
     const snap_snapshot *const s = info->snapshot;
     char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
     uint64_t value;
-    put_color(p, BOLD);
+    page_color(p, BOLD);
     fputs(path_name(text, info->file, p->width - 12), p->out);
-    put_color(p, PLAIN);
+    page_color(p, PLAIN);
     fprintf(p->out, "  %s\n", text_size(size, snap_file_bytes(s)));
     put_fact(p, "command", snap_meta_text(s, SNAP_META_COMMAND));
     put_fact(p, "executable", snap_meta_text(s, SNAP_META_EXECUTABLE));
@@ -627,7 +489,7 @@ static void put_header(struct page *p, const snap_diff_snapshot *info) {
     if (info->has_rank)
         fprintf(p->out, ", rank %" PRIu64, info->rank);
     if (snap_meta_text(s, SNAP_META_HOST) != NULL)
-        fprintf(p->out, " on %s", name(text, snap_meta_text(s, SNAP_META_HOST), 40));
+        fprintf(p->out, " on %s", page_name(text, snap_meta_text(s, SNAP_META_HOST), 40));
     fprintf(p->out, ", snapshot %" PRIu64 " of its life\n", info->sequence);
     if (info->time_ns != 0) {
         fprintf(p->out, "%-12s %s", "taken", time_text(text, info->time_ns));
@@ -653,7 +515,7 @@ static void put_header(struct page *p, const snap_diff_snapshot *info) {
 
 static int text_census(const snap_diff *d, FILE *out, const snap_report_options *options,
                        snap_error *err) {
-    struct page page = start_page(out, options), *const p = &page;
+    struct page page = page_start(out, options), *const p = &page;
     size_t n;
     const snap_diff_type *rows;
     put_header(p, snap_diff_snapshots(d));
@@ -678,4 +540,5 @@ static int text_census(const snap_diff *d, FILE *out, const snap_report_options 
     return 0;
 }
 
-const struct report_format report_text = {"text", text_diff, text_census};
+const struct report_format report_text = {"text", text_diff, text_census, text_holders,
+                                          text_holdings};

@@ -15,10 +15,16 @@
  *     time NS | command TEXT | host TEXT | meta-text KEY TEXT | meta-number KEY N
  *     counter NAME N | process NAME N | missing NAME N        a user's, process and completeness
  *     unset                              forgets step, label, rank and the three above
- *     alloc STACK N x SIZE [type NAME] [domain D] [flags N] [kind N]
+ *     alloc STACK N x SIZE [type NAME] [domain D] [flags N] [kind N] [as TAG]
  *     free STACK N                       the oldest N of that stack; "all" for all
  *     replace STACK                      frees all and allocates as many of the same size
  *     hook REGISTRY CALLBACK FILE LINE N registers N
+ *     hook-each REGISTRY CALLBACK FILE LINE HOLDER ARGUMENT   one for each block tagged ARGUMENT,
+ * in the first block tagged HOLDER ("-": in no block) References are rules over tags, which hold
+ * for every later snapshot: root KIND NAME[!LOCAL] TAG first|last|all [low]   KIND as in
+ * snap-format.md: global, stack ... refer FROM LABEL TO each|all|first|last [low]   each: from the
+ * n-th block of FROM to the n-th of TO; all: from the first of FROM to every one of TO chain TAG
+ * LABEL front|back         each block to the one before (front) or after it forget-references
  *     births on|off                      off: blocks without a birth
  *     order sorted|unsorted              unsorted: rows in reverse order
  *     fork LINEAGE PID                   from here on, the life of a forked child
@@ -36,7 +42,14 @@
 struct block {
     uint64_t address, size, birth;
     uint32_t domain, kind, flags;
-    char *stack, *type;
+    char *stack, *type, *tag;
+};
+
+struct reference {
+    enum { ROOT, REFER, CHAIN } rule;
+    uint32_t kind; /* of a root */
+    char *from, *label, *local, *to, *which;
+    int is_low;
 };
 
 struct named {
@@ -49,6 +62,7 @@ struct named {
 struct hook {
     char *registry, *callback, *file;
     uint64_t line, count;
+    char *holder, *argument; /* tags; NULL: none */
 };
 
 static struct {
@@ -66,6 +80,8 @@ static struct {
     size_t n_named, named_capacity;
     struct hook *hooks;
     size_t n_hooks, hook_capacity;
+    struct reference *references;
+    size_t n_references, reference_capacity;
     unsigned line;
 } life;
 
@@ -170,6 +186,7 @@ static void allocate(const char *stack, uint64_t n, const struct block *like) {
         *b = *like;
         b->stack = copy(stack);
         b->type = like->type != NULL ? copy(like->type) : NULL;
+        b->tag = like->tag != NULL ? copy(like->tag) : NULL;
         b->address = take_address(b->size);
         const uint64_t birth = life.next_birth++;
         b->birth = life.without_births ? 0 : birth;
@@ -181,11 +198,12 @@ static void drop(struct block *b) {
     life.holes[life.n_holes++] = *b;
     free(b->stack);
     free(b->type);
+    free(b->tag);
 }
 
 /* Frees the oldest n of a stack; out_like: the last of them, to make more of its kind. */
 static uint64_t release(const char *stack, uint64_t n, struct block *out_like) {
-    static char type[256];
+    static char type[256], tag[256];
     uint64_t freed = 0;
     size_t kept = 0;
     for (size_t i = 0; i < life.n_blocks; i++) {
@@ -198,6 +216,10 @@ static uint64_t release(const char *stack, uint64_t n, struct block *out_like) {
         if (b->type != NULL) {
             snprintf(type, sizeof type, "%s", b->type);
             out_like->type = type;
+        }
+        if (b->tag != NULL) {
+            snprintf(tag, sizeof tag, "%s", b->tag);
+            out_like->tag = tag;
         }
         drop(b);
         freed++;
@@ -415,25 +437,160 @@ static void write_blocks(snap_writer *w) {
     free_ids(&types);
 }
 
+static int compare_births(const void *x, const void *y) {
+    const struct block *const a = *(struct block *const *)x, *const b = *(struct block *const *)y;
+    return a->birth < b->birth ? -1 : a->birth > b->birth;
+}
+
+/* Rows of the blocks with a tag, oldest first. Tags stay with blocks: life.blocks is in the order
+ * of allocation, but the file's rows are in that of addresses. */
+static size_t find_tag(const char *tag, uint64_t **out) {
+    struct block **const sorted = calloc(life.n_blocks + 1, sizeof *sorted);
+    struct block **const tagged = calloc(life.n_blocks + 1, sizeof *tagged);
+    uint64_t *const rows = calloc(life.n_blocks + 1, sizeof *rows);
+    if (sorted == NULL || tagged == NULL || rows == NULL)
+        fail("no memory for", tag);
+    size_t n = 0;
+    for (size_t i = 0; i < life.n_blocks; i++) {
+        sorted[i] = &life.blocks[i];
+        if (life.blocks[i].tag != NULL && strcmp(life.blocks[i].tag, tag) == 0)
+            tagged[n++] = &life.blocks[i];
+    }
+    if (!life.without_births)
+        qsort(tagged, n, sizeof *tagged, compare_births);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t row = 1;
+        for (size_t k = 0; k < life.n_blocks; k++)
+            row += compare_blocks(sorted[k], tagged[i]) < 0;
+        rows[i] = life.order == SORTED ? row : life.n_blocks + 1 - row;
+    }
+    free(sorted);
+    free(tagged);
+    *out = rows;
+    return n;
+}
+
+struct edge {
+    uint64_t source, target, offset;
+    const char *label;
+    int is_low;
+};
+
+static int compare_edges(const void *x, const void *y) {
+    const struct edge *const a = x, *const b = y;
+    if (a->source != b->source)
+        return a->source < b->source ? -1 : 1;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+static void write_root(snap_writer *w, const struct reference *r, uint64_t target) {
+    snap_error err;
+    uint32_t string;
+    uint64_t row[SNAP_COLUMNS_MAX] = {0};
+    row[SNAP_ROOT_COL_KIND] = r->kind;
+    row[SNAP_ROOT_COL_TARGET] = target;
+    check(snap_writer_string(w, r->label, &string, &err), &err);
+    row[SNAP_ROOT_COL_NAME] = string;
+    check(snap_writer_string(w, r->local, &string, &err), &err);
+    row[SNAP_ROOT_COL_LABEL] = string;
+    row[SNAP_ROOT_COL_MODULE] = r->kind == SNAP_ROOT_GLOBAL;
+    row[SNAP_ROOT_COL_FLAGS] = r->is_low ? SNAP_EDGE_FLAG_LOW : 0;
+    check(snap_writer_row(w, SNAP_TABLE_ROOT, row, NULL, &err), &err);
+}
+
+static void write_references(snap_writer *w) {
+    struct edge *edges = NULL;
+    size_t n_edges = 0, capacity = 0;
+    snap_error err;
+    for (size_t i = 0; i < life.n_references; i++) {
+        const struct reference *const r = &life.references[i];
+        uint64_t *from = NULL, *to = NULL;
+        const size_t n_to = find_tag(r->to, &to);
+        const size_t n_from = r->rule == REFER ? find_tag(r->from, &from) : 0;
+        const int is_all = strcmp(r->which, "all") == 0, is_each = strcmp(r->which, "each") == 0;
+        const size_t chosen = strcmp(r->which, "last") == 0 && n_to > 0 ? n_to - 1 : 0;
+        for (size_t k = 0; k < n_to; k++) {
+            struct edge e = {.target = to[k], .label = r->label, .is_low = r->is_low};
+            if (r->rule == ROOT) {
+                if (is_all || k == chosen)
+                    write_root(w, r, to[k]);
+                continue;
+            }
+            if (r->rule == CHAIN) {
+                const size_t other = strcmp(r->which, "front") == 0 ? k + 1 : k - 1;
+                if (other >= n_to)
+                    continue;
+                e.source = to[other];
+                e.offset = 8;
+            } else if (is_each) {
+                if (k >= n_from)
+                    continue;
+                e.source = from[k];
+                e.offset = 16 + 8 * i;
+            } else {
+                if (n_from == 0 || (!is_all && k != chosen))
+                    continue;
+                e.source = from[0];
+                e.offset = 8 * k;
+            }
+            edges = grown(edges, &capacity, n_edges + 1, sizeof *edges);
+            edges[n_edges++] = e;
+        }
+        free(from);
+        free(to);
+    }
+    if (n_edges > 0)
+        qsort(edges, n_edges, sizeof *edges, compare_edges);
+    for (size_t i = 0; i < n_edges; i++) {
+        uint32_t string;
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_EDGE_COL_SOURCE] = edges[i].source;
+        row[SNAP_EDGE_COL_TARGET] = edges[i].target;
+        row[SNAP_EDGE_COL_KIND] = SNAP_EDGE_POINTER;
+        check(snap_writer_string(w, edges[i].label, &string, &err), &err);
+        row[SNAP_EDGE_COL_LABEL] = string;
+        row[SNAP_EDGE_COL_SOURCE_OFFSET] = edges[i].offset;
+        row[SNAP_EDGE_COL_FLAGS] = edges[i].is_low ? SNAP_EDGE_FLAG_LOW : 0;
+        check(snap_writer_row(w, SNAP_TABLE_EDGE, row, NULL, &err), &err);
+    }
+    free(edges);
+}
+
+static void write_hook(snap_writer *w, const struct hook *h, uint64_t holder, uint64_t argument,
+                       uint64_t count) {
+    snap_error err;
+    uint32_t string;
+    uint64_t row[SNAP_COLUMNS_MAX] = {0};
+    check(snap_writer_string(w, h->registry, &string, &err), &err);
+    row[SNAP_HOOK_COL_REGISTRY] = string;
+    check(snap_writer_string(w, h->callback, &string, &err), &err);
+    row[SNAP_HOOK_COL_CALLBACK] = string;
+    check(snap_writer_string(w, h->file, &string, &err), &err);
+    row[SNAP_HOOK_COL_FILE] = string;
+    row[SNAP_HOOK_COL_LINE] = h->line;
+    row[SNAP_HOOK_COL_COUNT] = count;
+    row[SNAP_HOOK_COL_HOLDER] = holder;
+    row[SNAP_HOOK_COL_ARGUMENT] = argument;
+    row[SNAP_HOOK_COL_KIND] = argument != 0 ? SNAP_HOOK_NATIVE : SNAP_HOOK_API;
+    check(snap_writer_row(w, SNAP_TABLE_HOOK, row, NULL, &err), &err);
+}
+
 static void write_hooks(snap_writer *w) {
     for (size_t i = 0; i < life.n_hooks; i++) {
         const struct hook *const h = &life.hooks[i];
-        snap_error err;
-        uint32_t string;
-        uint64_t row[SNAP_COLUMNS_MAX] = {0};
-        check(snap_writer_string(w, h->registry, &string, &err), &err);
-        row[SNAP_HOOK_COL_REGISTRY] = string;
-        check(snap_writer_string(w, h->callback, &string, &err), &err);
-        row[SNAP_HOOK_COL_CALLBACK] = string;
-        check(snap_writer_string(w, h->file, &string, &err), &err);
-        row[SNAP_HOOK_COL_FILE] = string;
-        row[SNAP_HOOK_COL_LINE] = h->line;
-        row[SNAP_HOOK_COL_COUNT] = h->count;
-        row[SNAP_HOOK_COL_KIND] = SNAP_HOOK_API;
-        check(snap_writer_row(w, SNAP_TABLE_HOOK, row, NULL, &err), &err);
+        if (h->argument == NULL) {
+            write_hook(w, h, 0, 0, h->count);
+            continue;
+        }
+        uint64_t *holders, *arguments;
+        const size_t n_holders = find_tag(h->holder, &holders);
+        const size_t n = find_tag(h->argument, &arguments);
+        for (size_t k = 0; k < n; k++)
+            write_hook(w, h, n_holders > 0 ? holders[0] : 0, arguments[k], 1);
+        free(holders);
+        free(arguments);
     }
 }
-
 static void write_snapshot(const char *path) {
     const snap_writer_options options = {
         .struct_size = sizeof options, .overwrite = 1, .no_sync = 1};
@@ -446,6 +603,7 @@ static void write_snapshot(const char *path) {
                              SNAP_MODS_FLAG_MAIN, NULL, &err),
           &err);
     write_blocks(w);
+    write_references(w);
     write_hooks(w);
     check(snap_writer_finish(w, &err), &err);
     snap_writer_close(w);
@@ -473,6 +631,8 @@ static void do_alloc(char **words, int n) {
             like.flags = (uint32_t)number(words[i + 1]);
         else if (strcmp(words[i], "kind") == 0)
             like.kind = (uint32_t)number(words[i + 1]);
+        else if (strcmp(words[i], "as") == 0)
+            like.tag = words[i + 1];
         else
             fail("unknown word", words[i]);
     }
@@ -499,8 +659,71 @@ static void do_order(const char *word) {
 
 static void do_hook(char **words) {
     life.hooks = grown(life.hooks, &life.hook_capacity, life.n_hooks + 1, sizeof *life.hooks);
-    life.hooks[life.n_hooks++] = (struct hook){copy(words[1]), copy(words[2]), copy(words[3]),
-                                               number(words[4]), number(words[5])};
+    life.hooks[life.n_hooks++] = (struct hook){copy(words[1]),
+                                               copy(words[2]),
+                                               copy(words[3]),
+                                               number(words[4]),
+                                               number(words[5]),
+                                               NULL,
+                                               NULL};
+}
+
+static void do_hook_each(char **words) {
+    life.hooks = grown(life.hooks, &life.hook_capacity, life.n_hooks + 1, sizeof *life.hooks);
+    life.hooks[life.n_hooks++] =
+        (struct hook){copy(words[1]), copy(words[2]), copy(words[3]), number(words[4]), 1,
+                      copy(words[5]), copy(words[6])};
+}
+
+static uint32_t root_kind(const char *name) {
+    for (uint32_t kind = 1; kind < 64; kind++) {
+        const char *const known = snap_code_name(SNAP_TABLE_ROOT, SNAP_ROOT_COL_KIND, kind);
+        if (known != NULL && strcmp(known, name) == 0)
+            return kind;
+    }
+    fail("unknown kind of root", name);
+    return 0;
+}
+
+static void do_reference(char **words, int n) {
+    life.references = grown(life.references, &life.reference_capacity, life.n_references + 1,
+                            sizeof *life.references);
+    struct reference *const r = &life.references[life.n_references++];
+    *r = (struct reference){.is_low = strcmp(words[n - 1], "low") == 0, .local = copy("")};
+    if (strcmp(words[0], "root") == 0) {
+        r->rule = ROOT;
+        r->kind = root_kind(words[1]);
+        char *const local = strchr(words[2], '!');
+        if (local != NULL) {
+            *local = '\0';
+            replace(&r->local, local + 1);
+        }
+        r->label = copy(words[2]);
+        r->to = copy(words[3]);
+        r->which = copy(words[4]);
+    } else if (strcmp(words[0], "refer") == 0) {
+        r->rule = REFER;
+        r->from = copy(words[1]);
+        r->label = copy(words[2]);
+        r->to = copy(words[3]);
+        r->which = copy(words[4]);
+    } else {
+        r->rule = CHAIN;
+        r->to = copy(words[1]);
+        r->label = copy(words[2]);
+        r->which = copy(words[3]);
+    }
+}
+
+static void forget_references(void) {
+    for (size_t i = 0; i < life.n_references; i++) {
+        free(life.references[i].from);
+        free(life.references[i].label);
+        free(life.references[i].local);
+        free(life.references[i].to);
+        free(life.references[i].which);
+    }
+    life.n_references = 0;
 }
 
 static void run(char **words, int n) {
@@ -555,6 +778,14 @@ static void run(char **words, int n) {
             allocate(words[1], count, &like);
     } else if (strcmp(word, "hook") == 0 && n == 6)
         do_hook(words);
+    else if (strcmp(word, "hook-each") == 0 && n == 7)
+        do_hook_each(words);
+    else if ((strcmp(word, "root") == 0 || strcmp(word, "refer") == 0) && (n == 5 || n == 6))
+        do_reference(words, n);
+    else if (strcmp(word, "chain") == 0 && n == 4)
+        do_reference(words, n);
+    else if (strcmp(word, "forget-references") == 0 && n == 1)
+        forget_references();
     else if (strcmp(word, "births") == 0 && n == 2)
         life.without_births = strcmp(words[1], "off") == 0;
     else if (strcmp(word, "order") == 0 && n == 2)
@@ -573,7 +804,11 @@ static void free_life(void) {
         free(life.hooks[i].registry);
         free(life.hooks[i].callback);
         free(life.hooks[i].file);
+        free(life.hooks[i].holder);
+        free(life.hooks[i].argument);
     }
+    forget_references();
+    free(life.references);
     char *const texts[] = {life.program, life.lineage, life.parent,
                            life.label,   life.command, life.host};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

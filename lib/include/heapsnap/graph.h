@@ -251,6 +251,9 @@ SNAP_API int snap_paths_new(snap_paths **out, snap_graph *g, snap_error *err);
 SNAP_API void snap_paths_free(snap_paths *p);
 /* References in the chain to a node, the root's included; 0: no chain. */
 SNAP_API uint32_t snap_paths_length(const snap_paths *p, uint32_t node);
+/* Last step of the chain to a node: the node that refers (0: a root; SNAP_GRAPH_NONE: there is no
+ * chain), and the row of the edge or root. Walking on from there gives the chain from its end. */
+SNAP_API uint32_t snap_paths_step(const snap_paths *p, uint32_t node, uint64_t *out_row);
 /* Writes the chain to a node; release it. NOTFOUND: no root leads to it. O(length). */
 SNAP_API int snap_paths_chain(const snap_paths *p, uint32_t node, snap_chain *out, snap_error *err);
 

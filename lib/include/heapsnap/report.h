@@ -4,6 +4,7 @@
 #define HEAPSNAP_REPORT_H
 
 #include <heapsnap/diff.h>
+#include <heapsnap/holder.h>
 #include <stdio.h>
 
 #ifdef __cplusplus
@@ -36,6 +37,16 @@ SNAP_API int snap_report_diff(const snap_diff *d, const char *format, FILE *out,
 /* One snapshot, from snap_census_new. The same formats and errors. */
 SNAP_API int snap_report_census(const snap_diff *d, const char *format, FILE *out,
                                 const snap_report_options *options, snap_error *err);
+
+/* What snap_holders_new found in a snapshot. The same formats and errors. */
+SNAP_API int snap_report_holders(const snap_holders *holders, const snap_snapshot *s,
+                                 const char *format, FILE *out, const snap_report_options *options,
+                                 snap_error *err);
+
+/* What snap_holdings_new found: who retains most, or (lost: 1) what nothing holds. */
+SNAP_API int snap_report_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost,
+                                  const char *format, FILE *out, const snap_report_options *options,
+                                  snap_error *err);
 
 /* Copies text with all that is not printable written as \xNN, for messages that hold names from
  * files. Terminates if size is not 0; returns the length of the whole. */
