@@ -8,8 +8,9 @@ Class None: no leak, so no suspect in either run; a word in `not_leak` is the cl
 """
 import collections
 
-Case = collections.namedtuple("Case", "name suspect words not_leak takes", defaults=((), None, False))
-# takes: the program takes the snapshots itself, because it has counters to tell.
+Case = collections.namedtuple("Case", "name suspect words not_leak takes in_bytes", defaults=((), None, False, True))
+# takes: the program takes the snapshots itself, because it has counters to tell. in_bytes: it knows how much it leaks.
+# A tuple of classes: any of them.
 
 CASES = [
     Case("c-global-list", "rooted", ["journal", "newest|dwarf", "struct envelope|dwarf"]),
@@ -23,4 +24,22 @@ CASES = [
     Case("c-ring", None),
     Case("c-fragment", None, not_leak="allocator-free"),
     Case("c-load", None, not_leak="load-proportional", takes=True),
+    Case("py-module-cache", "rooted", ["__main__", "_features"]),
+    Case("py-lru-method", "rooted", ["lru_cache", r"\bencode\b", "Tokenizer"]),
+    Case("py-exception", "rooted", ["__traceback__|frame", "normalize|train_step", "scaled|batch"]),
+    Case("py-gc-off", "garbage", [r"type:\bNode\b", "advice:collect"]),
+    Case("py-frozen-list", "rooted", ["finished", r"\blist\b"]),
+    Case("py-thread-local-var", "rooted", ["consumer|thread", r"\bconsume\b", "backlog"]),
+    Case("py-refleak", "native-held", [r"type:\blist\b"]),
+    Case("py-cow", None, not_leak="copy-on-write"),
+    Case("torch-loss", "autograd", ["total_loss", "AddBackward0"]),
+    Case("torch-logged", "autograd", ["train_loss"]),
+    Case("torch-hooks", "hook", [r"encoder", "_forward_hooks", "record_activation", "line:def record_activation"]),
+    Case("torch-hook-self", "garbage", ["_forward_hooks", "cell"]),
+    Case("torch-create-graph", "native-cycle", [r"\.?grad\b", "grad_fn"]),
+    Case("torch-view-saved", "native-cycle", ["saved", "Doubled"]),
+    Case("torch-groups", ("resource", "rooted"), ["pg_map|thread"], in_bytes=False),
+    Case("torch-scheduler", None),
+    Case("torch-shapes", None, not_leak="allocator-free"),
+    Case("torch-adam", None, not_leak=("warm-up", "plateau")),
 ]
