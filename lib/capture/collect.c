@@ -24,6 +24,7 @@
 
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/scan.h"
 #include "model/wire.h"
 
 #define STREAM_SIZE ((size_t)1 << 20)
@@ -57,7 +58,7 @@ struct copy {
     uint32_t n_stacks_old;
     size_t stack_ids_size;
     uint64_t n_blocks, block_bytes;
-    uint64_t rss_total, swap_total;
+    struct scan *scan; /* NULL: no references are wanted, or no memory */
 };
 
 /* --- memory --- */
@@ -207,6 +208,18 @@ static void stream_flush(struct copy *c) {
 
 static void stream_put(struct copy *c, const void *data, size_t n) {
     const char *from = data;
+    if (n >= STREAM_SIZE / 4) { /* not worth a copy */
+        stream_flush(c);
+        for (long done; n > 0 && !c->error; from += done, n -= (size_t)done) {
+            done = raw_write(c->stream_fd, from, n);
+            if (done < 0) {
+                c->error = (int)done;
+                return;
+            }
+            tick(c);
+        }
+        return;
+    }
     while (n > 0 && !c->error) {
         const size_t room = STREAM_SIZE - c->stream_length;
         const size_t part = n < room ? n : room;
@@ -407,7 +420,8 @@ static void put_meta(struct copy *c) {
         meta_number(c, &n, SNAP_META_PAUSE_NS, c->slot->pause_ns);
     meta_number(c, &n, SNAP_META_BIRTH_MARK, m->birth_mark);
     meta_number(c, &n, SNAP_META_TRACKED,
-                SNAP_TRACKED_MALLOC | SNAP_TRACKED_MMAP | SNAP_TRACKED_STACKS);
+                SNAP_TRACKED_MALLOC | SNAP_TRACKED_MMAP | SNAP_TRACKED_STACKS |
+                    (c->scan ? SNAP_TRACKED_EDGES : 0));
     meta_text(c, &n, SNAP_META_ALLOCATOR, p->allocator);
     for (uint32_t i = 0; i < r->n_counters; i++)
         meta(c, &n, SNAP_META_USER, r->counters[i].name, "", 0, (uint64_t)r->counters[i].value);
@@ -488,15 +502,17 @@ static uint32_t build_id(const struct copy *c, uint64_t address, uint64_t size,
     return 0;
 }
 
-/* An image that starts with mapping e: fills w but for its texts. 0, or -1 if it is none. */
+enum { SEGMENTS_MAX = 128 };
+
+/* An image that starts with mapping e: fills w but for its texts, and segments. How many those are,
+ * or -1 if it is none. */
 static int read_image(const struct copy *c, const struct map_entry *e, struct wire_module *w,
-                      unsigned char id[64]) {
+                      unsigned char id[64], Elf64_Phdr segments[SEGMENTS_MAX]) {
     Elf64_Ehdr header;
     if (e->offset != 0 || !(e->protection & 1) || peek(c, e->start, &header, sizeof header) < 0 ||
         memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(Elf64_Phdr) ||
-        header.e_phnum == 0 || header.e_phnum > 128)
+        header.e_phnum == 0 || header.e_phnum > SEGMENTS_MAX)
         return -1;
-    Elf64_Phdr segments[128];
     if (peek(c, e->start + header.e_phoff, segments, header.e_phnum * sizeof *segments) < 0)
         return -1;
     uint64_t low = UINT64_MAX, high = 0, bias = 0;
@@ -517,7 +533,7 @@ static int read_image(const struct copy *c, const struct map_entry *e, struct wi
     for (unsigned i = 0; i < header.e_phnum && !w->build_id_len; i++)
         if (segments[i].p_type == PT_NOTE)
             w->build_id_len = build_id(c, bias + segments[i].p_vaddr, segments[i].p_memsz, id);
-    return 0;
+    return header.e_phnum;
 }
 
 /* A file that is only looked at is no image: one part must be executable. */
@@ -539,10 +555,15 @@ static void put_modules(struct copy *c) {
         const int is_vdso = strcmp(map_name(e), "[vdso]") == 0;
         struct wire_module w;
         unsigned char id[64];
-        if (e->start < covered || (map_name(e)[0] != '/' && !is_vdso) ||
-            read_image(c, e, &w, id) < 0 || !is_executable(c, e, w.end))
+        Elf64_Phdr segments[SEGMENTS_MAX];
+        if (e->start < covered || (map_name(e)[0] != '/' && !is_vdso))
+            continue;
+        const int n_segments = read_image(c, e, &w, id, segments);
+        if (n_segments < 0 || !is_executable(c, e, w.end))
             continue;
         covered = w.end;
+        if (c->scan && !is_vdso)
+            scan_add_image(c->scan, w.start, w.end, w.bias, segments, (unsigned)n_segments);
         w.path_len = e->name_length;
         if (exe_length > 0 && (size_t)exe_length == e->name_length &&
             memcmp(exe, map_name(e), e->name_length) == 0)
@@ -626,6 +647,13 @@ static void put_region(struct regions *r, const struct map_entry *e, uint32_t ki
     buffer_add(&c->scratch, map_name(e), e->name_length);
     buffer_pad(&c->scratch);
     r->n++;
+    if (c->scan)
+        scan_add_mapping(c->scan, &(struct scan_mapping){.start = start,
+                                                         .end = end,
+                                                         .protection = e->protection,
+                                                         .kind = kind,
+                                                         .is_file = e->inode != 0,
+                                                         .is_known = known != NULL});
 }
 
 /* The kernel joins neighbours and splits what was mapped at once; a region that the target mapped
@@ -736,9 +764,12 @@ static int put_blocks(void *context, const struct recorder_block *blocks, size_t
     while (n > 0 && !c->error) {
         struct wire_block run[RUN];
         const size_t part = n < RUN ? n : RUN;
+        size_t n_run = 0;
         for (size_t i = 0; i < part; i++) {
             const uint32_t stack = blocks[i].stack;
-            run[i] =
+            if (c->scan && !scan_add_block(c->scan, blocks[i].address, blocks[i].size))
+                continue;
+            run[n_run++] =
                 (struct wire_block){.address = blocks[i].address,
                                     .size = blocks[i].size,
                                     .birth = blocks[i].birth,
@@ -746,8 +777,9 @@ static int put_blocks(void *context, const struct recorder_block *blocks, size_t
                                     .flags = blocks[i].flags};
             c->block_bytes += blocks[i].size;
         }
-        c->n_blocks += part;
-        put_section(c, WIRE_BLOCK, (uint32_t)part, run, part * sizeof *run);
+        c->n_blocks += n_run;
+        if (n_run > 0)
+            put_section(c, WIRE_BLOCK, (uint32_t)n_run, run, n_run * sizeof *run);
         blocks += part;
         n -= part;
     }
@@ -802,6 +834,27 @@ static void put_target(struct copy *c) {
     put_scratch(c, WIRE_TARGET, 1);
 }
 
+static int put_scanned(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
+    struct copy *const c = context;
+    put_section(c, kind, n, data, bytes);
+    return c->error;
+}
+
+static void tick_scanned(void *context) {
+    tick(context);
+}
+
+static void put_references(struct copy *c) {
+    struct scan_counts counts = {0};
+    if (!c->scan || c->error)
+        return;
+    scan_run(c->scan, park_threads(), c->collect->threads.n_threads, &counts);
+    uint32_t n = 0;
+    meta_missing(c, &n, "unread_bytes", counts.unread_bytes);
+    if (n > 0)
+        put_scratch(c, WIRE_META, n);
+}
+
 static void send_all(struct copy *c) {
     const struct wire_hello hello = {.magic = WIRE_MAGIC,
                                      .version = WIRE_VERSION,
@@ -823,6 +876,7 @@ static void send_all(struct copy *c) {
     put_regions(c, &known);
     buffer_release(&known);
     recorder_for_each_block(put_blocks, c);
+    put_references(c);
 }
 
 static int prepare(struct copy *c) {
@@ -831,6 +885,8 @@ static int prepare(struct copy *c) {
     c->n_stacks_old = recorder_n_stacks();
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
+    const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
+    c->scan = scan_new(&sink);
     return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
 }
 
@@ -841,6 +897,8 @@ static void release(struct copy *c) {
         raw_unmap(c->stream, STREAM_SIZE);
     if (c->stack_ids)
         raw_unmap(c->stack_ids, c->stack_ids_size);
+    scan_free(c->scan);
+    c->scan = NULL;
 }
 
 static void say(struct copy *c, int result, const char *text) {

@@ -153,7 +153,9 @@ static int copy_and_go_on(const struct moment_request *request, const void *cont
     const uint64_t start_ns = raw_clock_ns(CLOCK_MONOTONIC);
     const int n_inside = recorder_freeze(FREEZE_NS);
     c->n_inside_hooks = n_inside > 0 ? (uint32_t)n_inside : 0;
-    park_stop(context, (uint64_t)(uintptr_t)__builtin_frame_address(0), PARK_NS, &c->threads);
+    struct park_here here = {0};
+    PARK_HERE(&here);
+    park_stop(context, &here, PARK_NS, &c->threads);
     c->time_ns = raw_clock_ns(CLOCK_REALTIME);
     c->uptime_ns = raw_clock_ns(CLOCK_MONOTONIC) - moment_process.start_ns;
     c->birth_mark = recorder_birth_mark();

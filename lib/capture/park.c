@@ -3,6 +3,7 @@
  * blocked it, finds another round or none and does nothing. */
 #include "capture/park.h"
 
+#include <dlfcn.h>
 #include <heapsnap/snapdef.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -19,10 +20,34 @@ static struct {
     uint32_t n_found;       /* of the current pass over /proc */
     _Atomic uint32_t round; /* odd: threads wait; a futex */
     _Atomic uint32_t n_parked;
+    uint64_t main_pointer, local_bytes;
 } park;
+
+static uint64_t thread_pointer(void) {
+    return (uint64_t)(uintptr_t)__builtin_thread_pointer();
+}
+
+static void note_main(void) {
+    if (raw_tid() == raw_pid())
+        park.main_pointer = thread_pointer();
+}
+
+/* glibc tells how small a stack may be: a page, its constant, and thread-local storage with the
+ * thread's control block. */
+static void ask_for_local_bytes(void) {
+    enum { CONSTANT = 4096 + 16384, BLOCK_SIZE = 2304, LIMIT = 1 << 24 };
+    size_t (*smallest)(const void *attributes);
+    void *const found = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+    memcpy(&smallest, &found, sizeof found);
+    const size_t bytes = found ? smallest(NULL) : 0;
+    if (bytes > CONSTANT + BLOCK_SIZE && bytes < LIMIT)
+        park.local_bytes = bytes - CONSTANT - BLOCK_SIZE;
+}
 
 int park_init(int signal) {
     park.signal = signal;
+    note_main();
+    ask_for_local_bytes();
     if (!park.threads)
         park.threads = raw_map(PARK_THREADS_MAX * sizeof *park.threads,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
@@ -33,16 +58,26 @@ struct park_thread *park_threads(void) {
     return park.threads;
 }
 
+uint64_t park_local_bytes(void) {
+    return park.local_bytes;
+}
+
+uint64_t park_main_pointer(void) {
+    return park.main_pointer;
+}
+
 void park_after_fork(void) {
     atomic_store(&park.round, 0);
     atomic_store(&park.n_parked, 0);
     park.n_threads = 0;
+    note_main();
 }
 
 static void keep_registers(struct park_thread *t, const ucontext_t *u) {
     t->sp = (uint64_t)u->uc_mcontext.gregs[REG_RSP];
     t->pc = (uint64_t)u->uc_mcontext.gregs[REG_RIP];
     memcpy(t->registers, u->uc_mcontext.gregs, sizeof t->registers);
+    t->pointer = thread_pointer();
 }
 
 /* A signal queued by park_signal carries the round; where the queue is full it comes bare. */
@@ -91,21 +126,30 @@ static int read_sleep(struct park_thread *t) {
     const long n = procfs_read(path, line, sizeof line);
     if (n <= 0 || line[0] == 'r')
         return 0;
-    const char *words[2] = {NULL, NULL}; /* the last two */
-    for (const char *p = line; *p && *p != '\n';) {
-        words[0] = words[1];
-        words[1] = p;
+    enum { WORDS = 9 };
+    static const uint8_t of_argument[6] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+    const char *words[WORDS];
+    unsigned n_words = 0;
+    for (const char *p = line; *p && *p != '\n' && n_words < WORDS;) {
+        words[n_words++] = p;
         while (*p && *p != ' ' && *p != '\n')
             p++;
         while (*p == ' ')
             p++;
     }
-    if (!words[0] || strncmp(words[0], "0x", 2) != 0 || strncmp(words[1], "0x", 2) != 0)
+    uint64_t values[WORDS];
+    for (unsigned i = 1; i < n_words; i++) {
+        const char *p = words[i] + 2;
+        if (strncmp(words[i], "0x", 2) != 0)
+            return 0;
+        values[i] = procfs_hex(&p);
+    }
+    if (n_words < 3)
         return 0;
-    const char *p = words[0] + 2;
-    t->sp = procfs_hex(&p);
-    p = words[1] + 2;
-    t->pc = procfs_hex(&p);
+    t->sp = values[n_words - 2];
+    t->pc = values[n_words - 1];
+    for (unsigned i = 0; i < 6 && n_words == WORDS; i++)
+        t->registers[of_argument[i]] = values[i + 1];
     return 1;
 }
 
@@ -157,14 +201,20 @@ static void classify(void *context, int tid) {
     }
 }
 
-void park_stop(const void *context, uint64_t sp, uint64_t deadline_ns, struct park_result *out) {
+void park_stop(const void *context, const struct park_here *here, uint64_t deadline_ns,
+               struct park_result *out) {
     const uint64_t end_ns = raw_clock_ns(CLOCK_MONOTONIC) + deadline_ns;
     struct park_thread *const self = &park.threads[0];
     memset(self, 0, sizeof *self);
     self->tid = (uint32_t)raw_tid();
-    self->sp = sp;
+    self->pointer = thread_pointer();
     if (context)
         keep_registers(self, context);
+    else {
+        memcpy(self->registers, here->registers, sizeof self->registers);
+        self->sp = here->registers[REG_RSP];
+        self->pc = here->pc;
+    }
     atomic_store(&self->flags, SNAP_THRD_FLAG_TAKER);
     park.n_threads = 1;
     atomic_store(&park.n_parked, 0);

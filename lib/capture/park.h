@@ -17,7 +17,10 @@ struct park_thread {
     _Atomic uint32_t flags;  /* SNAP_THRD_FLAG_* */
     uint64_t sp, pc;         /* 0: unknown */
     uint64_t ran_ns, n_runs; /* before: the scheduler's counters */
-    uint64_t registers[16];  /* gregs of a parked thread, in the order of ucontext */
+    /* gregs in the order of ucontext: of a parked thread and of the caller; of one that sleeps the
+     * arguments of its system call, others 0 */
+    uint64_t registers[16];
+    uint64_t pointer; /* thread pointer, 0: unknown */
 };
 
 struct park_result {
@@ -28,14 +31,38 @@ struct park_result {
 /* Gets memory; once per process. 0, or -1. */
 int park_init(int signal);
 
-/* Stops the others. context: where the calling thread was interrupted, or NULL with its own sp. */
-void park_stop(const void *context, uint64_t sp, uint64_t deadline_ns, struct park_result *out);
+/* Where the caller of park_here stands, as a context that says so. */
+struct park_here {
+    uint64_t pc, registers[16];
+};
+#define PARK_HERE(here)                                                                            \
+    __asm__ volatile("movq %%rbx, 88(%0)\n\t"                                                      \
+                     "movq %%rbp, 80(%0)\n\t"                                                      \
+                     "movq %%rsp, 120(%0)\n\t"                                                     \
+                     "movq %%r12, 32(%0)\n\t"                                                      \
+                     "movq %%r13, 40(%0)\n\t"                                                      \
+                     "movq %%r14, 48(%0)\n\t"                                                      \
+                     "movq %%r15, 56(%0)\n\t"                                                      \
+                     "leaq 1f(%%rip), %%rax\n\t"                                                   \
+                     "movq %%rax, %1\n"                                                            \
+                     "1:"                                                                          \
+                     :                                                                             \
+                     : "r"((here)->registers), "m"((here)->pc)                                     \
+                     : "rax", "memory")
+
+/* Stops the others. The calling thread stands where context says (of a signal), or else `here`. */
+void park_stop(const void *context, const struct park_here *here, uint64_t deadline_ns,
+               struct park_result *out);
 /* Checks again the threads that slept, and flags those that have run since as unstopped. */
 void park_check(struct park_result *result);
 /* Lets them go. */
 void park_release(void);
 
 struct park_thread *park_threads(void);
+/* Thread pointer of the thread whose id is the process's; 0: unknown. */
+uint64_t park_main_pointer(void);
+/* Bytes of static thread-local storage below a thread pointer; 0: unknown. */
+uint64_t park_local_bytes(void);
 
 /* The handler's part: 1 if the signal was one of ours to park (then the thread has waited). */
 int park_handle(const siginfo_t *info, const void *context);

@@ -46,6 +46,9 @@ const struct unwind_rare *unwind_rare_get(uint32_t rule) __attribute__((visibili
 /* Whether the instruction before a return address, in memory that can be read, is a call. */
 bool unwind_after_call(uintptr_t pc) __attribute__((visibility("hidden")));
 
+/* Whether rules can be looked up where the loader's locks may be held by threads that are gone. */
+bool unwind_never_locks(void) __attribute__((visibility("hidden")));
+
 /* Forgets all rules: after a module was unloaded. */
 void unwind_flush(void) __attribute__((visibility("hidden")));
 /* Looks up what it needs of the loader; before the first rule. */

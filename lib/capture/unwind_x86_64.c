@@ -517,6 +517,10 @@ bool unwind_after_call(uintptr_t pc) {
            (at[-7] == 0xff && (at[-6] == 0x94 || at[-6] == 0x14));
 }
 
+bool unwind_never_locks(void) {
+    return find_object != NULL;
+}
+
 void unwind_flush(void) {
     for (size_t i = 0; i < 1u << UNWIND_CACHE_BITS; i++)
         if (atomic_load_explicit(&unwind_cache[i], memory_order_relaxed) != 0)
