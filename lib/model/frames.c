@@ -75,7 +75,7 @@ static int make_positions(struct frames *f, struct heap *h, const struct key *ke
 }
 
 int frames_collect(struct frames *f, struct heap *h, snap_error *err) {
-    const size_t most = (size_t)f->n_stacks + h->n_frames + h->n_functions;
+    const size_t most = (size_t)f->n_stacks + h->n_frames + h->n_functions + h->n_hooks;
     if (most + f->n_managed > SNAP_ROWS_MAX)
         return err_set(err, SNAP_E_LIMIT, "more code positions than a snapshot can hold");
     struct key *keys = NULL;
@@ -91,6 +91,9 @@ int frames_collect(struct frames *f, struct heap *h, snap_error *err) {
         keys[n++] = (struct key){h->frames[i].pc, h->frames[i].is_exact != 0};
     for (uint32_t i = 0; i < h->n_functions; i++)
         keys[n++] = (struct key){h->functions[i], 1};
+    for (uint32_t i = 0; i < h->n_hooks; i++)
+        if (h->hooks[i].pc)
+            keys[n++] = (struct key){h->hooks[i].pc, 1};
     const uint32_t n_keys = sort_keys(keys, n);
     if (make_positions(f, h, keys, n_keys) < 0)
         return stream_no_memory(err);
@@ -101,6 +104,9 @@ int frames_collect(struct frames *f, struct heap *h, snap_error *err) {
             frame_of(keys, n_keys, (struct key){h->frames[i].pc, h->frames[i].is_exact != 0});
     for (uint32_t i = 0; i < h->n_functions; i++)
         h->function_frames[i] = frame_of(keys, n_keys, (struct key){h->functions[i], 1});
+    for (uint32_t i = 0; i < h->n_hooks; i++)
+        if (h->hooks[i].pc)
+            h->hooks[i].frame = frame_of(keys, n_keys, (struct key){h->hooks[i].pc, 1});
     heap_drop(h, &keys);
     return 0;
 }

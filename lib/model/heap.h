@@ -27,6 +27,17 @@ struct heap_thread {
     uint32_t tid, flags;
 };
 
+struct heap_region {
+    uint64_t address, size;
+    uint32_t kind, name;
+};
+
+/* Where a thread has an image's thread-local variables. */
+struct heap_tls {
+    uint64_t address, size;
+    uint32_t thread, module;
+};
+
 /* A row of FRAM: native ones ascending by (pc, is_exact), then managed ones. */
 struct heap_position {
     uint64_t pc;          /* address; managed: 0 */
@@ -115,6 +126,9 @@ struct heap {
     struct heap_module *modules; /* ascending by address */
     uint32_t n_threads;
     struct heap_thread *threads;
+    uint32_t n_regions, n_tls;
+    struct heap_region *regions; /* ascending */
+    struct heap_tls *tls;
     uint32_t n_positions;
     struct heap_position *positions;
 
@@ -201,6 +215,11 @@ uint32_t heap_frame_at(const struct heap *h, uint32_t thread, uint64_t address);
 static inline uint32_t heap_domain(const struct heap *h, uint32_t node) {
     return h->domain ? h->domain[node - 1] : SNAP_DOMAIN_HOST;
 }
+
+/* What the word at an address of an image is called by symbol tables alone: a string, 0 unknown.
+ * *n_places counts names without a symbol, of which there may be too many; 0 at first. */
+int naming_variable(struct heap *h, uint64_t address, uint32_t *n_places, uint32_t *out_name,
+                    snap_error *err);
 
 /* The passes, in this order. Each adds what it finds and leaves alone what a better source knows
  * (API over vtable over DWARF over guess over site; domain python: runtime). Return 0 or NOMEM:

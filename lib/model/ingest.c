@@ -49,9 +49,9 @@ struct ingest {
     uint32_t last_source; /* of first_edge, which is filled up to its start */
 
     struct {
-        size_t thread_rows, regions, pools, resources, modules, threads, address, size, birth,
-            stack, type, flags, domain, objects, strings, types, first_edge, edges, references,
-            roots, frames, vtables, functions, vptrs, codes, hooks;
+        size_t thread_rows, tls, heap_regions, regions, pools, resources, modules, threads, address,
+            size, birth, stack, type, flags, domain, objects, strings, types, first_edge, edges,
+            references, roots, frames, vtables, functions, vptrs, codes, hooks;
     } capacity;
 };
 
@@ -213,6 +213,10 @@ static int read_regions(struct ingest *g, const struct wire_section *section, sn
             return stream_broken(err, "regions out of order");
         SNAP_TRY(GROW(g, g->regions, regions, g->n_regions + 1u));
         g->regions[g->n_regions++] = w;
+        struct heap *const h = &g->heap;
+        SNAP_TRY(GROW(g, h->regions, heap_regions, h->n_regions + 1u));
+        h->regions[h->n_regions++] = (struct heap_region){
+            .address = w.address, .size = w.size, .kind = w.kind, .name = w.reserved};
         SNAP_TRY(stream_pad(&g->in, w.name_len, err));
     }
     return heap_failed(&g->heap) ? no_memory(err) : 0;
@@ -420,6 +424,24 @@ static int read_frames(struct ingest *g, const struct wire_section *section, sna
             h->frames[h->n_frames++] = (struct heap_frame){
                 .sp = w->sp, .pc = w->pc, .thread = w->thread, .is_exact = w->is_exact};
         }
+    }
+    return 0;
+}
+
+static int read_tls(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t i = 0; i < section->n; i++) {
+        const struct wire_tls *w;
+        SNAP_TRY(stream_take(&g->in, sizeof *w, (const void **)&w, err));
+        const struct heap_tls *const last = h->n_tls ? &h->tls[h->n_tls - 1] : NULL;
+        if (w->thread == 0 || w->thread > h->n_threads || w->module == 0 ||
+            (last && (w->thread < last->thread ||
+                      (w->thread == last->thread && w->address < last->address))) ||
+            w->module > h->n_modules || h->n_tls == IDS_MAX)
+            return stream_broken(err, "thread-local storage");
+        SNAP_TRY(GROW(g, h->tls, tls, h->n_tls + 1u));
+        h->tls[h->n_tls++] = (struct heap_tls){
+            .address = w->address, .size = w->size, .thread = w->thread, .module = w->module};
     }
     return 0;
 }
@@ -684,6 +706,7 @@ static const struct section_rule {
                         .after = EARLY,
                         .has_nodes = 1},
     [WIRE_FRAME] = {.read = read_frames, .size = sizeof(struct wire_frame), .after = EARLY},
+    [WIRE_TLS] = {.read = read_tls, .size = sizeof(struct wire_tls), .after = EARLY},
     [WIRE_VTABLE] = {.read = read_vtables, .after = EARLY},
     [WIRE_VPTR] = {.read = read_vptrs,
                    .size = sizeof(struct wire_vptr),

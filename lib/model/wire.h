@@ -41,6 +41,7 @@ enum wire_kind {
     WIRE_NODE,
     WIRE_NODE_TYPE,
     WIRE_FRAME,
+    WIRE_TLS,
     WIRE_VTABLE,
     WIRE_VPTR,
     WIRE_FUNCTION,
@@ -160,6 +161,13 @@ struct wire_node_type {
 struct wire_frame {
     uint64_t sp, pc;
     uint32_t thread, is_exact;
+};
+
+/* Where a thread has the thread-local variables of an image (its PT_TLS segment), so that roots of
+ * kind tls get the names of variables. Ascending by thread, address. */
+struct wire_tls {
+    uint64_t address, size;
+    uint32_t thread, module;
 };
 
 /* A word that some node starts with (or has in its first 24 bytes) points into a loaded image's

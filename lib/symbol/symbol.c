@@ -18,6 +18,7 @@
 #include "symbol/debugfile.h"
 #include "symbol/demangle.h"
 #include "symbol/dwarf.h"
+#include "symbol/image_data.h"
 #include "symbol/isolate.h"
 #include "symbol/strings.h"
 #include "symbol/symtab.h"
@@ -32,6 +33,8 @@ struct module {
     int is_loaded;  /* table is valid (perhaps empty) */
     int has_dwarf;  /* meaningful once loaded */
     struct symtab table;
+    struct image_data *data;   /* NULL: not asked for yet */
+    struct image_words *words; /* likewise */
 };
 
 struct symbolizer {
@@ -133,11 +136,21 @@ int symbolizer_new(struct symbolizer **out, const struct symbolizer_options *opt
     return SNAP_OK;
 }
 
+static void release_data(struct module *module) {
+    if (module->data)
+        image_data_release(module->data);
+    if (module->words)
+        image_words_release(module->words);
+    free(module->data);
+    free(module->words);
+}
+
 void symbolizer_free(struct symbolizer *s) {
     if (!s)
         return;
     for (uint32_t i = 0; i < s->n_modules; i++) {
         symtab_release(&s->modules[i].table);
+        release_data(&s->modules[i]);
         free(s->modules[i].path);
         free(s->modules[i].build_id);
     }
@@ -432,5 +445,64 @@ int symbolizer_lookup(struct symbolizer *s, uint32_t module_index, const uint64_
     free(answers.counts);
     if (answers.is_out_of_memory)
         return err_set(err, SNAP_E_NOMEM, "out of memory");
+    return SNAP_OK;
+}
+
+static int add_variables(struct image_data *data, const struct elf_file *elf, const char *name,
+                         uint32_t type, uint8_t source) {
+    const struct elf_section *const section = elf_find(elf, name);
+    return section && section->type == type ? image_data_add(data, elf, section, source) : 0;
+}
+
+static int load_data(struct image_data *data, const struct files *files) {
+    int result = 0;
+    if (files->has_own)
+        result = image_data_add_sections(data, &files->own);
+    if (result == 0 && files->has_own)
+        result = add_variables(data, &files->own, ".symtab", SHT_SYMTAB, SNAP_SYMB_SYMTAB);
+    if (result == 0 && files->has_debug)
+        result = add_variables(data, &files->debug, ".symtab", SHT_SYMTAB, SNAP_SYMB_SYMTAB);
+    if (result == 0 && files->has_own)
+        result = add_variables(data, &files->own, ".dynsym", SHT_DYNSYM, SNAP_SYMB_DYNSYM);
+    return result == 0 ? image_data_finish(data) : result;
+}
+
+int symbolizer_data(struct symbolizer *s, uint32_t module_index, const struct image_data **out,
+                    snap_error *err) {
+    if (module_index >= s->n_modules)
+        return err_set(err, SNAP_E_ARG, "no module %u", module_index);
+    struct module *const module = &s->modules[module_index];
+    if (!module->data) {
+        struct files files;
+        module->data = calloc(1, sizeof *module->data);
+        if (!module->data || open_files(s, module, &files) < 0)
+            return err_set(err, SNAP_E_NOMEM, "out of memory");
+        const int result = load_data(module->data, &files);
+        close_files(&files);
+        if (result < 0)
+            return err_set(err, SNAP_E_NOMEM, "out of memory for the variables of '%s'",
+                           module->path);
+    }
+    *out = module->data;
+    return SNAP_OK;
+}
+
+int symbolizer_words(struct symbolizer *s, uint32_t module_index, const struct image_words **out,
+                     snap_error *err) {
+    if (module_index >= s->n_modules)
+        return err_set(err, SNAP_E_ARG, "no module %u", module_index);
+    struct module *const module = &s->modules[module_index];
+    if (!module->words) {
+        struct files files;
+        module->words = calloc(1, sizeof *module->words);
+        if (!module->words || open_files(s, module, &files) < 0)
+            return err_set(err, SNAP_E_NOMEM, "out of memory");
+        const int result = files.has_own ? image_words_load(module->words, &files.own) : 0;
+        close_files(&files);
+        if (result < 0)
+            return err_set(err, SNAP_E_NOMEM, "out of memory for the relocations of '%s'",
+                           module->path);
+    }
+    *out = module->words;
     return SNAP_OK;
 }

@@ -45,4 +45,13 @@ int symbolizer_lookup(struct symbolizer *s, uint32_t module, const uint64_t *off
                                    const struct symbol_position *positions, size_t n_positions),
                       void *context, snap_error *err);
 
+/* Variables of a module by its symbol tables, and the words that its file or the loader filled, as
+ * far as its files are there: empty ones otherwise. Read once, borrowed until symbolizer_free. */
+struct image_data;
+struct image_words;
+int symbolizer_data(struct symbolizer *s, uint32_t module, const struct image_data **out,
+                    snap_error *err);
+int symbolizer_words(struct symbolizer *s, uint32_t module, const struct image_words **out,
+                     snap_error *err);
+
 #endif
