@@ -103,6 +103,8 @@ run_suite() {
     local suite=$1 name=$2 setup=("${which[@]}") start=$SECONDS log=$build/logs/$1-$2${3:+-$3} p f s
     local filter=$suite
     [ "$name" != tsan ] || filter=threads # where there is one thread, there is nothing to see
+    # What is long once is not worth its time again without options or with another compiler.
+    [[ $name != off && $name != clang ]] || setup=(--setup quick --no-suite slow)
     [ $# -lt 3 ] || setup=(--setup "$3" --no-suite slow --no-suite script)
     rm -f "$build/$name/meson-logs/$suite-"*.json
     meson test -C "$build/$name" --no-rebuild "${setup[@]}" --suite "$filter" --logbase "$suite" >"$log.out" 2>&1 </dev/null
