@@ -24,6 +24,7 @@
 
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/rawmem.h"
 #include "capture/scan.h"
 #include "model/wire.h"
 
@@ -844,10 +845,23 @@ static void tick_scanned(void *context) {
     tick(context);
 }
 
+static void add_own(void *context, uintptr_t start, size_t bytes) {
+    scan_add_own(context, start, start + bytes);
+}
+
+/* Mapped when the list of mappings was read. */
+static void add_all_own(const struct copy *c) {
+    rawmem_for_each(add_own, c->scan);
+    add_own(c->scan, (uintptr_t)c->stream, STREAM_SIZE);
+    add_own(c->scan, (uintptr_t)c->helper_stack, HELPER_STACK_SIZE);
+    add_own(c->scan, (uintptr_t)c->stack_ids, c->stack_ids_size);
+}
+
 static void put_references(struct copy *c) {
     struct scan_counts counts = {0};
     if (!c->scan || c->error)
         return;
+    add_all_own(c);
     scan_run(c->scan, park_threads(), c->collect->threads.n_threads, &counts);
     uint32_t n = 0;
     meta_missing(c, &n, "unread_bytes", counts.unread_bytes);

@@ -16,6 +16,7 @@
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/rawmem.h"
 #include "capture/recorder.h"
 
 #define FREEZE_NS 50000000u
@@ -35,12 +36,21 @@ static struct {
     struct collect collect;
 } moment;
 
+static void note(const void *memory, size_t bytes) {
+    if (memory)
+        rawmem_note(memory, bytes);
+}
+
 int moment_init(void) {
-    if (!moment.slots)
+    if (!moment.slots) {
         moment.slots = raw_map(MOMENT_SLOTS * sizeof *moment.slots, MAP_SHARED | MAP_ANONYMOUS);
-    if (!moment.stacks)
+        note(moment.slots, MOMENT_SLOTS * sizeof *moment.slots);
+    }
+    if (!moment.stacks) {
         moment.stacks =
             raw_map(MOMENT_SLOTS * COPY_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+        note(moment.stacks, MOMENT_SLOTS * COPY_STACK_SIZE);
+    }
     return moment.slots && moment.stacks && park_init(moment_process.signal) == 0 ? 0 : -1;
 }
 

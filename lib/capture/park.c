@@ -12,6 +12,7 @@
 
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/rawmem.h"
 
 static struct {
     int signal;
@@ -48,9 +49,12 @@ int park_init(int signal) {
     park.signal = signal;
     note_main();
     ask_for_local_bytes();
-    if (!park.threads)
+    if (!park.threads) {
         park.threads = raw_map(PARK_THREADS_MAX * sizeof *park.threads,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+        if (park.threads)
+            rawmem_note(park.threads, PARK_THREADS_MAX * sizeof *park.threads);
+    }
     return park.threads ? 0 : -1;
 }
 

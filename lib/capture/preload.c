@@ -27,6 +27,7 @@
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/rawmem.h"
 #include "capture/recorder.h"
 #include "capture/resume.h"
 
@@ -399,6 +400,8 @@ __attribute__((constructor)) static void start(void) {
     exec_init();
     new_lineage();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    if (preload.stack)
+        rawmem_note(preload.stack, MOMENT_STACK_SIZE);
     if (preload.stack && moment_init() == 0) {
         make_fork_mark();
         install(p->signal);

@@ -42,6 +42,24 @@ void rawmem_limit(uint64_t bytes) {
     atomic_store(&limit_bytes, bytes);
 }
 
+void rawmem_note(const void *memory, size_t bytes) {
+    const unsigned i = atomic_fetch_add(&n_ranges, 1);
+    if (i < N_RANGES) {
+        ranges[i].start = (uintptr_t)memory;
+        ranges[i].bytes = bytes;
+    } else {
+        atomic_fetch_sub(&n_ranges, 1);
+        atomic_fetch_add(&unlisted_bytes, bytes);
+    }
+}
+
+void rawmem_for_each(void (*fn)(void *context, uintptr_t start, size_t bytes), void *context) {
+    const unsigned n = atomic_load(&n_ranges);
+    for (unsigned i = 0; i < n && i < N_RANGES; i++)
+        if (ranges[i].bytes > 0)
+            fn(context, ranges[i].start, ranges[i].bytes);
+}
+
 void *rawmem_map(size_t bytes) {
     if (atomic_fetch_add(&mapped_bytes, bytes) + bytes > atomic_load(&limit_bytes)) {
         atomic_fetch_sub(&mapped_bytes, bytes);
@@ -53,14 +71,7 @@ void *rawmem_map(size_t bytes) {
         atomic_fetch_sub(&mapped_bytes, bytes);
         return NULL;
     }
-    const unsigned i = atomic_fetch_add(&n_ranges, 1);
-    if (i < N_RANGES) {
-        ranges[i].start = (uintptr_t)at;
-        ranges[i].bytes = bytes;
-    } else {
-        atomic_fetch_sub(&n_ranges, 1);
-        atomic_fetch_add(&unlisted_bytes, bytes);
-    }
+    rawmem_note((void *)at, bytes);
     return (void *)at;
 }
 

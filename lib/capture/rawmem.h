@@ -39,6 +39,12 @@ void rawmem_unmap(void *memory, size_t bytes);
 /* No more than this many bytes are mapped from now on. Default: no limit but the kernel's. */
 void rawmem_limit(uint64_t bytes);
 
+/* Counts memory that the recorder has mapped by other means among its own. */
+void rawmem_note(const void *memory, size_t bytes);
+
+/* Calls fn for the recorder's own mappings; not for all when there are very many. */
+void rawmem_for_each(void (*fn)(void *context, uintptr_t start, size_t bytes), void *context);
+
 /* Bytes of all mappings that are resident: an upper bound when there are very many mappings. */
 uint64_t rawmem_touched(void);
 

@@ -95,6 +95,7 @@ void scan_free(struct scan *s) {
     scan_array_release(&s->segments);
     scan_array_release(&s->own);
     scan_array_release(&s->layout);
+    scan_array_release(&s->stale);
     scan_array_release(&s->shards);
     scan_array_release(&s->scratch);
     scan_array_release(&s->roots);

@@ -99,7 +99,7 @@ void scan_add_image(struct scan *s, uint64_t start, uint64_t end, uint64_t bias,
         s->table.has_failed = 1;
 }
 
-int scan_images_is_slot(const struct scan *s, uint64_t address) {
+static const struct scan_image *image_at(const struct scan *s, uint64_t address) {
     const size_t n = s->images.length / sizeof(struct scan_image);
     size_t low = 0, high = n;
     while (low < high) {
@@ -109,7 +109,17 @@ int scan_images_is_slot(const struct scan *s, uint64_t address) {
         else
             high = middle;
     }
-    const struct scan_image *const m = low < n ? image_of(s, (uint32_t)low) : NULL;
+    return low < n && image_of(s, (uint32_t)low)->start <= address ? image_of(s, (uint32_t)low)
+                                                                   : NULL;
+}
+
+int scan_images_is_own(const struct scan *s, uint64_t address) {
+    const struct scan_image *const m = image_at(s, address);
+    return m && m->is_own;
+}
+
+int scan_images_is_slot(const struct scan *s, uint64_t address) {
+    const struct scan_image *const m = image_at(s, address);
     return m && m->slots_start <= address && address < m->slots_end;
 }
 

@@ -117,6 +117,7 @@ struct scan {
     struct scan_array segments;
     struct scan_array own;    /* struct scan_range: memory of the recorder */
     struct scan_array layout; /* struct scan_thread, one per thread */
+    struct scan_array stale;  /* struct scan_range: parts of stacks that hold no live words */
 
     const struct park_thread *threads;
     uint32_t n_threads;
@@ -186,6 +187,8 @@ void scan_images_look(struct scan *s);
 /* What a value that points into a loaded image means. */
 int scan_images_is_function(struct scan_worker *w, uint64_t value);
 int scan_images_is_vtable(struct scan_worker *w, uint64_t value);
+/* Whether an address is in the recorder's own image. */
+int scan_images_is_own(const struct scan *s, uint64_t address);
 /* Whether a word of a global is a slot that the loader fills. */
 int scan_images_is_slot(const struct scan *s, uint64_t address);
 /* Appends to s->scratch the records of a virtual table and of the tables of its type_info; returns
@@ -200,9 +203,18 @@ uint32_t scan_map_id(struct scan_map *m, uint64_t key, int *is_new);
 void scan_roots_globals(struct scan *s, struct scan_worker *w); /* kept in s->roots */
 void scan_roots_rest(struct scan *s, struct scan_worker *w);    /* sent */
 
+/* --- scan_mappings.c --- */
+
+/* Calls fn for the parts of writable mappings that are nobody's: no image's, no allocator's, no
+ * thread's, not the recorder's. */
+void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uint64_t end),
+                   void *context);
+
 /* --- scan_threads.c --- */
 
 /* Finds s->layout and sends the frames of all stacks. */
 void scan_threads(struct scan *s, struct scan_worker *w);
+/* Whether a mapping is the stack of a thread that has ended, kept by the C library for another. */
+int scan_threads_is_dead(uint64_t start, uint64_t end);
 
 #endif

@@ -125,16 +125,45 @@ static void add_registers(struct roots *r, const struct park_thread *t, uint32_t
         }
 }
 
+/* What is in use of a stack, but for parts that hold no live words. */
+static void add_stack(struct roots *r, uint64_t start, uint64_t end, uint32_t thread) {
+    const struct scan_range *const stale = (const void *)r->scan->stale.data;
+    for (size_t i = 0; i < r->scan->stale.length / sizeof *stale; i++)
+        if (stale[i].start >= start && stale[i].end <= end) {
+            add_range(r, start, stale[i].start, SNAP_ROOT_STACK, 0, thread);
+            start = stale[i].end;
+        }
+    add_range(r, start, end, SNAP_ROOT_STACK, 0, thread);
+}
+
 static void add_threads(struct roots *r) {
     const struct scan *const s = r->scan;
     const struct scan_thread *const layout = (const void *)s->layout.data;
     for (uint32_t i = 0; i < s->n_threads; i++)
         if (!layout[i].is_foreign)
-            add_range(r, layout[i].stack_start, layout[i].stack_end, SNAP_ROOT_STACK, 0, i + 1);
+            add_stack(r, layout[i].stack_start, layout[i].stack_end, i + 1);
     for (uint32_t i = 0; i < s->n_threads; i++)
         add_registers(r, &s->threads[i], i + 1);
     for (uint32_t i = 0; i < s->n_threads; i++)
         add_range(r, layout[i].local_start, layout[i].local_end, SNAP_ROOT_TLS, 0, i + 1);
+}
+
+/* Stacks where nothing says what is in use, and a thread's own stack while it is on another. */
+static void add_odd_stacks(struct roots *r) {
+    const struct scan *const s = r->scan;
+    const struct scan_thread *const layout = (const void *)s->layout.data;
+    for (uint32_t i = 0; i < s->n_threads; i++) {
+        const struct scan_thread *const t = &layout[i];
+        if (t->is_foreign)
+            add_range(r, t->stack_start, t->stack_end, SNAP_ROOT_ALT_STACK, SNAP_EDGE_FLAG_LOW,
+                      i + 1);
+        if (t->is_foreign && t->area_start < t->local_start)
+            add_range(r, t->area_start, t->local_start, SNAP_ROOT_STACK, SNAP_EDGE_FLAG_LOW, i + 1);
+    }
+}
+
+static void add_mapping(void *context, uint64_t start, uint64_t end) {
+    add_range(context, start, end, SNAP_ROOT_MAPPING, SNAP_EDGE_FLAG_LOW, 0);
 }
 
 void scan_roots_rest(struct scan *s, struct scan_worker *w) {
@@ -147,7 +176,14 @@ void scan_roots_rest(struct scan *s, struct scan_worker *w) {
     struct roots *const r = roots_new(s, w);
     if (!r)
         return;
+    const size_t low_bytes = ((size_t)s->n_blocks + s->n_targets) / 64 * 8 + 16;
+    r->low = raw_map(low_bytes, 0x22);
     add_threads(r);
+    if (r->low) {
+        add_odd_stacks(r);
+        scan_mappings(s, add_mapping, r);
+        raw_unmap(r->low, low_bytes);
+    }
     flush(r);
     raw_unmap(r, sizeof *r);
 }

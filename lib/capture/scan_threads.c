@@ -86,6 +86,14 @@ static void find_layout(const struct scan *s, const struct park_thread *t, uint6
         out->is_foreign = 1;
 }
 
+int scan_threads_is_dead(uint64_t start, uint64_t end) {
+    if (end - start < 2 * BLOCK_SIZE)
+        return 0;
+    const uint64_t at = (end - BLOCK_SIZE) & ~(uint64_t)(BLOCK_ALIGNMENT - 1);
+    const uint64_t *const words = (const uint64_t *)at;
+    return words[0] == at && words[BLOCK_SELF / 8] == at && *(const int32_t *)(at + BLOCK_TID) <= 0;
+}
+
 /* --- frames --- */
 
 struct walk {
@@ -202,6 +210,19 @@ static uint32_t walk_stack(const struct scan *s, const struct park_thread *t, ui
     return n;
 }
 
+/* Frames of the recorder itself, under the call that asked for the snapshot: what is in them was
+ * left there by others, but for the registers that they save right below their return address. */
+static void find_stale(struct scan *s, const struct wire_frame *frames, uint32_t n) {
+    enum { SAVED_BYTES = 64 };
+    for (uint32_t i = 0; i + 1 < n && scan_images_is_own(s, frames[i].pc); i++) {
+        const uint64_t end = frames[i + 1].sp - SAVED_BYTES;
+        struct scan_range *const r =
+            frames[i].sp < end ? scan_array_more(&s->stale, sizeof *r) : NULL;
+        if (r)
+            *r = (struct scan_range){.start = frames[i].sp, .end = end};
+    }
+}
+
 static void find_all(struct scan_worker *w, const void *context) {
     struct scan *const s = w->scan;
     static struct wire_frame frames[FRAMES_MAX];
@@ -216,6 +237,7 @@ static void find_all(struct scan_worker *w, const void *context) {
     s->scratch.length = 0;
     for (uint32_t i = 0; i < s->n_threads; i++) {
         const uint32_t n_frames = walk_stack(s, &s->threads[i], i + 1, frames);
+        find_stale(s, frames, n_frames);
         void *const to = scan_array_more(&s->scratch, n_frames * sizeof *frames);
         if (!to)
             break;
