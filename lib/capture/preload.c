@@ -440,7 +440,8 @@ static void read_private_bytes(struct moment_request *r) {
         r->private_dirty_bytes = kib * 1024;
 }
 
-static int take_and_wait(struct moment_request *r, uint64_t timeout_ns, char *message,
+static int take_and_wait(struct moment_request *r, uint64_t timeout_ns,
+                         void (*copied)(void *context), void *copied_context, char *message,
                          size_t message_size) {
     struct moment_slot *slot;
     recorder_mute(1);
@@ -450,6 +451,8 @@ static int take_and_wait(struct moment_request *r, uint64_t timeout_ns, char *me
     recorder_mute(0);
     r->waited = 1;
     const int result = moment_take(r, NULL, &slot, message, (uint32_t)message_size);
+    if (copied)
+        copied(copied_context);
     return result < 0 ? result
                       : moment_wait(slot, timeout_ns, NULL, 0, message, (uint32_t)message_size);
 }
@@ -463,9 +466,13 @@ EXPORT int heapsnap_preload_take(const struct preload_take *take, char *message,
         text_init(&t, message, message_size);
         text_add(&t, take->struct_size != sizeof *take ? "recorder and library differ in version"
                                                        : "the recorder has not started");
+        if (take->struct_size == sizeof *take && take->copied)
+            take->copied(take->copied_context);
         return SNAP_E_ARG;
     }
     pthread_mutex_lock(&lock);
+    if (take->has_rank)
+        moment_process.rank = take->rank;
     struct moment_request r;
     init_request(&r, SNAP_TRIGGER_API);
     r.stack = recorder_current_stack(2);
@@ -486,7 +493,8 @@ EXPORT int heapsnap_preload_take(const struct preload_take *take, char *message,
         counters[i].value = take->counters[i].value;
         r.n_counters++;
     }
-    const int result = take_and_wait(&r, 0, message, message_size);
+    const int result =
+        take_and_wait(&r, 0, take->copied, take->copied_context, message, message_size);
     pthread_mutex_unlock(&lock);
     return result;
 }

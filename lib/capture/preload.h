@@ -19,6 +19,10 @@ struct preload_take {
     int has_step, overwrite, no_fork;
     const struct preload_counter *counters;
     size_t n_counters;
+    int64_t rank;
+    int has_rank;
+    void (*copied)(void *context); /* called once, as soon as the program may go on; NULL: nobody */
+    void *copied_context;
 };
 
 /* Takes a snapshot of the calling process and waits until the file is complete. 0, or SNAP_E_* with

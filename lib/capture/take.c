@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "capture/copy.h"
 #include "capture/preload.h"
+#include "capture/take.h"
 #include "model/untracked.h"
 
 #define COUNTERS_MAX 64
@@ -93,14 +95,20 @@ static char *expand(const char *pattern, uint64_t sequence, int64_t rank_number)
     return NULL;
 }
 
-static int take_untracked(const char *path, const snap_take_options *o, snap_error *err) {
+static void copied(const struct take_managed *managed) {
+    if (managed)
+        managed->copied(managed->context);
+}
+
+static int take_untracked(const char *path, const snap_take_options *o,
+                          const struct take_managed *managed, snap_error *err) {
     char lineage[33];
     struct untracked_counter counters[COUNTERS_MAX];
     struct untracked u = {.label = o->label,
                           .step = o->step,
                           .has_step = o->has_step,
                           .overwrite = o->overwrite,
-                          .rank = rank(),
+                          .rank = o->has_rank ? o->rank : rank(),
                           .lineage = lineage,
                           .counters = counters,
                           .n_counters = o->n_counters};
@@ -108,16 +116,18 @@ static int take_untracked(const char *path, const snap_take_options *o, snap_err
         counters[i] = (struct untracked_counter){o->counters[i].name, o->counters[i].value};
     u.sequence = next_sequence(lineage);
     char *const expanded = expand(path ? path : PATTERN_DEFAULT, u.sequence, u.rank);
-    if (!expanded)
+    if (!expanded) {
+        copied(managed);
         return err_set(err, SNAP_E_NOMEM, "no memory for the path");
+    }
     u.path = expanded;
-    const int result = untracked_write(&u, err);
+    const int result = managed ? copy_write(&u, managed, err) : untracked_write(&u, err);
     free(expanded);
     return result;
 }
 
 static int take_tracked(preload_take_fn fn, const char *path, const snap_take_options *o,
-                        snap_error *err) {
+                        const struct take_managed *managed, snap_error *err) {
     struct preload_counter counters[COUNTERS_MAX];
     const struct preload_take take = {.struct_size = sizeof take,
                                       .path = path,
@@ -126,6 +136,10 @@ static int take_tracked(preload_take_fn fn, const char *path, const snap_take_op
                                       .has_step = o->has_step,
                                       .overwrite = o->overwrite,
                                       .no_fork = o->no_fork,
+                                      .rank = o->rank,
+                                      .has_rank = o->has_rank,
+                                      .copied = managed ? managed->copied : NULL,
+                                      .copied_context = managed ? managed->context : NULL,
                                       .counters = counters,
                                       .n_counters = o->n_counters};
     for (size_t i = 0; i < o->n_counters; i++)
@@ -135,19 +149,35 @@ static int take_tracked(preload_take_fn fn, const char *path, const snap_take_op
     return result < 0 ? err_set(err, result, "%s", message) : 0;
 }
 
-int snap_take(const char *path, const snap_take_options *options, snap_error *err) {
-    snap_take_options o = {0};
+static int check(const char *path, const snap_take_options *options, snap_take_options *o,
+                 snap_error *err) {
+    *o = (snap_take_options){0};
     if (options) {
-        const size_t size = options->struct_size ? options->struct_size : sizeof o;
-        memcpy(&o, options, size < sizeof o ? size : sizeof o);
+        const size_t size = options->struct_size ? options->struct_size : sizeof *o;
+        memcpy(o, options, size < sizeof *o ? size : sizeof *o);
     }
-    if (o.n_counters > COUNTERS_MAX)
+    if (o->n_counters > COUNTERS_MAX)
         return err_set(err, SNAP_E_LIMIT, "more than %d counters", COUNTERS_MAX);
-    for (size_t i = 0; i < o.n_counters; i++)
-        if (!o.counters[i].name || !*o.counters[i].name)
+    for (size_t i = 0; i < o->n_counters; i++)
+        if (!o->counters[i].name || !*o->counters[i].name)
             return err_set(err, SNAP_E_ARG, "counter %zu has no name", i);
     if (path && !*path)
         return err_set(err, SNAP_E_ARG, "the path is empty");
+    return 0;
+}
+
+int take_managed(const char *path, const snap_take_options *options,
+                 const struct take_managed *managed, snap_error *err) {
+    snap_take_options o;
+    const int result = check(path, options, &o, err);
+    if (result < 0) {
+        copied(managed);
+        return result;
+    }
     const preload_take_fn fn = find_recorder();
-    return fn ? take_tracked(fn, path, &o, err) : take_untracked(path, &o, err);
+    return fn ? take_tracked(fn, path, &o, managed, err) : take_untracked(path, &o, managed, err);
+}
+
+int snap_take(const char *path, const snap_take_options *options, snap_error *err) {
+    return take_managed(path, options, NULL, err);
 }

@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "report": ["base"],
     "convert": ["base", "model"],
     "capture": ["base", "model"],
-    "python": ["base"],
+    "python": ["base", "capture", "model"],
 }
 # Folder -> public headers it may include: the graph never sees a file, a hook never sees the writer, and so on.
 BASIS = ["common", "snapdef", "table"]
@@ -45,7 +45,8 @@ DEPENDENCIES = {
     r"(libdwarf/)?(lib)?dwarf\w*\.h": ["lib/symbol/dwarf.c"],
     r"(libiberty/)?demangle\.h": ["lib/symbol/demangle.c"],
     r"libunwind.*\.h": [],
-    r"(Python|cuda\w*)\.h": [],
+    r"Python\.h": ["lib/python/cpython.h"],
+    r"cuda\w*\.h": [],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)

@@ -26,6 +26,8 @@ typedef struct snap_take_options {
     int no_fork;                  /* 1: read in place instead of from a forked copy */
     const snap_counter *counters; /* n_counters of them, such as {"samples", 1024} */
     size_t n_counters;
+    int64_t rank; /* in a parallel job, used if has_rank; else that of the environment */
+    int has_rank;
 } snap_take_options;
 
 /* Writes a snapshot and returns when the file is complete. path may hold %p (pid), %n (sequence),

@@ -1,0 +1,54 @@
+/* What the copy of a process asks of a managed runtime in it: which objects there are, what they
+ * refer to, what holds them.
+ *
+ * A walker (lib/python for CPython) runs where the capture stream is made: in a copy of the process
+ * whose other threads do not exist and whose locks may be held by them. It calls neither malloc nor
+ * the runtime, only reads, and survives objects that are in the making or broken. Objects take part
+ * in the stream as NODE records; the ids of everything in a stream count on, so a walker is told
+ * how many there are already. */
+#ifndef HEAPSNAP_MANAGED_H
+#define HEAPSNAP_MANAGED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MANAGED_VERSION 1u
+
+/* Where a walker's sections go. */
+struct managed_sink {
+    void *context;
+    /* Takes a section of the capture stream (model/wire.h): 0, or negative: stop. */
+    int (*section)(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes);
+    /* Takes a counter for META: key SNAP_META_PROCESS or SNAP_META_COMPLETENESS. */
+    void (*counter)(void *context, uint32_t key, const char *name, uint64_t value);
+    /* The stream's id of a thread, 0: it has none. */
+    uint32_t (*thread)(void *context, uint32_t tid);
+    /* Numbers given out so far in the stream; the walker counts on. */
+    uint32_t n_nodes, n_strings, n_types, n_frames, n_roots;
+};
+
+struct managed_object {
+    uint64_t address, size;
+};
+
+struct managed_walk;
+
+struct managed_walker {
+    uint32_t version;    /* MANAGED_VERSION */
+    const char *runtime; /* such as "CPython 3.11" */
+    /* Finds all objects. NULL: the runtime is not up, or there is no memory. */
+    struct managed_walk *(*open)(void);
+    /* The nodes that it will send, in the order in which it will send them. */
+    size_t (*objects)(const struct managed_walk *walk, const struct managed_object **out);
+    /* In this order. 0, or what the sink returned, or -ENOMEM. */
+    int (*send_counters)(struct managed_walk *walk, struct managed_sink *sink);
+    int (*send_nodes)(struct managed_walk *walk, struct managed_sink *sink);
+    int (*send_references)(struct managed_walk *walk, struct managed_sink *sink);
+    int (*send_roots)(struct managed_walk *walk, struct managed_sink *sink);
+    void (*close)(struct managed_walk *walk);
+};
+
+/* Name of the walker in a library that has one. */
+#define MANAGED_WALKER_NAME "heapsnap_walker"
+
+#endif

@@ -1,0 +1,661 @@
+/* Finds all objects: those in the collector's lists, frozen ones too, and all that they, the roots
+ * and each other refer to.
+ *
+ * Reads only: no object is made or freed, no reference count is touched, no Python code runs. What
+ * an object refers to is what its type's traversal tells the collector, which is C code of anybody:
+ * it runs guarded (guard.h), and whatever it hands over is checked before it is believed. Knows
+ * nothing of names (reference.c). */
+#include "python/walker.h"
+
+#include <heapsnap/snapdef.h>
+
+#include "python/guard.h"
+
+/* --- nodes by address --- */
+
+static uint32_t *index_slot(struct managed_walk *w, const void *op) {
+    uint32_t *const table = (uint32_t *)(void *)w->index.data;
+    const size_t mask = w->index.length / sizeof *table - 1;
+    const struct node *const nodes = walk_nodes(w);
+    size_t at = ((uintptr_t)op >> 4) * 0x9e3779b97f4a7c15u >> 20 & mask;
+    while (table[at] && nodes[table[at] - 1].object != op)
+        at = (at + 1) & mask;
+    return &table[at];
+}
+
+static int index_make(struct managed_walk *w, size_t n_slots) {
+    struct memory old = w->index;
+    w->index = (struct memory){0};
+    if (!memory_zeroed(&w->index, n_slots * sizeof(uint32_t))) {
+        w->index = old;
+        return -1;
+    }
+    memory_release(&old);
+    for (uint32_t i = 0; i < w->n_nodes; i++)
+        *index_slot(w, walk_nodes(w)[i].object) = i + 1;
+    return 0;
+}
+
+uint32_t walk_find(struct managed_walk *w, const void *op) {
+    return *index_slot(w, op);
+}
+
+/* --- types --- */
+
+static int is_type(PyTypeObject *type) {
+    if ((uintptr_t)type & 7 || (uintptr_t)type < 4096)
+        return 0;
+    PyTypeObject *const meta = Py_TYPE(type);
+    if ((uintptr_t)meta & 7 || (uintptr_t)meta < 4096)
+        return 0;
+    return (meta->tp_flags & Py_TPFLAGS_TYPE_SUBCLASS) && (type->tp_flags & Py_TPFLAGS_READY) &&
+           Py_REFCNT(type) > 0;
+}
+
+static enum special special_of(PyTypeObject *type) {
+    static const struct {
+        const char *name;
+        enum special special;
+    } names[] = {
+        {"numpy.ndarray", SPECIAL_ARRAY},       {"collections.deque", SPECIAL_DEQUE},
+        {"array.array", SPECIAL_PYARRAY},       {"functools._lru_cache_wrapper", SPECIAL_LRU},
+        {"functools.partial", SPECIAL_PARTIAL},
+    };
+    for (PyTypeObject *t = type; t; t = t->tp_base)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (t->tp_name && strcmp(t->tp_name, names[i].name) == 0)
+                return names[i].special;
+    return SPECIAL_NONE;
+}
+
+static struct type_entry *type_slot(struct managed_walk *w, PyTypeObject *type) {
+    struct type_entry *const table = walk_types(w);
+    size_t at = ((uintptr_t)type >> 4) * 0x9e3779b97f4a7c15u >> 20 & (w->types_size - 1);
+    while (table[at].type && table[at].type != type)
+        at = (at + 1) & (w->types_size - 1);
+    return &table[at];
+}
+
+/* Nodes name types by their place in the table: growing it moves them. */
+static int types_grow(struct managed_walk *w) {
+    struct memory old = w->types;
+    const uint32_t old_size = w->types_size;
+    w->types = (struct memory){0};
+    w->types_size = old_size * 2;
+    if (!memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry))) {
+        w->types = old;
+        w->types_size = old_size;
+        return -1;
+    }
+    const struct type_entry *const entries = (struct type_entry *)(void *)old.data;
+    for (uint32_t i = 0; i < old_size; i++)
+        if (entries[i].type)
+            *type_slot(w, entries[i].type) = entries[i];
+    memory_release(&old);
+    for (uint32_t i = 0; i < w->n_nodes; i++) {
+        struct node *const node = &walk_nodes(w)[i];
+        node->type = (uint32_t)(type_slot(w, Py_TYPE(node->object)) - walk_types(w));
+    }
+    return 0;
+}
+
+/* NULL: no type. The entry is made before the type is looked at: if that faults, it stays bad. */
+static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
+    struct type_entry *e = type_slot(w, type);
+    if (e->type)
+        return e->is_bad ? NULL : e;
+    if (w->n_types * 2 >= w->types_size) {
+        if (types_grow(w) < 0) {
+            w->failed = 1;
+            return NULL;
+        }
+        e = type_slot(w, type);
+    }
+    w->n_types++;
+    *e = (struct type_entry){.type = type, .is_bad = 1};
+    if (!is_type(type))
+        return NULL;
+    e->special = (uint8_t)special_of(type);
+    e->is_bad = 0;
+    return e;
+}
+
+/* --- adding --- */
+
+uint32_t walk_add(struct managed_walk *w, PyObject *op) {
+    if (!op || (uintptr_t)op & 7 || (uintptr_t)op < 4096)
+        return 0;
+    uint32_t *slot = index_slot(w, op);
+    if (*slot)
+        return *slot;
+    if (w->failed || Py_REFCNT(op) <= 0 || !Py_TYPE(op))
+        return 0;
+    const struct type_entry *const type = type_get(w, Py_TYPE(op));
+    if (!type)
+        return 0;
+    const int is_gc = PyObject_IS_GC(op);
+    const struct node node = {
+        .object = op,
+        .type = (uint32_t)(type - walk_types(w)),
+        .is_gc = is_gc != 0,
+        .is_tracked = is_gc && cpython_is_tracked(op),
+    };
+    if (w->n_nodes >= VIA_ROOT - 1 || (w->n_nodes * 2 >= w->index.length / sizeof(uint32_t) &&
+                                       index_make(w, w->index.length / sizeof(uint32_t) * 2) < 0)) {
+        w->failed = 1;
+        return 0;
+    }
+    memory_add(&w->nodes, &node, sizeof node);
+    if (w->nodes.failed) {
+        w->failed = 1;
+        return 0;
+    }
+    slot = index_slot(w, op);
+    *slot = ++w->n_nodes;
+    return *slot;
+}
+
+/* --- what an object refers to --- */
+
+static void visit_members(PyObject *op, visitproc visit, void *context) {
+    for (PyTypeObject *t = Py_TYPE(op); t; t = t->tp_base)
+        for (const PyMemberDef *m = t->tp_members; m && m->name; m++)
+            if ((m->type == T_OBJECT || m->type == T_OBJECT_EX) && m->offset > 0) {
+                PyObject *const value = *(PyObject **)(void *)((char *)op + m->offset);
+                if (value)
+                    visit(value, context);
+            }
+}
+
+static void visit_static_type(PyTypeObject *type, visitproc visit, void *context) {
+    PyObject *state[2] = {NULL, NULL};
+    cpython_type_state(cpython_interpreters(), type, state);
+    PyObject *const all[] = {
+        type->tp_dict,  type->tp_mro, type->tp_bases, (PyObject *)type->tp_base,
+        type->tp_cache, state[0],     state[1],
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i] && (i != 5 || all[5] != all[0]))
+            visit(all[i], context);
+}
+
+static void visit_dict(PyObject *op, visitproc visit, void *context) {
+    PyDictObject *const dict = (PyDictObject *)op;
+    if (cpython_is_view(dict))
+        return;
+    Py_ssize_t at = 0;
+    PyObject *key, *value;
+    while (PyDict_Next(op, &at, &key, &value)) {
+        if (!dict->ma_values)
+            visit(key, context);
+        visit(value, context);
+    }
+}
+
+/* The strings that name attributes of a class's objects. */
+static void visit_cached_keys(PyObject *op, visitproc visit, void *context) {
+    PyDictKeysObject *const keys = ((PyHeapTypeObject *)op)->ht_cached_keys;
+    const Py_ssize_t n = keys ? cpython_keys_used(keys) : 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *const key = cpython_keys_key(keys, i);
+        if (key)
+            visit(key, context);
+    }
+}
+
+void walk_visit(struct managed_walk *w, const struct node *node, visitproc visit, void *context) {
+    PyObject *const op = node->object;
+    PyTypeObject *const type = Py_TYPE(op);
+    if (PyDict_CheckExact(op)) {
+        visit_dict(op, visit, context);
+        return;
+    }
+    if (node->is_gc) {
+        if (type->tp_traverse)
+            type->tp_traverse(op, visit, context);
+        if (PyType_Check(op))
+            visit_cached_keys(op, visit, context);
+        else if (PyDict_Check(op) && !((PyDictObject *)op)->ma_values &&
+                 !cpython_visits_keys((PyDictObject *)op)) {
+            Py_ssize_t at = 0;
+            PyObject *key, *value;
+            while (PyDict_Next(op, &at, &key, &value))
+                visit(key, context);
+        }
+    } else if (PyType_Check(op))
+        visit_static_type((PyTypeObject *)op, visit, context);
+    else if (!PyUnicode_Check(op) && !PyLong_Check(op) && !PyBytes_Check(op) && !PyFloat_Check(op))
+        visit_members(op, visit, context);
+    else if (type->tp_members)
+        visit_members(op, visit, context);
+    if (PyCode_Check(op)) {
+        PyObject *names[2];
+        cpython_code_names((PyCodeObject *)op, names);
+        for (int i = 0; i < 2; i++)
+            if (names[i])
+                visit(names[i], context);
+    }
+}
+
+/* What belongs to an object and cannot be known from itself. */
+static void give_roles(struct managed_walk *w, PyObject *op) {
+    struct cpython_attributes attributes;
+    PyObject *names = NULL, *closure = NULL, *code = NULL;
+    if (PyType_Check(op)) {
+        PyObject *state[2] = {NULL, NULL};
+        cpython_type_state(cpython_interpreters(), (PyTypeObject *)op, state);
+        names = ((PyTypeObject *)op)->tp_dict ? ((PyTypeObject *)op)->tp_dict : state[0];
+    } else if (PyFunction_Check(op)) {
+        names = ((PyFunctionObject *)op)->func_dict;
+        closure = ((PyFunctionObject *)op)->func_closure;
+        code = ((PyFunctionObject *)op)->func_code;
+    } else if (Py_TYPE(op)->tp_dictoffset || Py_TYPE(op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+        cpython_attributes_read(op, &attributes);
+        names = attributes.dict;
+    }
+    const uint32_t dict = names ? walk_find(w, names) : 0;
+    if (dict && walk_nodes(w)[dict - 1].role == ROLE_NONE)
+        walk_nodes(w)[dict - 1].role = ROLE_ATTRIBUTES;
+    const uint32_t cells = closure ? walk_find(w, closure) : 0;
+    if (cells) {
+        walk_nodes(w)[cells - 1].role = ROLE_CLOSURE;
+        walk_nodes(w)[cells - 1].owner = code;
+    }
+}
+
+static int count_visit(PyObject *op, void *context) {
+    struct managed_walk *const w = context;
+    const uint32_t target = walk_add(w, op);
+    if (target) {
+        struct node *const nodes = walk_nodes(w);
+        nodes[target - 1].n_references++;
+        nodes[target - 1].n_from_tracked += nodes[w->current].is_tracked;
+    }
+    return 0;
+}
+
+void walk_count_root(struct managed_walk *w, PyObject *target) {
+    const uint32_t node = walk_add(w, target);
+    if (node)
+        walk_nodes(w)[node - 1].n_references++;
+}
+
+/* --- finding all --- */
+
+struct list {
+    struct managed_walk *walk;
+    PyGC_Head *head, *at;
+    int is_frozen;
+};
+
+static int add_listed(void *context, size_t i) {
+    struct list *const l = context;
+    if (!l->at || l->at == l->head || l->walk->failed)
+        return 1;
+    const uint32_t node = walk_add(l->walk, (PyObject *)(l->at + 1));
+    if (node) {
+        struct node *const added = &walk_nodes(l->walk)[node - 1];
+        if (added->is_listed) { /* a list that does not end */
+            l->walk->n_unlisted++;
+            return 1;
+        }
+        added->is_listed = 1;
+        added->is_frozen = (uint8_t)l->is_frozen;
+    }
+    l->at = (PyGC_Head *)(l->at->_gc_next & ~(uintptr_t)1);
+    return 0;
+}
+
+/* The rest of the list is lost, but for what others refer to. */
+static int lose_list(void *context, size_t i) {
+    ((struct list *)context)->walk->n_unlisted++;
+    return 1;
+}
+
+static void add_lists(struct managed_walk *w) {
+    for (PyInterpreterState *interp = cpython_interpreters(); interp; interp = interp->next) {
+        w->is_collecting |= interp->gc.collecting;
+        for (int i = 0; i < CPYTHON_N_LISTS; i++) {
+            PyGC_Head *const head = cpython_gc_list(interp, i);
+            struct list list = {.walk = w,
+                                .head = head,
+                                .at = _PyGCHead_NEXT(head),
+                                .is_frozen = i == CPYTHON_N_LISTS - 1};
+            guard_each(0, add_listed, lose_list, &list);
+        }
+    }
+}
+
+static int visit_node(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    if (i >= w->n_nodes || w->failed)
+        return 1;
+    const struct node node = walk_nodes(w)[i];
+    w->current = (uint32_t)i;
+    walk_visit(w, &node, count_visit, w);
+    give_roles(w, node.object);
+    return 0;
+}
+
+static int mark_bad(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    walk_nodes(w)[i].is_bad = 1;
+    w->n_bad++;
+    return 0;
+}
+
+static void close_over(struct managed_walk *w) {
+    guard_each(0, visit_node, mark_bad, w);
+}
+
+/* --- what is reached, and what is garbage --- */
+
+struct reach {
+    struct managed_walk *walk;
+    struct memory queue; /* uint32_t: indices */
+    size_t at;
+    uint32_t via;
+};
+
+static int reach_visit(PyObject *op, void *context) {
+    struct reach *const r = context;
+    const uint32_t node = walk_find(r->walk, op);
+    struct node *const nodes = walk_nodes(r->walk);
+    if (node && !nodes[node - 1].is_reached) {
+        nodes[node - 1].is_reached = 1;
+        nodes[node - 1].via = r->via;
+        const uint32_t index = node - 1;
+        memory_add(&r->queue, &index, sizeof index);
+    }
+    return 0;
+}
+
+static int reach_node(void *context, size_t i) {
+    struct reach *const r = context;
+    if (i >= r->queue.length / sizeof(uint32_t))
+        return 1;
+    const uint32_t index = ((uint32_t *)(void *)r->queue.data)[i];
+    r->via = index + 1;
+    const struct node node = walk_nodes(r->walk)[index];
+    if (!node.is_bad)
+        walk_visit(r->walk, &node, reach_visit, r);
+    return 0;
+}
+
+static void reach_run(struct reach *r) {
+    r->at = guard_each(r->at, reach_node, NULL, r);
+}
+
+int64_t walk_hidden(const struct node *node) {
+    if (cpython_is_immortal(node->object))
+        return 0;
+    return (int64_t)Py_REFCNT(node->object) - (int64_t)node->n_references;
+}
+
+/* First what the named roots reach; then what is held by references that no object and no root
+ * owns: those are roots, too, and what holds them is unknown. What remains only holds itself. */
+static void find_garbage(struct managed_walk *w) {
+    struct reach r = {.walk = w};
+    const struct root *roots = (struct root *)(void *)w->roots.data;
+    const uint32_t n_named = w->n_roots;
+    for (uint32_t i = 0; i < n_named; i++) {
+        r.via = VIA_ROOT | i;
+        reach_visit(roots[i].target, &r);
+    }
+    reach_run(&r);
+    const struct node *nodes = walk_nodes(w);
+    for (uint32_t i = 0; i < w->n_nodes && !r.queue.failed; i++) {
+        /* The collector's own sum for what it tracks: a traversal that keeps a reference to itself
+         * makes an object look held, never the other way round. */
+        if (nodes[i].is_reached || (walk_hidden(&nodes[i]) <= 0 && !nodes[i].is_bad &&
+                                    !cpython_is_immortal(nodes[i].object)))
+            continue;
+        const struct root root = {
+            .target = nodes[i].object, .kind = SNAP_ROOT_NATIVE, .flags = SNAP_EDGE_FLAG_LOW};
+        memory_add(&w->roots, &root, sizeof root);
+        r.via = VIA_ROOT | w->n_roots++;
+        reach_visit(nodes[i].object, &r);
+        reach_run(&r);
+        nodes = walk_nodes(w);
+    }
+    for (uint32_t i = 0; i < w->n_nodes; i++)
+        walk_nodes(w)[i].is_garbage = !nodes[i].is_reached;
+    if (r.queue.failed || w->roots.failed)
+        w->failed = 1;
+    memory_release(&r.queue);
+}
+
+/* --- sizes --- */
+
+static uint64_t array_bytes(PyObject *op) {
+    struct array { /* numpy's; part of its binary interface */
+        PyObject_HEAD char *data;
+        int nd;
+        Py_ssize_t *dimensions, *strides;
+        PyObject *base, *descr;
+        int flags;
+    };
+    const struct array *const a = (struct array *)(void *)op;
+    enum { OWNS_DATA = 4 };
+    if (!(a->flags & OWNS_DATA) || !a->data || a->nd < 0 || a->nd > 64)
+        return 0;
+    uint64_t bytes = 0;
+    for (int i = 0; i < a->nd; i++) {
+        const Py_ssize_t stride = a->strides[i] < 0 ? -a->strides[i] : a->strides[i];
+        const uint64_t n = (uint64_t)a->dimensions[i] * (uint64_t)stride;
+        if (a->dimensions[i] == 0)
+            return 0;
+        bytes = n > bytes ? n : bytes;
+    }
+    return bytes ? bytes : 8;
+}
+
+static uint64_t pyarray_bytes(PyObject *op) {
+    struct pyarray {
+        PyObject_VAR_HEAD char *item;
+        Py_ssize_t allocated;
+        const struct {
+            char typecode;
+            int itemsize;
+        } * descr;
+    };
+    const struct pyarray *const a = (struct pyarray *)(void *)op;
+    return a->item && a->descr ? (uint64_t)a->allocated * (uint64_t)a->descr->itemsize : 0;
+}
+
+size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *external) {
+    PyObject *const op = node->object;
+    PyTypeObject *const type = Py_TYPE(op);
+    size_t size = (size_t)type->tp_basicsize, out = cpython_header_size(type);
+    if (PyLong_Check(op))
+        size =
+            cpython_int_size(op) +
+            (PyLong_CheckExact(op) ? 0
+                                   : (size_t)type->tp_basicsize - (size_t)PyLong_Type.tp_basicsize);
+    else if (PyUnicode_Check(op)) {
+        const PyASCIIObject *const a = (PyASCIIObject *)op;
+        if (PyUnicode_CheckExact(op) && a->state.compact)
+            size = a->state.ascii
+                       ? sizeof(PyASCIIObject) + (size_t)a->length + 1
+                       : sizeof(PyCompactUnicodeObject) + ((size_t)a->length + 1) * a->state.kind;
+        cpython_string_external(op, &out);
+    } else if (type->tp_itemsize) {
+        const Py_ssize_t n = Py_SIZE(op);
+        size += (size_t)(n < 0 ? -n : n) * (size_t)type->tp_itemsize;
+    }
+    if (!node->is_gc && PyType_Check(op))
+        out = 0;
+    if (PyDict_Check(op)) {
+        PyDictObject *const dict = (PyDictObject *)op;
+        if (!dict->ma_values && dict->ma_used > 0)
+            out += cpython_keys_size(dict->ma_keys);
+        out += cpython_values_size(dict);
+    } else if (PyList_Check(op))
+        out += (size_t)((PyListObject *)op)->allocated * sizeof(PyObject *);
+    else if (PyAnySet_Check(op)) {
+        const PySetObject *const set = (PySetObject *)op;
+        if (set->table != set->smalltable)
+            out += ((size_t)set->mask + 1) * sizeof(setentry);
+    } else if (PyByteArray_Check(op))
+        out += (size_t)((PyByteArrayObject *)op)->ob_alloc;
+    else if (PyType_Check(op) && type->tp_flags & Py_TPFLAGS_TYPE_SUBCLASS && node->is_gc &&
+             ((PyHeapTypeObject *)op)->ht_cached_keys)
+        out += cpython_keys_size(((PyHeapTypeObject *)op)->ht_cached_keys);
+    switch (walk_types(w)[node->type].special) {
+    case SPECIAL_ARRAY: out += array_bytes(op); break;
+    case SPECIAL_PYARRAY: out += pyarray_bytes(op); break;
+    case SPECIAL_DEQUE: out += ((size_t)Py_SIZE(op) / 64 + 1) * 66 * sizeof(PyObject *); break;
+    default: break;
+    }
+    if (type->tp_flags & CPYTHON_MANAGED_DICT) {
+        struct cpython_attributes attributes;
+        cpython_attributes_read(op, &attributes);
+        out += attributes.bytes;
+    }
+    *external = out;
+    return size;
+}
+
+/* --- the order of nodes, and the whole --- */
+
+/* By address; radix sort, because libc's allocates. */
+static int sort_nodes(struct managed_walk *w) {
+    struct memory other = {0};
+    if (w->n_nodes == 0)
+        return 0;
+    if (memory_reserve(&other, w->nodes.length) < 0)
+        return -1;
+    struct node *from = walk_nodes(w), *to = (struct node *)(void *)other.data;
+    for (unsigned shift = 3; shift < 47; shift += 11) {
+        uint32_t counts[2048] = {0};
+        for (uint32_t i = 0; i < w->n_nodes; i++)
+            counts[(uintptr_t)from[i].object >> shift & 2047]++;
+        if (counts[(uintptr_t)from[0].object >> shift & 2047] == w->n_nodes)
+            continue;
+        uint32_t sum = 0;
+        for (size_t i = 0; i < 2048; i++) {
+            const uint32_t n = counts[i];
+            counts[i] = sum;
+            sum += n;
+        }
+        for (uint32_t i = 0; i < w->n_nodes; i++)
+            to[counts[(uintptr_t)from[i].object >> shift & 2047]++] = from[i];
+        struct node *const swap = from;
+        from = to;
+        to = swap;
+    }
+    other.length = w->nodes.length;
+    if (from != walk_nodes(w)) {
+        const struct memory swap = w->nodes;
+        w->nodes = other;
+        other = swap;
+    }
+    memory_release(&other);
+    memset(w->index.data, 0, w->index.length);
+    for (uint32_t i = 0; i < w->n_nodes; i++)
+        *index_slot(w, walk_nodes(w)[i].object) = i + 1;
+    return 0;
+}
+
+static int list_object(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
+    uint64_t external;
+    if (i >= w->n_nodes)
+        return 1;
+    o->address = (uintptr_t)walk_nodes(w)[i].object;
+    o->size = sizeof(PyObject);
+    o->size = walk_size(w, &walk_nodes(w)[i], &external);
+    return 0;
+}
+
+static int list_objects(struct managed_walk *w) {
+    if (!memory_zeroed(&w->objects, ((size_t)w->n_nodes + 1) * sizeof(struct managed_object)))
+        return -1;
+    guard_each(0, list_object, NULL, w);
+    return 0;
+}
+
+/* Whether the headers that this was compiled with are the running interpreter's: the lists begin
+ * where they are looked for, and are closed. */
+static int cpython_is_known(void) {
+    PyInterpreterState *const interp = cpython_interpreters();
+    if (!interp)
+        return 0;
+    for (int i = 0; i < CPYTHON_N_LISTS; i++) {
+        PyGC_Head *const head = cpython_gc_list(interp, i);
+        PyGC_Head *const next = (PyGC_Head *)(head->_gc_next & ~(uintptr_t)1);
+        PyGC_Head *const previous = _PyGCHead_PREV(head);
+        if (!next || !previous || _PyGCHead_PREV(next) != head || _PyGCHead_NEXT(previous) != head)
+            return 0;
+    }
+    PyObject *const modules = cpython_modules(interp);
+    return modules && PyDict_CheckExact(modules) && cpython_threads(interp) &&
+           cpython_threads(interp)->interp == interp;
+}
+
+static int look(void *known, size_t i) {
+    *(int *)known = cpython_is_known();
+    return 1;
+}
+
+static int give_up(void *known, size_t i) {
+    return 1;
+}
+
+static int is_known(void) {
+    int known = 0;
+    guard_each(0, look, give_up, &known);
+    return known;
+}
+
+static struct managed_walk *walk_open(void) {
+    struct memory self = {0};
+    if (!Py_IsInitialized() || guard_start() < 0 || !is_known())
+        return NULL;
+    struct managed_walk *const w = memory_zeroed(&self, sizeof *w);
+    if (!w)
+        return NULL;
+    w->types_size = 4096;
+    if (memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry)) == NULL ||
+        index_make(w, (size_t)1 << 18) < 0)
+        return NULL;
+    add_lists(w);
+    roots_find(w);
+    close_over(w);
+    if (w->failed || sort_nodes(w) < 0)
+        return NULL; /* the copy ends soon: nothing is given back */
+    find_garbage(w);
+    return w->failed || list_objects(w) < 0 ? NULL : w;
+}
+
+static size_t walk_objects(const struct managed_walk *w, const struct managed_object **out) {
+    *out = (const struct managed_object *)(const void *)w->objects.data;
+    return w->n_nodes;
+}
+
+static void walk_close(struct managed_walk *w) {
+    guard_stop();
+    struct memory *const all[] = {
+        &w->nodes,           &w->index,         &w->types,   &w->roots,   &w->places,
+        &w->names,           &w->objects,       &w->targets, &w->claimed, &w->strings.text,
+        &w->strings.offsets, &w->strings.table, &w->records};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        memory_release(all[i]);
+    raw_unmap(w, (size_t)64 << 10);
+}
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+__attribute__((visibility("default"))) const struct managed_walker heapsnap_walker = {
+    .version = MANAGED_VERSION,
+    .runtime = "CPython " TEXT(PY_MAJOR_VERSION) "." TEXT(PY_MINOR_VERSION),
+    .open = walk_open,
+    .objects = walk_objects,
+    .send_counters = send_counters,
+    .send_nodes = send_nodes,
+    .send_references = send_references,
+    .send_roots = send_roots,
+    .close = walk_close,
+};

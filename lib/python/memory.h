@@ -1,0 +1,62 @@
+/* Growing arrays straight from the kernel, for where malloc's locks may be held for ever. */
+#ifndef HEAPSNAP_PYTHON_MEMORY_H
+#define HEAPSNAP_PYTHON_MEMORY_H
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "capture/raw.h"
+
+struct memory {
+    char *data;
+    size_t size, length; /* bytes */
+    int failed;
+};
+
+/* Room for `more` bytes behind length. 0, or -1 for ever. */
+static inline int memory_reserve(struct memory *m, size_t more) {
+    if (m->length + more <= m->size)
+        return 0;
+    size_t size = m->size ? m->size : (size_t)64 << 10;
+    while (size < m->length + more)
+        size *= 2;
+    const long p = m->data ? raw_call(SYS_mremap, (long)m->data, (long)m->size, (long)size,
+                                      MREMAP_MAYMOVE, 0, 0)
+                           : raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(p)) {
+        m->failed = 1;
+        return -1;
+    }
+    m->data = (char *)p;
+    m->size = size;
+    return 0;
+}
+
+static inline void memory_add(struct memory *m, const void *data, size_t n) {
+    if (m->failed || memory_reserve(m, n) < 0)
+        return;
+    memcpy(m->data + m->length, data, n);
+    m->length += n;
+}
+
+static inline void memory_pad(struct memory *m) {
+    static const char zeros[8];
+    memory_add(m, zeros, -m->length & 7);
+}
+
+/* A zeroed array of a known size. NULL: no memory. */
+static inline void *memory_zeroed(struct memory *m, size_t bytes) {
+    if (memory_reserve(m, bytes) < 0)
+        return NULL;
+    m->length = bytes;
+    return m->data;
+}
+
+static inline void memory_release(struct memory *m) {
+    if (m->data)
+        raw_unmap(m->data, m->size);
+    *m = (struct memory){0};
+}
+
+#endif

@@ -1,0 +1,235 @@
+/* From what the walk has found to records of the capture stream. */
+#include <heapsnap/snapdef.h>
+
+#include "model/wire.h"
+#include "python/guard.h"
+#include "python/walker.h"
+
+#define SECTION_SIZE ((size_t)1 << 20)
+
+static int put(struct managed_walk *w, uint32_t kind, uint32_t n, const struct memory *records) {
+    if (n > 0 && !w->error && !w->failed && !records->failed)
+        w->error = w->sink->section(w->sink->context, kind, n, records->data, records->length);
+    if (records->failed)
+        w->failed = 1;
+    return w->error;
+}
+
+/* Sends the names that have not been sent: before records that use them. */
+static void flush_names(struct managed_walk *w) {
+    struct strings *const s = &w->strings;
+    uint32_t n = 0;
+    w->names.length = 0;
+    for (; s->n_sent < s->n && !w->error && !w->failed; s->n_sent++) {
+        const uint64_t offset = ((const uint64_t *)(const void *)s->offsets.data)[s->n_sent];
+        const struct wire_string r = {.length = (uint32_t)strlen(s->text.data + offset)};
+        memory_add(&w->names, &r, sizeof r);
+        memory_add(&w->names, s->text.data + offset, r.length);
+        memory_pad(&w->names);
+        n++;
+        if (w->names.length >= SECTION_SIZE) {
+            put(w, WIRE_STRING, n, &w->names);
+            w->names.length = 0;
+            n = 0;
+        }
+    }
+    put(w, WIRE_STRING, n, &w->names);
+    w->sink->n_strings = w->first_string + s->n_sent;
+}
+
+static void flush(struct managed_walk *w, uint32_t kind) {
+    flush_names(w);
+    put(w, kind, w->n_records, &w->records);
+    w->records.length = 0;
+    w->n_records = 0;
+}
+
+static void record(struct managed_walk *w, uint32_t kind, const void *data, size_t size) {
+    memory_add(&w->records, data, size);
+    w->n_records++;
+    if (w->records.length >= SECTION_SIZE)
+        flush(w, kind);
+}
+
+static int result(const struct managed_walk *w) {
+    return w->failed ? -ENOMEM : w->error;
+}
+
+static uint32_t string_id(const struct managed_walk *w, uint32_t name) {
+    return name ? w->first_string + name : 0;
+}
+
+/* --- counters --- */
+
+int send_counters(struct managed_walk *w, struct managed_sink *sink) {
+    static const char *const missing = "python_objects_unreadable";
+    uint64_t n_garbage = 0, n_frozen = 0;
+    for (uint32_t i = 0; i < w->n_nodes; i++) {
+        n_garbage += walk_nodes(w)[i].is_garbage;
+        n_frozen += walk_nodes(w)[i].is_frozen;
+    }
+    PyInterpreterState *const interp = cpython_interpreters();
+    static const char *const thresholds[] = {"gc_threshold0", "gc_threshold1", "gc_threshold2"};
+    void (*const say)(void *, uint32_t, const char *, uint64_t) = sink->counter;
+    say(sink->context, SNAP_META_PROCESS, "python_objects", w->n_nodes);
+    say(sink->context, SNAP_META_PROCESS, "python_garbage_objects", n_garbage);
+    say(sink->context, SNAP_META_PROCESS, "gc_frozen_objects", n_frozen);
+    say(sink->context, SNAP_META_PROCESS, "gc_enabled", (uint64_t)(interp->gc.enabled != 0));
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        say(sink->context, SNAP_META_PROCESS, thresholds[i],
+            (uint64_t)(unsigned)interp->gc.generations[i].threshold);
+    if (w->n_bad)
+        say(sink->context, SNAP_META_COMPLETENESS, missing, w->n_bad);
+    if (w->n_unlisted || w->is_collecting)
+        say(sink->context, SNAP_META_COMPLETENESS, "python_lists_unreadable",
+            w->n_unlisted + (uint64_t)(w->is_collecting != 0));
+    return 0;
+}
+
+/* --- types and nodes --- */
+
+static int send_type(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    struct type_entry *const e = &walk_types(w)[i];
+    if (i >= w->types_size)
+        return 1;
+    if (!e->type || e->is_bad)
+        return 0;
+    const struct wire_type r = {
+        .name = string_id(w, name_of_type(w, e->type)),
+        .source = SNAP_TYPE_RUNTIME,
+        .size = e->type->tp_itemsize ? 0 : (uint64_t)e->type->tp_basicsize,
+    };
+    e->id = ++w->sink->n_types;
+    record(w, WIRE_TYPE, &r, sizeof r);
+    return 0;
+}
+
+static uint32_t node_flags(const struct node *n) {
+    return (n->is_garbage ? SNAP_NODE_FLAG_GARBAGE : 0u) |
+           (n->is_frozen ? SNAP_NODE_FLAG_FROZEN : 0u) |
+           (n->is_gc && !n->is_tracked ? SNAP_NODE_FLAG_UNTRACKED : 0u) |
+           (cpython_is_immortal(n->object) ? SNAP_NODE_FLAG_IMMORTAL : 0u);
+}
+
+static void send_node(struct managed_walk *w, uint32_t i, uint64_t external) {
+    const struct node *const n = &walk_nodes(w)[i];
+    const struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
+    const int is_immortal = cpython_is_immortal(n->object);
+    int64_t hidden = walk_hidden(n);
+    if (n->is_bad || hidden < 0)
+        hidden = 0;
+    const struct wire_node r = {
+        .address = o->address,
+        .size = o->size,
+        .external = external,
+        .refcount = is_immortal ? 0 : (uint64_t)Py_REFCNT(n->object),
+        .hidden = hidden,
+        .type = walk_types(w)[n->type].id,
+        .flags = node_flags(n),
+        .domain = SNAP_DOMAIN_PYTHON,
+        .kind = n->is_gc ? SNAP_NODE_OBJECT : SNAP_NODE_PLAIN_OBJECT,
+    };
+    record(w, WIRE_NODE, &r, sizeof r);
+}
+
+static int send_one_node(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    uint64_t external;
+    if (i >= w->n_nodes || w->error || w->failed)
+        return 1;
+    walk_size(w, &walk_nodes(w)[i], &external);
+    send_node(w, (uint32_t)i, external);
+    return 0;
+}
+
+static int send_bad_node(void *context, size_t i) {
+    send_node(context, (uint32_t)i, 0);
+    return 0;
+}
+
+int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
+    w->sink = sink;
+    w->first_node = sink->n_nodes;
+    w->first_string = sink->n_strings;
+    guard_each(0, send_type, NULL, w);
+    flush(w, WIRE_TYPE);
+    guard_each(0, send_one_node, send_bad_node, w);
+    flush(w, WIRE_NODE);
+    sink->n_nodes += w->n_nodes;
+    return result(w);
+}
+
+/* --- references --- */
+
+void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint32_t label,
+                    uint64_t index, uint32_t flags) {
+    const struct wire_reference r = {
+        .source_offset = index,
+        .source = w->first_node + w->current + 1,
+        .target = w->first_node + target,
+        .label = string_id(w, label),
+        .kind = (uint16_t)kind,
+        .flags = (uint16_t)flags,
+    };
+    record(w, WIRE_REFERENCE, &r, sizeof r);
+}
+
+static int send_references_of(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    if (i >= w->n_nodes || w->error || w->failed)
+        return 1;
+    w->current = (uint32_t)i;
+    references_send(w, (uint32_t)i);
+    return 0;
+}
+
+static int count_bad(void *context, size_t i) {
+    ((struct managed_walk *)context)->n_bad++;
+    return 0;
+}
+
+int send_references(struct managed_walk *w, struct managed_sink *sink) {
+    w->sink = sink;
+    guard_each(0, send_references_of, count_bad, w);
+    flush(w, WIRE_REFERENCE);
+    return result(w);
+}
+
+/* --- roots --- */
+
+static void send_places(struct managed_walk *w) {
+    const struct place *const places = (struct place *)(void *)w->places.data;
+    w->first_frame = w->sink->n_frames;
+    for (uint32_t i = 0; i < w->n_places; i++) {
+        const struct wire_managed_frame r = {.function = string_id(w, places[i].function),
+                                             .file = string_id(w, places[i].file),
+                                             .line = places[i].line,
+                                             .kind = SNAP_FRAM_PYTHON};
+        record(w, WIRE_MANAGED_FRAME, &r, sizeof r);
+    }
+    w->sink->n_frames += w->n_places;
+    flush(w, WIRE_MANAGED_FRAME);
+}
+
+int send_roots(struct managed_walk *w, struct managed_sink *sink) {
+    const struct root *const roots = (struct root *)(void *)w->roots.data;
+    w->sink = sink;
+    send_places(w);
+    for (uint32_t i = 0; i < w->n_roots && !w->error && !w->failed; i++) {
+        const uint32_t target = walk_find(w, roots[i].target);
+        const struct wire_root r = {
+            .target = w->first_node + target,
+            .kind = roots[i].kind,
+            .flags = roots[i].flags,
+            .thread = roots[i].thread ? sink->thread(sink->context, roots[i].thread) : 0,
+            .name = string_id(w, roots[i].name),
+            .label = string_id(w, roots[i].label),
+            .frame = roots[i].frame ? w->first_frame + roots[i].frame : 0,
+        };
+        if (target)
+            record(w, WIRE_ROOT, &r, sizeof r);
+    }
+    flush(w, WIRE_ROOT);
+    return result(w);
+}

@@ -1,0 +1,143 @@
+/* The walk's own state, shared by its parts: find.c finds objects, reference.c names what they
+ * refer to, root.c what holds them, send.c makes records. */
+#ifndef HEAPSNAP_PYTHON_WALKER_H
+#define HEAPSNAP_PYTHON_WALKER_H
+
+#include "capture/managed.h"
+#include "python/cpython.h"
+#include "python/memory.h"
+
+/* Types whose objects keep something where no public structure says so. */
+enum special {
+    SPECIAL_NONE,
+    SPECIAL_ARRAY,   /* numpy.ndarray */
+    SPECIAL_DEQUE,   /* collections.deque */
+    SPECIAL_PYARRAY, /* array.array */
+    SPECIAL_LRU,     /* functools._lru_cache_wrapper */
+    SPECIAL_PARTIAL  /* functools.partial */
+};
+
+struct type_entry {
+    PyTypeObject *type; /* NULL: free */
+    uint32_t id;        /* in the stream; 0: not sent */
+    uint8_t special;
+    uint8_t is_bad; /* no type */
+};
+
+/* What is known of an object from the one that it belongs to. */
+enum role {
+    ROLE_NONE,
+    ROLE_ATTRIBUTES, /* a dictionary whose strings are names of attributes */
+    ROLE_CLOSURE,    /* of the code at `owner` */
+    ROLE_MODULES     /* sys.modules */
+};
+
+struct node {
+    PyObject *object;
+    PyObject *owner;         /* see role */
+    uint32_t n_references;   /* to it, from all nodes and roots */
+    uint32_t n_from_tracked; /* of these, from what the collector tracks */
+    uint32_t type;           /* index in types */
+    uint8_t role;
+    uint8_t is_gc, is_tracked, is_frozen, is_bad;
+    uint8_t is_reached, is_garbage, is_listed;
+    uint32_t via; /* who reached it first: index + 1 of a node, or of a root with VIA_ROOT */
+};
+#define VIA_ROOT 0x80000000u
+
+/* A reference from outside. */
+struct root {
+    PyObject *target;
+    uint32_t kind, flags, name, label; /* strings */
+    uint32_t thread;                   /* tid; 0: none */
+    uint32_t frame;                    /* index + 1 in frames; 0: none */
+};
+
+/* A place in Python code that somebody waits at. */
+struct place {
+    uint32_t function, file, line;
+};
+
+struct strings {
+    struct memory text;    /* all strings, each ended by NUL */
+    struct memory offsets; /* uint32_t: where string i begins */
+    struct memory table;   /* uint32_t: hash table of index + 1 */
+    uint32_t n, n_sent;
+};
+
+struct managed_walk {
+    struct memory nodes, index; /* struct node; uint32_t: hash table of index + 1 */
+    uint32_t n_nodes;
+    struct memory types; /* struct type_entry: hash table */
+    uint32_t n_types, types_size;
+    struct memory roots; /* struct root */
+    uint32_t n_roots;
+    struct memory places; /* struct place */
+    uint32_t n_places;
+    struct memory objects; /* struct managed_object */
+    struct memory targets; /* PyObject *: what the object at work refers to */
+    struct memory claimed; /* uint8_t, for each of targets */
+    struct strings strings;
+    uint64_t n_bad, n_unlisted, n_hidden;
+    int is_collecting;
+    uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
+    uint32_t current;                                           /* node at work */
+    int failed;                                                 /* no memory */
+    /* send.c */
+    struct managed_sink *sink;
+    struct memory records, names; /* sections in the making */
+    uint32_t n_records;
+    int error; /* of the sink */
+};
+
+static inline struct node *walk_nodes(struct managed_walk *w) {
+    return (struct node *)(void *)w->nodes.data;
+}
+static inline struct type_entry *walk_types(struct managed_walk *w) {
+    return (struct type_entry *)(void *)w->types.data;
+}
+
+/* Index + 1 of an object's node, 0: none. */
+uint32_t walk_find(struct managed_walk *w, const void *object);
+/* The same, after making it a node; 0 for what cannot be an object. */
+uint32_t walk_add(struct managed_walk *w, PyObject *object);
+/* Calls visit with all that an object refers to: what the collector would be told, and what it
+ * would not. */
+void walk_visit(struct managed_walk *w, const struct node *node, visitproc visit, void *context);
+/* What an object takes: *external is what lies outside of [object, object + size). */
+size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *external);
+void walk_count_root(struct managed_walk *w, PyObject *target);
+
+/* References to an object that no object and no known root owns; negative: more were found than
+ * are counted. */
+int64_t walk_hidden(const struct node *node);
+
+/* root.c: fills w->roots and w->places, and counts the references. */
+void roots_find(struct managed_walk *w);
+
+/* name.c: names as indices + 1 over all strings; 0: none. */
+uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
+uint32_t name_of(struct managed_walk *w, PyObject *op);
+uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type);
+/* Text of a str object in UTF-8, cut at size - 1. Its length; 0: no str, or empty. */
+size_t name_read(PyObject *op, char *out, size_t size);
+/* Whether it reads like a name in a program, not like data. */
+int name_is_identifier(const char *text, size_t length);
+/* Name of a key in a dictionary: identifiers and small whole numbers; 0: it may be data. is_bare:
+ * as an attribute is written. */
+uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare);
+/* "module:function" */
+uint32_t name_of_code(struct managed_walk *w, PyCodeObject *code, PyObject *globals);
+
+/* reference.c */
+void references_send(struct managed_walk *w, uint32_t index);
+
+/* send.c */
+void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint32_t label,
+                    uint64_t index, uint32_t flags);
+int send_counters(struct managed_walk *w, struct managed_sink *sink);
+int send_nodes(struct managed_walk *w, struct managed_sink *sink);
+int send_references(struct managed_walk *w, struct managed_sink *sink);
+int send_roots(struct managed_walk *w, struct managed_sink *sink);
+
+#endif
