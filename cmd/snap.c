@@ -22,6 +22,8 @@ static const struct verb verbs[] = {
     {"paths", snap_paths_main, "print who holds given blocks"},
     {"verify", snap_verify_main, "check that snapshots are whole and follow the format"},
     {"convert", snap_convert_main, "write a snapshot in another format"},
+    {"repair", snap_repair_main, "save what is left of a truncated or damaged snapshot"},
+    {"redact", snap_redact_main, "write a snapshot that does not tell whose it is"},
     {NULL, NULL, NULL},
 };
 

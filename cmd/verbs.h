@@ -9,5 +9,7 @@ int snap_show_main(int argc, char **argv);
 int snap_paths_main(int argc, char **argv);
 int snap_verify_main(int argc, char **argv);
 int snap_convert_main(int argc, char **argv);
+int snap_repair_main(int argc, char **argv);
+int snap_redact_main(int argc, char **argv);
 
 #endif

@@ -270,6 +270,16 @@ static int decode_column(const struct read_chunk *c, const struct directory *d,
     return SNAP_OK;
 }
 
+/* Of a salvaged file: references to rows that are gone become none. */
+static void drop_references(const snap_snapshot *s, const struct read_chunk *c, unsigned column,
+                            uint64_t *v, uint32_t n) {
+    const int is_parent = c->table == SNAP_TABLE_STAK && column == SNAP_STAK_COL_PARENT;
+    const uint64_t max = s->n_rows[snap_table_column(c->table, column).target];
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i] > max || (is_parent && v[i] >= c->first_id + i))
+            v[i] = 0;
+}
+
 static int check_references(const snap_snapshot *s, const struct read_chunk *c, unsigned column,
                             const uint64_t *v, uint32_t n, snap_error *err) {
     const snap_column_info info = snap_table_column(c->table, column);
@@ -325,8 +335,11 @@ int read_chunk(const snap_snapshot *s, const struct read_chunk *c, uint32_t colu
         return corrupt(err, c->id, c->offset, "the table of contents has another number of rows");
     for (unsigned column = 1; column < SNAP_COLUMNS_MAX; column++)
         if (wanted >> column & 1 && d.data[column] &&
-            snap_table_column(c->table, column).type == SNAP_COLUMN_REF)
+            snap_table_column(c->table, column).type == SNAP_COLUMN_REF) {
+            if (s->is_salvaged)
+                drop_references(s, c, column, state->column[column], d.n_rows);
             SNAP_TRY(check_references(s, c, column, b->column[column], d.n_rows, err));
+        }
     b->first_id = c->first_id;
     b->n_rows = state->n_rows = d.n_rows;
     return SNAP_OK;
@@ -406,6 +419,25 @@ static int is_id(uint64_t id) {
     return id >> 32 == 0;
 }
 
+/* Makes the lists of each table's chunks from the first n chunks. */
+static int index_chunks(snap_snapshot *s, uint32_t n, const uint32_t n_of_table[SNAP_N_TABLES],
+                        uint64_t toc_offset, snap_error *err) {
+    for (unsigned t = 0; t < SNAP_N_TABLES; t++)
+        if (s->n_rows[t] > SNAP_ROWS_MAX)
+            return corrupt(err, SNAP_ID_TOCC, toc_offset, "more rows than a table can hold");
+    for (unsigned t = 0; t < SNAP_N_TABLES; t++) {
+        s->table_chunks[t] = arena_alloc(&s->arena, (n_of_table[t] + 1) * sizeof(uint32_t));
+        if (!s->table_chunks[t])
+            return no_memory(err);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const snap_table table = s->chunks[i].table;
+        if (table != SNAP_N_TABLES && !s->chunks[i].is_lost)
+            s->table_chunks[table][s->n_table_chunks[table]++] = i;
+    }
+    return SNAP_OK;
+}
+
 /* Takes over the rows of TOCC, which are in b, and checks that they cover the file. */
 static int take_toc(snap_snapshot *s, const snap_batch *b, uint64_t header_size,
                     uint64_t toc_offset, snap_error *err) {
@@ -448,20 +480,7 @@ static int take_toc(snap_snapshot *s, const snap_batch *b, uint64_t header_size,
     }
     if (s->chunks[b->n_rows - 1].table != SNAP_TABLE_SUMM || at != toc_offset)
         return corrupt(err, SNAP_ID_TOCC, toc_offset, "it does not cover the file");
-    for (unsigned t = 0; t < SNAP_N_TABLES; t++)
-        if (s->n_rows[t] > SNAP_ROWS_MAX)
-            return corrupt(err, SNAP_ID_TOCC, toc_offset, "more rows than a table can hold");
-    for (unsigned t = 0; t < SNAP_N_TABLES; t++) {
-        s->table_chunks[t] = arena_alloc(&s->arena, (n_of_table[t] + 1) * sizeof(uint32_t));
-        if (!s->table_chunks[t])
-            return no_memory(err);
-    }
-    for (uint32_t i = 0; i < b->n_rows; i++) {
-        const snap_table table = s->chunks[i].table;
-        if (table != SNAP_N_TABLES)
-            s->table_chunks[table][s->n_table_chunks[table]++] = i;
-    }
-    return SNAP_OK;
+    return index_chunks(s, b->n_rows, n_of_table, toc_offset, err);
 }
 
 static int read_toc(snap_snapshot *s, uint32_t header_size, uint64_t toc_offset, snap_error *err) {
@@ -541,6 +560,130 @@ static int open_view(snap_snapshot *s, snap_error *err) {
     return read_meta(s, err);
 }
 
+/* --- what is left of a damaged file --- */
+
+/* One chunk at `offset`, known from its own header only. 1: it is whole; 0: it is not, or the table
+ * of contents. */
+static int look_at_chunk(snap_snapshot *s, uint64_t offset, struct read_chunk *out,
+                         snap_error *err) {
+    if (s->size < offset || s->size - offset < SNAP_CHUNK_HEADER_SIZE)
+        return 0;
+    const struct chunk_header h = chunk_header_get(s->data + offset);
+    *out = (struct read_chunk){.id = h.id,
+                               .table = is_id(h.id) ? snap_table_of_id(h.id) : SNAP_N_TABLES,
+                               .offset = offset,
+                               .end = s->size,
+                               .stored_size = h.stored_size,
+                               .raw_size = h.raw_size};
+    struct chunk_header checked;
+    const uint8_t *payload;
+    size_t size;
+    if (!is_id(h.id) || out->table == SNAP_TABLE_TOCC ||
+        read_chunk_header(s, out, &checked, &payload, NULL) < 0)
+        return 0;
+    if (out->table == SNAP_N_TABLES)
+        return (h.id & 0xff) <= 'Z' ? unsupported(err, h.id, offset, "an unknown critical chunk")
+                                    : 1;
+    struct batch_state *const state = batch_state(&s->batch);
+    if (!state)
+        return no_memory(err);
+    const int result = read_payload(s, out, state, &payload, &size, err);
+    if (result < 0)
+        return result == SNAP_E_CORRUPT ? 0 : result;
+    out->n_rows = size < 4 ? 0 : get_u32(payload);
+    return out->n_rows > 0 && out->n_rows <= SNAP_CHUNK_ROWS_MAX;
+}
+
+/* Chunk after chunk from the start, up to the first that is not whole. */
+static int walk_chunks(snap_snapshot *s, uint32_t header_size, snap_salvage *report,
+                       snap_error *err) {
+    uint32_t n_of_table[SNAP_N_TABLES] = {0}, capacity = 0, n = 0;
+    struct read_chunk *found = NULL, chunk;
+    uint64_t at = header_size;
+    int more = 0;
+    while (n < SNAP_CHUNK_ROWS_MAX && (more = look_at_chunk(s, at, &chunk, err)) > 0) {
+        if ((chunk.table == SNAP_TABLE_META) != (n == 0))
+            break;
+        if (n == capacity) {
+            struct read_chunk *const grown =
+                arena_alloc(&s->arena, ((size_t)capacity * 2 + 16) * sizeof *grown);
+            if (!grown)
+                return no_memory(err);
+            if (n)
+                memcpy(grown, found, n * sizeof *grown);
+            found = grown;
+            capacity = capacity * 2 + 16;
+        }
+        if (chunk.table != SNAP_N_TABLES) {
+            chunk.first_id = s->n_rows[chunk.table] + 1;
+            s->n_rows[chunk.table] += chunk.n_rows;
+            n_of_table[chunk.table]++;
+        }
+        found[n++] = chunk;
+        at += SNAP_CHUNK_HEADER_SIZE + chunk.stored_size;
+        if (chunk.table == SNAP_TABLE_SUMM)
+            break;
+    }
+    if (more < 0)
+        return more;
+    if (n == 0)
+        return err_set_at(err, SNAP_E_CORRUPT, SNAP_ID_META, header_size,
+                          "'%s' has no whole chunk to be saved", s->path);
+    s->chunks = found;
+    s->n_chunks = n;
+    report->kept_bytes = at;
+    report->has_all_chunks = found[n - 1].table == SNAP_TABLE_SUMM;
+    return index_chunks(s, n, n_of_table, at, err);
+}
+
+/* The table of contents is sound: which of its chunks are not? */
+static int check_chunks(snap_snapshot *s, snap_salvage *report, snap_error *err) {
+    for (unsigned t = 0; t < SNAP_N_TABLES; t++)
+        s->n_table_chunks[t] = 0;
+    for (uint32_t i = 0; i < s->n_chunks; i++) {
+        struct read_chunk *const c = &s->chunks[i];
+        struct chunk_header h;
+        const uint8_t *payload;
+        c->is_lost = read_chunk_header(s, c, &h, &payload, err) < 0;
+        if (c->is_lost && c->table == SNAP_TABLE_META)
+            return SNAP_E_CORRUPT;
+        if (c->is_lost) {
+            report->n_lost_chunks++;
+            if (c->table != SNAP_N_TABLES)
+                report->lost_rows[c->table] += c->n_rows;
+        } else {
+            report->kept_bytes += SNAP_CHUNK_HEADER_SIZE + c->stored_size;
+            if (c->table != SNAP_N_TABLES)
+                s->table_chunks[c->table][s->n_table_chunks[c->table]++] = i;
+        }
+    }
+    report->has_all_chunks = 1;
+    return SNAP_OK;
+}
+
+static int salvage_view(snap_snapshot *s, snap_salvage *report, snap_error *err) {
+    uint32_t header_size = 0;
+    uint64_t toc_offset = 0;
+    SNAP_TRY(read_file_header(s, &header_size, err));
+    int result = read_footer(s, header_size, &toc_offset, err);
+    if (result == SNAP_OK)
+        result = read_toc(s, header_size, toc_offset, err);
+    if (result != SNAP_OK && result != SNAP_E_CORRUPT)
+        return result;
+    if (result == SNAP_OK)
+        SNAP_TRY(check_chunks(s, report, err));
+    else {
+        for (unsigned t = 0; t < SNAP_N_TABLES; t++) {
+            s->n_rows[t] = 0;
+            s->n_table_chunks[t] = 0;
+        }
+        report->is_cut = 1;
+        SNAP_TRY(walk_chunks(s, header_size, report, err));
+    }
+    s->is_salvaged = 1;
+    return read_meta(s, err);
+}
+
 static int new_snapshot(snap_snapshot **out, const char *path, const snap_open_options *options,
                         snap_error *err) {
     uint64_t max = 0;
@@ -597,6 +740,28 @@ int snap_open(snap_snapshot **out, const char *path, const snap_open_options *op
         snap_close(s);
         return result;
     }
+    *out = s;
+    return SNAP_OK;
+}
+
+int snap_open_salvage(snap_snapshot **out, const char *path, const snap_open_options *options,
+                      snap_salvage *out_report, snap_error *err) {
+    snap_snapshot *s;
+    if (!out || !path || !out_report)
+        return err_set(err, SNAP_E_ARG, "no file to read");
+    SNAP_TRY(new_snapshot(&s, path, options, err));
+    snap_salvage report = {0};
+    int result = file_view_open(&s->view, path, s->max_memory_bytes, err);
+    if (result == SNAP_OK) {
+        s->data = s->view.data;
+        s->size = report.file_bytes = s->view.size;
+        result = salvage_view(s, &report, err);
+    }
+    if (result < 0) {
+        snap_close(s);
+        return result;
+    }
+    *out_report = report;
     *out = s;
     return SNAP_OK;
 }
@@ -739,9 +904,19 @@ static uint32_t chunk_of(const snap_snapshot *s, snap_table table, uint64_t id) 
     return low;
 }
 
+/* Of a salvaged file: whether a row's chunk is there. */
+static int is_missing(const snap_snapshot *s, snap_table table, uint64_t id) {
+    if (!s->is_salvaged || !id || id > s->n_rows[table])
+        return 0;
+    if (!s->n_table_chunks[table])
+        return 1;
+    const struct read_chunk *const c = &s->chunks[s->table_chunks[table][chunk_of(s, table, id)]];
+    return id < c->first_id || id - c->first_id >= c->n_rows;
+}
+
 static int string_locked(snap_snapshot *s, uint64_t id, const char **out, snap_error *err) {
     int result = SNAP_OK;
-    if (!id) {
+    if (!id || is_missing(s, SNAP_TABLE_STRS, id)) {
         *out = "";
         return SNAP_OK;
     }
@@ -764,7 +939,7 @@ static int string_locked(snap_snapshot *s, uint64_t id, const char **out, snap_e
 
 int snap_string(const snap_snapshot *s, uint64_t id, const char **out, snap_error *err) {
     const struct read_strings *const strings = __atomic_load_n(&s->strings, __ATOMIC_ACQUIRE);
-    if (strings && id && id <= s->n_rows[SNAP_TABLE_STRS]) {
+    if (strings && id && id <= s->n_rows[SNAP_TABLE_STRS] && !is_missing(s, SNAP_TABLE_STRS, id)) {
         const uint32_t index = chunk_of(s, SNAP_TABLE_STRS, id);
         const uint32_t *const offset = __atomic_load_n(&strings[index].offset, __ATOMIC_ACQUIRE);
         if (offset) {
@@ -823,7 +998,7 @@ static int fill_modules(snap_snapshot *s, snap_error *err) {
     snap_module *const modules = cache_alloc(s, n, sizeof *modules, &result, err);
     if (!modules)
         return result;
-    uint64_t *paths = mem_alloc((size_t)n, sizeof *paths);
+    uint64_t *paths = mem_zalloc((size_t)n, sizeof *paths);
     if (!paths)
         result = no_memory(err);
     for (uint32_t k = 0; !result && k < s->n_table_chunks[SNAP_TABLE_MODS]; k++) {
@@ -842,8 +1017,10 @@ static int fill_modules(snap_snapshot *s, snap_error *err) {
                 result = no_memory(err);
         }
     }
-    for (uint64_t i = 0; !result && i < n; i++)
+    for (uint64_t i = 0; !result && i < n; i++) {
+        modules[i].build_id = modules[i].build_id ? modules[i].build_id : "";
         result = string_locked(s, paths[i], &modules[i].path, err);
+    }
     free(paths);
     if (result < 0) {
         s->cached_bytes -= n * sizeof *modules;

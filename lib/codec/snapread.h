@@ -18,6 +18,7 @@ struct read_chunk {
     uint64_t offset, stored_size, raw_size;
     uint64_t end; /* that its bytes do not pass: TOCC, and of that the footer */
     uint64_t first_id;
+    int is_lost; /* damaged, in a file opened to be salvaged */
 };
 
 /* Strings of one STRS chunk, made when first asked for. */
@@ -49,6 +50,7 @@ struct snap_snapshot {
     const uint8_t *data;
     uint64_t size, max_memory_bytes;
     uint64_t header_hash;
+    int is_salvaged; /* references to rows that are not there are none, rather than an error */
     struct read_chunk *chunks; /* by file order, TOCC last */
     uint32_t n_chunks;
     uint32_t *table_chunks[SNAP_N_TABLES]; /* indices of chunks */

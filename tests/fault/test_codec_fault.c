@@ -4,6 +4,8 @@
 #include "support/inject.h"
 #include "support/sample.h"
 
+#include <heapsnap/convert.h>
+
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -210,6 +212,70 @@ START_TEST(reading) {
 }
 END_TEST
 
+/* Saving and redacting a file: the same rules as for writing one. */
+static int rework(int is_redaction, snap_error *err) {
+    char in[96];
+    snap_snapshot *s;
+    snap_repair_result saved;
+    snprintf(in, sizeof in, "%s/in.snap", folder);
+    if (!is_redaction)
+        return snap_repair(in, path, NULL, &saved, NULL, NULL, err);
+    const snap_redact_options o = {.struct_size = sizeof o};
+    int result = snap_open(&s, in, NULL, err);
+    if (result)
+        return result;
+    result = snap_redact(s, path, &o, NULL, NULL, err);
+    snap_close(s);
+    return result;
+}
+
+/* read_file compares with what was written, which a redacted file is not. */
+static int read_sound(uint64_t *out_digest) {
+    snap_snapshot *s;
+    int result = snap_open(&s, path, NULL, NULL);
+    if (result)
+        return result;
+    result = sample_digest(s, out_digest, NULL);
+    result = result ? result : snap_verify(s, NULL, NULL, NULL);
+    snap_close(s);
+    return result;
+}
+
+START_TEST(reworking) {
+    const int is_redaction = _i >= N_FAULTS, kind = _i % N_FAULTS;
+    char in[96];
+    snprintf(in, sizeof in, "%s/in.snap", folder);
+    ck_assert_int_eq(write_file(0, NULL), 0);
+    ck_assert_int_eq(rename(path, in), 0);
+    long n_failed = 0;
+    for (long at = 1;; at++) {
+        snap_error err = {0};
+        const long before = inject_live();
+        inject_arm(faults[kind].kind, at, faults[kind].is_persistent);
+        const int result = rework(is_redaction, &err);
+        const int has_fired = inject_disarm();
+        ck_assert_int_eq(inject_live(), before);
+        if (result) {
+            ck_assert_int_eq(result, faults[kind].code);
+            ck_assert_int_eq(err.code, result);
+            ck_assert(*err.message);
+            ck_assert_uint_eq(n_files(), 1);
+            n_failed++;
+        } else {
+            uint64_t digest;
+            ck_assert_uint_eq(n_files(), 2);
+            ck_assert_int_eq(read_sound(&digest), 0);
+            ck_assert(is_redaction || digest == expected);
+            unlink(path);
+        }
+        if (!has_fired)
+            break;
+    }
+    unlink(in);
+    ck_assert_int_gt(n_failed, 0);
+}
+END_TEST
+
 int main(void) {
     Suite *const suite = suite_create("codec_fault");
     TCase *const t = tcase_create("codec_fault");
@@ -219,6 +285,7 @@ int main(void) {
     tcase_add_test(t, overwriting);
     tcase_add_test(t, short_writes);
     tcase_add_loop_test(t, reading, 0, N_READ_FAULTS);
+    tcase_add_loop_test(t, reworking, 0, 2 * N_FAULTS);
     suite_add_tcase(suite, t);
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -28,6 +28,24 @@ SNAP_API int snap_open_memory(snap_snapshot **out, const void *data, size_t size
                               const snap_open_options *options, snap_error *err);
 SNAP_API void snap_close(snap_snapshot *s);
 
+/* What is left of a damaged file. */
+typedef struct snap_salvage {
+    uint64_t file_bytes;
+    uint64_t kept_bytes;    /* of whole chunks */
+    int is_cut;             /* the table of contents is gone: read up to the last whole chunk */
+    int has_all_chunks;     /* nothing but the table of contents may be missing, apart from: */
+    uint32_t n_lost_chunks; /* damaged ones that the table of contents tells of */
+    uint64_t lost_rows[SNAP_N_TABLES]; /* in these */
+} snap_salvage;
+/* Opens what can be saved of a truncated or damaged file: the chunks that the table of contents
+ * names and that are whole, or, without one, all chunks before the first that is not. Rows keep
+ * their ids (snap_batch.first_id tells them), snap_rows counts lost ones, too, and references to
+ * rows after the end are 0. META has to be whole (else CORRUPT). Reads a sound file as snap_open
+ * does. */
+SNAP_API int snap_open_salvage(snap_snapshot **out, const char *path,
+                               const snap_open_options *options, snap_salvage *out_report,
+                               snap_error *err);
+
 /* The name it was opened by. */
 SNAP_API const char *snap_path(const snap_snapshot *s);
 SNAP_API uint64_t snap_file_bytes(const snap_snapshot *s);
