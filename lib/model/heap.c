@@ -73,6 +73,8 @@ void heap_release(struct heap *h) {
     struct heap_internal *const in = h->internal;
     if (!in)
         return;
+    if (h->release_field)
+        h->release_field(h->field_context);
     for (size_t i = 0; i < in->n_arrays; i++)
         array_release(in, &in->arrays[i]);
     free(in->arrays);

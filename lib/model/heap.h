@@ -175,6 +175,8 @@ struct heap {
      * "table.entries[*].function". A string id, 0: unknown. */
     uint32_t (*variable)(struct heap *h, void *context, uint64_t address);
     void *variable_context;
+    /* Frees field_context, which variable_context is part of; called by heap_release. */
+    void (*release_field)(void *context);
 
     struct heap_internal *internal; /* strings, memory: of heap.c */
 };

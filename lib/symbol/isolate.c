@@ -1,4 +1,5 @@
-/* Runs dwarf_lookup in a forked child and reads its frames through a pipe.
+/* Runs work on debug information in a forked child and reads its answer through a pipe: frames of
+ * dwarf_lookup, or bytes.
  *
  * Debug information is a large attack and accident surface: the libdwarf of the oldest supported
  * system crashes, spins or allocates without bound on damaged files. A child costs a fork per
@@ -18,6 +19,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <heapsnap/common.h>
 
 #define GRACE_NS UINT64_C(300000000)
 #define MEMORY_MAX_BYTES (UINT64_C(4) << 30)
@@ -131,7 +134,7 @@ static uint64_t address_space_bytes(void) {
     return n > 0 ? strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-static _Noreturn void run_child(const struct dwarf_request *request, int fd) {
+static void enter_child(uint64_t deadline_ns, uint64_t memory_bytes) {
     /* A crash here is expected and handled: no core, and not through the host's handlers. */
     static const int fatal[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,
                                 SIGABRT, SIGXCPU, SIGPIPE, SIGTERM};
@@ -143,11 +146,15 @@ static _Noreturn void run_child(const struct dwarf_request *request, int fd) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     const uint64_t now = now_ns();
-    const uint64_t left_ns = request->deadline_ns > now ? request->deadline_ns - now : 0;
+    const uint64_t left_ns = deadline_ns > now ? deadline_ns - now : 0;
     set_limit(RLIMIT_CORE, 0);
     set_limit(RLIMIT_CPU, left_ns / 1000000000u + 2);
     if (LIMIT_MEMORY)
-        set_limit(RLIMIT_AS, address_space_bytes() + request->elf->size + MEMORY_MAX_BYTES);
+        set_limit(RLIMIT_AS, address_space_bytes() + memory_bytes);
+}
+
+static _Noreturn void run_child(const struct dwarf_request *request, int fd) {
+    enter_child(request->deadline_ns, request->elf->size + MEMORY_MAX_BYTES);
     struct sender *const sender = malloc(sizeof *sender);
     if (!sender)
         _exit(1);
@@ -297,4 +304,66 @@ int isolate_dwarf_lookup(const struct dwarf_request *request, dwarf_emit *emit, 
     free(buffer);
     free(seen);
     return is_complete;
+}
+
+/* Appends what comes from fd until its end, the deadline or the limit. */
+static int receive_bytes(int fd, const struct isolate_limits *limits, uint8_t **out,
+                         size_t *out_size) {
+    const uint64_t deadline = limits->deadline_ns + GRACE_NS;
+    size_t capacity = 1 << 16, used = 0;
+    uint8_t *bytes = malloc(capacity);
+    if (!bytes)
+        return SNAP_E_NOMEM;
+    while (used < limits->output_bytes) {
+        const uint64_t now = now_ns();
+        if (now >= deadline)
+            break;
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        const int n_ready = poll(&ready, 1, (int)((deadline - now) / 1000000u) + 1);
+        if (n_ready < 0 && errno == EINTR)
+            continue;
+        if (n_ready <= 0)
+            break;
+        if (used == capacity) {
+            uint8_t *const grown = realloc(bytes, capacity * 2);
+            if (!grown) {
+                free(bytes);
+                return SNAP_E_NOMEM;
+            }
+            bytes = grown;
+            capacity *= 2;
+        }
+        const ssize_t n = read(fd, bytes + used, capacity - used);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        used += (size_t)n;
+    }
+    *out = bytes;
+    *out_size = used;
+    return SNAP_OK;
+}
+
+int isolate_run(isolate_work *work, void *context, const struct isolate_limits *limits,
+                uint8_t **out, size_t *out_size) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return SNAP_E_NOMEM;
+    const pid_t child = fork();
+    if (child == 0) {
+        close(fds[0]);
+        enter_child(limits->deadline_ns, limits->memory_bytes);
+        _exit(work(context, fds[1]) ? 0 : 1);
+    }
+    close(fds[1]);
+    int result = SNAP_E_NOMEM;
+    if (child > 0) {
+        result = receive_bytes(fds[0], limits, out, out_size);
+        kill(child, SIGKILL);
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    close(fds[0]);
+    return result;
 }

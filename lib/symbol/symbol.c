@@ -506,3 +506,34 @@ int symbolizer_words(struct symbolizer *s, uint32_t module_index, const struct i
     *out = module->words;
     return SNAP_OK;
 }
+
+int symbolizer_open_dwarf(struct symbolizer *s, uint32_t module_index, struct elf_file *out,
+                          char **out_path) {
+    struct files files;
+    if (module_index >= s->n_modules || s->no_dwarf)
+        return 0;
+    const struct module *const module = &s->modules[module_index];
+    if (open_files(s, module, &files) < 0)
+        return SNAP_E_NOMEM;
+    int result = 0;
+    if (files.has_own && has_dwarf(&files.own)) {
+        *out_path = strdup(module->path);
+        if (*out_path) {
+            *out = files.own;
+            files.has_own = 0;
+        }
+        result = *out_path ? 1 : SNAP_E_NOMEM;
+    } else if (files.has_debug && has_dwarf(&files.debug)) {
+        *out_path = files.debug_path;
+        *out = files.debug;
+        files.debug_path = NULL;
+        files.has_debug = 0;
+        result = 1;
+    }
+    close_files(&files);
+    return result;
+}
+
+const char *const *symbolizer_debug_dirs(const struct symbolizer *s) {
+    return (const char *const *)s->debug_dirs;
+}

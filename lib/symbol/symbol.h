@@ -54,4 +54,13 @@ int symbolizer_data(struct symbolizer *s, uint32_t module, const struct image_da
 int symbolizer_words(struct symbolizer *s, uint32_t module, const struct image_words **out,
                      snap_error *err);
 
+/* Opens the file that has a module's DWARF, the module's own or its separate debug file. *out_path:
+ * malloc. 1, 0 if there is none or lines are not wanted, or SNAP_E_NOMEM. */
+struct elf_file;
+int symbolizer_open_dwarf(struct symbolizer *s, uint32_t module, struct elf_file *out,
+                          char **out_path);
+
+/* Where debug files are looked for; NULL-terminated. */
+const char *const *symbolizer_debug_dirs(const struct symbolizer *s);
+
 #endif
