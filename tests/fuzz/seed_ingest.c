@@ -1,0 +1,15 @@
+/* Writes a good capture stream, without its HELLO and TARGET, to standard output: where changes
+ * start from. */
+#include "support/wire_stream.h"
+
+#include <stdio.h>
+
+int main(void) {
+    struct wire_stream s = {0};
+    wire_process(&s);
+    wire_example(&s);
+    const size_t n = fwrite(s.bytes.data, 1, s.bytes.size, stdout);
+    const int failed = n != s.bytes.size || fclose(stdout) != 0;
+    wire_release(&s);
+    return failed;
+}
