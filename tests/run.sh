@@ -4,7 +4,7 @@
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 build=$root/build
-all_suites=(lint unit vectors cli fault fuzz capture python leaks examples install)
+all_suites=(lint unit vectors cli fault fuzz capture gpu python leaks examples install)
 
 usage() {
     cat <<'END'

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "capture/ctl.h"
+#include "capture/hook_cuda.h"
 #include "capture/moment.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
@@ -336,6 +337,7 @@ static void after_fork_parent(void) {
 
 static void after_fork_child(void) {
     recorder_after_fork_child();
+    hook_cuda_after_fork_child();
     if (preload.fork_mark)
         atomic_store(preload.fork_mark, 1);
     moment_after_fork();

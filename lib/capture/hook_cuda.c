@@ -1,0 +1,1074 @@
+/* See hook_cuda.h. The functions themselves stand in cuda_calls.def.
+ *
+ * Invariants: the driver's function is always called, with the caller's arguments, and its result
+ * is returned; arguments are read only after it has succeeded; a record that cannot be kept is
+ * counted. A function is replaced only where it is certain which one of its versions it is: by the
+ * address that the driver exports it under, else by name, version and stream variant. Of the driver
+ * itself only look-ups are called (which context, which device, is the stream being captured),
+ * never between hook_enter and hook_leave, and cuGetExportTable is none of our business. */
+#include "capture/hook_cuda.h"
+
+#include <dlfcn.h>
+#include <string.h>
+#include <time.h>
+
+#include "capture/device_table.h"
+#include "capture/hook.h"
+#include "capture/rawmem.h"
+
+enum { CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_INITIALIZED = 3 };
+enum { LOCATION_DEVICE = 1, PER_THREAD_STREAMS = 2, NODE_MEM_ALLOC = 10 };
+enum { POOL_RESERVED = 5, POOL_USED = 7, GRAPH_USED = 0, GRAPH_RESERVED = 2 };
+enum { VERSION_MAX = 13000 }; /* what cuda_calls.def knows */
+#define SAMPLE_NS 10000000u
+
+/* --- the driver's structures, as far as they are read --- */
+
+struct location {
+    int type, id;
+};
+struct array_v1 {
+    unsigned width, height;
+    int format;
+    unsigned channels;
+};
+struct array_v2 {
+    size_t width, height;
+    int format;
+    unsigned channels;
+};
+struct array3d_v1 {
+    unsigned width, height, depth;
+    int format;
+    unsigned channels, flags;
+};
+struct array3d_v2 {
+    size_t width, height, depth;
+    int format;
+    unsigned channels, flags;
+};
+struct pool_props {
+    int type, handle_types;
+    struct location location;
+    void *unused;
+    size_t max_size;
+    unsigned short usage;
+    unsigned char reserved[54];
+};
+struct memory_props {
+    int type, handle_types;
+    struct location location;
+};
+struct multicast_props {
+    unsigned n_devices;
+    size_t size;
+};
+struct external_buffer {
+    unsigned long long offset, size;
+};
+struct ipc_handle {
+    char bytes[64];
+};
+struct graph_memory {
+    struct pool_props pool;
+    const void *access;
+    size_t n_access, size;
+    uint64_t address;
+};
+struct graph_node {
+    int type, reserved[3];
+    struct graph_memory memory; /* of that type */
+};
+
+/* --- the table of functions --- */
+
+enum cuda_id {
+#define CUDA_CALL(symbol, ...) CUDA_##symbol,
+#include "capture/cuda_calls.def"
+    CUDA_cuGetProcAddress,
+    CUDA_cuGetProcAddress_v2,
+    N_CALLS
+};
+
+struct cuda_call {
+    const char *symbol, *name;
+    int version;
+    int per_thread;
+    void *ours;
+};
+
+#define CUDA_CALL(symbol, name, version, per_thread, parameters, ...)                              \
+    HOOK_EXPORT int symbol parameters;
+#include "capture/cuda_calls.def"
+HOOK_EXPORT int cuGetProcAddress(const char *name, void **out, int version, uint64_t flags);
+HOOK_EXPORT int cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flags,
+                                    int *status);
+
+/* By names that nothing can come before: what is handed out must be ours. */
+#define CUDA_CALL(symbol, name, version, per_thread, parameters, ...)                              \
+    extern __typeof(symbol) own_##symbol __attribute__((alias(#symbol), visibility("hidden")));
+#include "capture/cuda_calls.def"
+extern __typeof(cuGetProcAddress) own_cuGetProcAddress
+    __attribute__((alias("cuGetProcAddress"), visibility("hidden")));
+extern __typeof(cuGetProcAddress_v2) own_cuGetProcAddress_v2
+    __attribute__((alias("cuGetProcAddress_v2"), visibility("hidden")));
+
+static const struct cuda_call calls[N_CALLS] = {
+#define CUDA_CALL(symbol, name, version, per_thread, ...)                                          \
+    {#symbol, name, version, per_thread, (void *)own_##symbol},
+#include "capture/cuda_calls.def"
+    {"cuGetProcAddress", "cuGetProcAddress", 11030, 0, (void *)own_cuGetProcAddress},
+    {"cuGetProcAddress_v2", "cuGetProcAddress", 12000, 0, (void *)own_cuGetProcAddress_v2},
+};
+
+static void *_Atomic reals[N_CALLS];   /* what ours call */
+static void *_Atomic exports[N_CALLS]; /* where the driver exports it */
+static _Atomic int exports_known;
+static _Atomic uint64_t n_dropped, n_unknown, n_unseen, n_handed;
+static _Atomic bool has_driver, is_forked;
+
+void (*_Atomic hook_cuda_out_of_memory)(void);
+
+static bool is_ours(const void *address) {
+    for (int i = 0; i < N_CALLS; i++)
+        if (calls[i].ours == address)
+            return true;
+    return false;
+}
+
+/* A function that the driver exports, in whatever way it was loaded. Takes the loader's lock. */
+static void *driver_symbol(const char *name) {
+    static const char *const libraries[] = {"libcuda.so.1", "libcuda.so"};
+    void *found = NULL;
+    recorder_mute(1);
+    for (size_t i = 0; i < 2 && found == NULL; i++) {
+        void *const library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (library == NULL)
+            continue;
+        found = hook_dlsym_next(library, name);
+        dlclose(library);
+    }
+    if (found == NULL)
+        found = hook_dlsym_next(RTLD_NEXT, name);
+    dlerror();
+    recorder_mute(0);
+    return found != NULL && !is_ours(found) ? found : NULL;
+}
+
+static const void *object_of(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
+}
+
+/* What ours shall call. False if it already calls another object's function: two drivers in one
+ * process (in a namespace of its own, say) must not be mixed. */
+static bool set_real(enum cuda_id id, void *address) {
+    void *before = NULL;
+    if (is_ours(address))
+        return false;
+    atomic_store(&has_driver, true);
+    if (atomic_compare_exchange_strong(&reals[id], &before, address) || before == address)
+        return true;
+    const void *const object = object_of(before);
+    return object != NULL && object == object_of(address);
+}
+
+static void *get_real(enum cuda_id id) {
+    void *real = atomic_load_explicit(&reals[id], memory_order_acquire);
+    if (HOOK_UNLIKELY(real == NULL)) {
+        real = driver_symbol(calls[id].symbol);
+        if (real == NULL || !set_real(id, real))
+            return atomic_load(&reals[id]);
+    }
+    return real;
+}
+
+/* No driver: the answer is what it would be without us, dlerror included. */
+static struct hook_answer absent(const char *name) {
+    hook_dlsym_next(RTLD_NEXT, name);
+    return (struct hook_answer){NULL, 1};
+}
+
+struct hook_answer hook_cuda_find(void *handle, const char *name) {
+    int id = 0;
+    while (id < N_CALLS && strcmp(calls[id].symbol, name) != 0)
+        id++;
+    if (id == N_CALLS)
+        return (struct hook_answer){NULL, 0};
+    if (handle == RTLD_DEFAULT) /* ours comes first there, but is of use only before a driver's */
+        return get_real(id) != NULL ? (struct hook_answer){NULL, 0} : absent(name);
+    void *const found = hook_dlsym_next(handle, name);
+    if (found == NULL)
+        return (struct hook_answer){NULL, 1};
+    if (is_ours(found)) /* through the handle of the whole program */
+        return get_real(id) != NULL ? (struct hook_answer){found, 1} : absent(name);
+    if (set_real(id, found))
+        return (struct hook_answer){calls[id].ours, 1};
+    atomic_fetch_add(&n_unseen, 1);
+    return (struct hook_answer){found, 1};
+}
+
+static void find_exports(void *get_proc_address) {
+    Dl_info info;
+    if (atomic_load(&exports_known) || dladdr(get_proc_address, &info) == 0)
+        return;
+    recorder_mute(1);
+    void *const library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    for (int i = 0; i < N_CALLS && library != NULL; i++) {
+        void *const found = hook_dlsym_next(library, calls[i].symbol);
+        if (found != NULL && !is_ours(found))
+            atomic_store(&exports[i], found);
+    }
+    if (library != NULL)
+        dlclose(library);
+    dlerror();
+    recorder_mute(0);
+    atomic_store(&exports_known, 1);
+}
+
+/* The entry that a name means at a version; -1: none of ours. */
+static int by_name(const char *name, int version, bool per_thread) {
+    int found = -1;
+    for (int i = 0; i < N_CALLS; i++)
+        if (calls[i].version <= version && strcmp(calls[i].name, name) == 0 &&
+            (!calls[i].per_thread || per_thread) &&
+            (found < 0 || calls[i].per_thread > calls[found].per_thread ||
+             (calls[i].per_thread == calls[found].per_thread &&
+              calls[i].version >= calls[found].version)))
+            found = i;
+    return found;
+}
+
+typedef int get_v1(const char *, void **, int, uint64_t);
+typedef int get_v2(const char *, void **, int, uint64_t, int *);
+
+/* What the driver's own cuGetProcAddress says, in either form. */
+static void *ask(enum cuda_id id, void *real, const char *name, int version, uint64_t flags) {
+    void *address = NULL;
+    int result, status = 0;
+    if (id == CUDA_cuGetProcAddress) {
+        get_v1 *get;
+        memcpy(&get, &real, sizeof get);
+        result = get(name, &address, version, flags);
+    } else {
+        get_v2 *get;
+        memcpy(&get, &real, sizeof get);
+        result = get(name, &address, version, flags, &status);
+    }
+    return result == CUDA_SUCCESS ? address : NULL;
+}
+
+/* What to hand out in place of the address that the driver returned for a name. */
+static void *substitute(enum cuda_id asker, void *real, const char *name, void *address,
+                        int version, uint64_t flags) {
+    int named = -1;
+    for (int i = 0; i < N_CALLS && named < 0; i++)
+        if (strcmp(calls[i].name, name) == 0)
+            named = i;
+    if (named < 0 || is_ours(address))
+        return address;
+    find_exports(real);
+    int id = -1;
+    for (int i = 0; i < N_CALLS && id < 0; i++)
+        if (atomic_load(&exports[i]) == address)
+            id = i;
+    if (id < 0) {
+        /* A version after our time may mean a function of another form; it does not where the
+         * driver returns the same one for the newest version that we know. */
+        if (version > VERSION_MAX && ask(asker, real, name, VERSION_MAX, flags) == address)
+            version = VERSION_MAX;
+        if (version <= VERSION_MAX)
+            id = by_name(name, version, (flags & PER_THREAD_STREAMS) != 0);
+    }
+    if (id >= 0 && set_real(id, address)) {
+        atomic_fetch_add(&n_handed, 1);
+        return calls[id].ours;
+    }
+    atomic_fetch_add(&n_unseen, 1);
+    return address;
+}
+
+int cuGetProcAddress(const char *name, void **out, int version, uint64_t flags) {
+    void *const address = get_real(CUDA_cuGetProcAddress);
+    get_v1 *real;
+    if (address == NULL)
+        return CUDA_ERROR_NOT_INITIALIZED;
+    memcpy(&real, &address, sizeof real);
+    const int result = real(name, out, version, flags);
+    if (result == CUDA_SUCCESS && name != NULL && out != NULL && *out != NULL)
+        *out = substitute(CUDA_cuGetProcAddress, address, name, *out, version, flags);
+    return result;
+}
+
+int cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flags, int *status) {
+    void *const address = get_real(CUDA_cuGetProcAddress_v2);
+    get_v2 *real;
+    if (address == NULL)
+        return CUDA_ERROR_NOT_INITIALIZED;
+    memcpy(&real, &address, sizeof real);
+    const int result = real(name, out, version, flags, status);
+    if (result == CUDA_SUCCESS && name != NULL && out != NULL && *out != NULL)
+        *out = substitute(CUDA_cuGetProcAddress_v2, address, name, *out, version, flags);
+    return result;
+}
+
+/* --- look-ups in the driver --- */
+
+enum query {
+    QUERY_cuCtxGetCurrent,
+    QUERY_cuCtxGetDevice,
+    QUERY_cuStreamIsCapturing,
+    QUERY_cuStreamIsCapturing_ptsz,
+    QUERY_cuStreamGetCaptureInfo_v2,
+    QUERY_cuStreamGetCaptureInfo_v2_ptsz,
+    QUERY_cuDevicePrimaryCtxGetState,
+    QUERY_cuArrayGetMemoryRequirements,
+    QUERY_cuDeviceGetMemPool,
+    QUERY_cuMemPoolGetAttribute,
+    QUERY_cuDeviceGetGraphMemAttribute,
+    N_QUERIES
+};
+
+static void *query(enum query which) {
+    static const char *const names[N_QUERIES] = {"cuCtxGetCurrent",
+                                                 "cuCtxGetDevice",
+                                                 "cuStreamIsCapturing",
+                                                 "cuStreamIsCapturing_ptsz",
+                                                 "cuStreamGetCaptureInfo_v2",
+                                                 "cuStreamGetCaptureInfo_v2_ptsz",
+                                                 "cuDevicePrimaryCtxGetState",
+                                                 "cuArrayGetMemoryRequirements",
+                                                 "cuDeviceGetMemPool",
+                                                 "cuMemPoolGetAttribute",
+                                                 "cuDeviceGetGraphMemAttribute"};
+    static void *_Atomic found[N_QUERIES];
+    static char absent;
+    void *address = atomic_load_explicit(&found[which], memory_order_relaxed);
+    if (address == NULL) {
+        address = driver_symbol(names[which]);
+        atomic_store(&found[which], address != NULL ? address : &absent);
+    }
+    return address != &absent ? address : NULL;
+}
+
+/* One of the driver's functions; 0 if it has succeeded, so a missing one has not. */
+#define QUERY(name, parameters, arguments)                                                         \
+    __extension__({                                                                                \
+        int(*function_) parameters;                                                                \
+        void *const address_ = query(QUERY_##name);                                                \
+        memcpy(&function_, &address_, sizeof function_);                                           \
+        address_ != NULL ? function_ arguments : CUDA_ERROR_NOT_INITIALIZED;                       \
+    })
+
+/* --- one call --- */
+
+struct call {
+    struct stack_start start;
+    uint64_t mark;
+    struct hook_thread *t;
+    uint64_t physical; /* whose mapping is under way */
+};
+
+struct place {
+    uint64_t context;
+    int32_t device;
+};
+
+static struct place current_place(void) {
+    void *context = NULL;
+    int device = -1;
+    if (QUERY(cuCtxGetCurrent, (void **), (&context)) != CUDA_SUCCESS)
+        context = NULL;
+    if (QUERY(cuCtxGetDevice, (int *), (&device)) != CUDA_SUCCESS)
+        device = -1;
+    return (struct place){(uintptr_t)context, device};
+}
+
+/* Between these, the table may be changed; no function of the driver may be called. */
+static bool open(struct call *c) {
+    c->t = hook_begin();
+    if (c->t == NULL) {
+        atomic_fetch_add(&n_dropped, 1);
+        return false;
+    }
+    return hook_enter(c->t);
+}
+static void close(struct call *c) {
+    hook_leave(c->t);
+}
+
+static void put(struct call *c, struct device_record *r, struct device_record *old) {
+    struct hook_thread *const t = c->t;
+    bool truncated;
+    r->stack = stacks_capture(&t->stacks, &c->start, &truncated);
+    r->flags |= truncated ? DEVICE_FLAG_TRUNCATED : 0;
+    if (r->birth == 0) {
+        if (t->birth_next == t->birth_end)
+            hook_births(t);
+        r->birth = t->birth_next++;
+    }
+    if (device_table_put(r, old, t->cache.try) < 0)
+        atomic_fetch_add(&n_dropped, 1);
+}
+
+static uint64_t next_birth(struct call *c) {
+    if (c->t->birth_next == c->t->birth_end)
+        hook_births(c->t);
+    return c->t->birth_next++;
+}
+
+static void keep(struct call *c, struct device_record *r) {
+    if (!open(c))
+        return;
+    put(c, r, NULL);
+    close(c);
+}
+
+/* --- memory --- */
+
+static void got_memory(struct call *c, uint64_t address, uint64_t size, uint32_t domain) {
+    const struct place place = current_place();
+    keep(c, &(struct device_record){.space = DEVICE_MEMORY,
+                                    .kind = SNAP_NODE_DEVICE_LINEAR,
+                                    .domain = domain,
+                                    .key = address,
+                                    .size = size,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
+static void got_registered(struct call *c, uint64_t address, uint64_t size) {
+    const struct place place = current_place();
+    keep(c, &(struct device_record){.space = DEVICE_REGISTERED,
+                                    .kind = SNAP_NODE_REGISTERED,
+                                    .domain = SNAP_DOMAIN_PINNED,
+                                    .key = address,
+                                    .size = size,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
+static void lost(struct call *c, uint32_t space, uint64_t key) {
+    if (key == 0 || !open(c))
+        return;
+    if (!device_table_take(space, key, c->mark, NULL, c->t->cache.try))
+        atomic_fetch_add(&n_unknown, 1);
+    close(c);
+}
+
+static void exported(struct call *c, uint32_t space, uint64_t key) {
+    static const struct device_change change = {.set_flags = DEVICE_FLAG_EXPORTED};
+    if (!open(c))
+        return;
+    device_table_change(space, key, UINT64_MAX, &change, NULL, c->t->cache.try);
+    close(c);
+}
+
+/* Memory that another process or another interface owns. */
+static void got_foreign(struct call *c, uint64_t address, uint64_t size, uint32_t kind) {
+    const struct place place = current_place();
+    keep(c, &(struct device_record){.space = DEVICE_MEMORY,
+                                    .kind = kind,
+                                    .domain = SNAP_DOMAIN_DEVICE,
+                                    .key = address,
+                                    .size = size,
+                                    .flags = DEVICE_FLAG_IMPORTED,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
+static uint64_t format_bytes(int format) {
+    switch (format) {
+    case 1:
+    case 8: return 1;
+    case 2:
+    case 9:
+    case 0x10: return 2;
+    default: return 4;
+    }
+}
+
+/* width, height, depth: 0 where the array has no such dimension. */
+static void got_array(struct call *c, void *array, uint64_t width, uint64_t height, uint64_t depth,
+                      int format, unsigned channels, unsigned levels) {
+    struct {
+        size_t size, alignment;
+        unsigned reserved[4];
+    } needs = {0};
+    const struct place place = current_place();
+    uint64_t size = 0;
+    if (levels == 1 && QUERY(cuArrayGetMemoryRequirements, (void *, void *, int),
+                             (&needs, array, place.device)) == CUDA_SUCCESS)
+        size = needs.size;
+    for (unsigned level = 0; size == 0 || level < levels; level++) {
+        if (level > 0 && levels == 1)
+            break;
+        const uint64_t w = width >> level, h = height >> level, d = depth >> level;
+        if (needs.size == 0)
+            size += (w ? w : 1) * (h ? h : 1) * (d ? d : 1) * format_bytes(format) * channels;
+        if (level + 1 >= levels)
+            break;
+    }
+    keep(c, &(struct device_record){.space = DEVICE_ARRAY,
+                                    .kind = SNAP_NODE_DEVICE_ARRAY,
+                                    .domain = SNAP_DOMAIN_DEVICE,
+                                    .key = (uintptr_t)array,
+                                    .size = size,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
+/* --- in the order of streams --- */
+
+static bool is_capturing(void *stream, int per_thread) {
+    int status = 0;
+    const int result = per_thread
+                           ? QUERY(cuStreamIsCapturing_ptsz, (void *, int *), (stream, &status))
+                           : QUERY(cuStreamIsCapturing, (void *, int *), (stream, &status));
+    return result == CUDA_SUCCESS && status != 0;
+}
+
+/* The graph that a stream is being captured into; 0: unknown. */
+static uint64_t captured_graph(void *stream, int per_thread) {
+    void *graph = NULL;
+    int status = 0;
+    const int result = per_thread ? QUERY(cuStreamGetCaptureInfo_v2_ptsz,
+                                          (void *, int *, void *, void **, void *, void *),
+                                          (stream, &status, NULL, &graph, NULL, NULL))
+                                  : QUERY(cuStreamGetCaptureInfo_v2,
+                                          (void *, int *, void *, void **, void *, void *),
+                                          (stream, &status, NULL, &graph, NULL, NULL));
+    return result == CUDA_SUCCESS ? (uintptr_t)graph : 0;
+}
+
+/* The pools that are asked how much they hold. */
+static struct {
+    struct rawmem_lock lock;
+    unsigned n;
+    struct pool_key {
+        uint64_t key; /* handle; of graph memory: device + 1 */
+        uint32_t kind;
+        int32_t device;
+    } pools[256];
+} sampled;
+
+static void sampled_change(struct call *c, const struct pool_key *pool, bool add) {
+    if (!rawmem_lock(&sampled.lock, c->t->cache.try))
+        return;
+    unsigned i = 0;
+    while (i < sampled.n &&
+           (sampled.pools[i].key != pool->key || sampled.pools[i].kind != pool->kind))
+        i++;
+    if (!add && i < sampled.n)
+        sampled.pools[i] = sampled.pools[--sampled.n];
+    else if (add && i < sizeof sampled.pools / sizeof *sampled.pools) {
+        sampled.n += i == sampled.n;
+        sampled.pools[i] = *pool;
+    }
+    rawmem_unlock(&sampled.lock);
+}
+
+/* Between open and close. */
+static void put_pool(struct call *c, uint64_t key, uint32_t kind, uint32_t domain, int32_t device,
+                     uint32_t flags) {
+    struct device_record r = {.space = DEVICE_POOL,
+                              .kind = kind,
+                              .domain = domain,
+                              .key = key,
+                              .flags = flags,
+                              .device = device};
+    put(c, &r, NULL);
+    sampled_change(c, &(struct pool_key){key, kind, device}, true);
+}
+
+static void got_pool(struct call *c, void *pool, const struct location *location, uint32_t flags) {
+    const struct place place = current_place();
+    const bool is_device = location == NULL || location->type == LOCATION_DEVICE;
+    const int32_t device = !is_device ? -1 : location != NULL ? location->id : place.device;
+    if (!open(c))
+        return;
+    put_pool(c, (uintptr_t)pool, SNAP_POOL_CUDA_MEMPOOL,
+             is_device ? SNAP_DOMAIN_DEVICE : SNAP_DOMAIN_PINNED, device, flags);
+    close(c);
+}
+
+static void got_async(struct call *c, uint64_t address, uint64_t size, void *pool, void *stream,
+                      int per_thread) {
+    const struct place place = current_place();
+    struct device_record r = {.space = DEVICE_MEMORY,
+                              .kind = SNAP_NODE_DEVICE_ASYNC,
+                              .domain = SNAP_DOMAIN_DEVICE,
+                              .key = address,
+                              .size = size,
+                              .context = place.context,
+                              .device = place.device};
+    const bool is_default = pool == NULL;
+    if (is_capturing(stream, per_thread)) {
+        r.kind = SNAP_NODE_DEVICE_GRAPH; /* memory only while the graph runs */
+        r.link = captured_graph(stream, per_thread);
+        r.context = 0;
+    } else if (!is_default || QUERY(cuDeviceGetMemPool, (void **, int), (&pool, place.device)) == 0)
+        r.link = (uintptr_t)pool;
+    if (!open(c))
+        return;
+    struct device_record p;
+    if (r.kind == SNAP_NODE_DEVICE_GRAPH) {
+        if (place.device >= 0 &&
+            !device_table_get(DEVICE_POOL, (uint64_t)place.device + 1, &p, c->t->cache.try))
+            put_pool(c, (uint64_t)place.device + 1, SNAP_POOL_CUDA_GRAPH, SNAP_DOMAIN_DEVICE,
+                     place.device, 0);
+    } else if (r.link != 0 && device_table_get(DEVICE_POOL, r.link, &p, c->t->cache.try)) {
+        r.device = p.device;
+        r.domain = p.domain;
+    } else if (r.link != 0) {
+        put_pool(c, r.link, SNAP_POOL_CUDA_MEMPOOL, SNAP_DOMAIN_DEVICE, place.device,
+                 is_default ? DEVICE_FLAG_DEFAULT : 0);
+    }
+    put(c, &r, NULL);
+    close(c);
+    hook_cuda_sample(false);
+}
+
+static void lost_async(struct call *c, uint64_t address, void *stream, int per_thread) {
+    /* In a capture this makes a node that frees when the graph runs. */
+    if (!is_capturing(stream, per_thread))
+        lost(c, DEVICE_MEMORY, address);
+    hook_cuda_sample(false);
+}
+
+/* What is handed out of it stays until it is freed. */
+static void lost_pool(struct call *c, void *pool) {
+    lost(c, DEVICE_POOL, (uintptr_t)pool);
+    if (!open(c))
+        return;
+    sampled_change(c, &(struct pool_key){(uintptr_t)pool, SNAP_POOL_CUDA_MEMPOOL, 0}, false);
+    close(c);
+}
+
+void hook_cuda_sample(bool now) {
+    static _Atomic uint64_t last_ns;
+    struct timespec time = {0};
+    if (sampled.n == 0 || atomic_load(&is_forked))
+        return;
+    clock_gettime(now ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE, &time);
+    const uint64_t time_ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    uint64_t before = atomic_load(&last_ns);
+    if (!now && (time_ns < before + SAMPLE_NS ||
+                 !atomic_compare_exchange_strong(&last_ns, &before, time_ns)))
+        return;
+    struct call c = {0};
+    for (unsigned i = 0;; i++) {
+        struct pool_key pool = {0};
+        if (!open(&c))
+            return;
+        const bool locked = rawmem_lock(&sampled.lock, c.t->cache.try);
+        if (locked && i < sampled.n)
+            pool = sampled.pools[i];
+        if (locked)
+            rawmem_unlock(&sampled.lock);
+        close(&c);
+        if (pool.kind == 0)
+            return;
+        struct device_change change = {.sample = true};
+        void *const handle = (void *)(uintptr_t)pool.key;
+        int failed;
+        if (pool.kind == SNAP_POOL_CUDA_GRAPH)
+            failed = QUERY(cuDeviceGetGraphMemAttribute, (int, int, void *),
+                           (pool.device, GRAPH_RESERVED, &change.size)) ||
+                     QUERY(cuDeviceGetGraphMemAttribute, (int, int, void *),
+                           (pool.device, GRAPH_USED, &change.offset));
+        else
+            failed = QUERY(cuMemPoolGetAttribute, (void *, int, void *),
+                           (handle, POOL_RESERVED, &change.size)) ||
+                     QUERY(cuMemPoolGetAttribute, (void *, int, void *),
+                           (handle, POOL_USED, &change.offset));
+        if (failed || !open(&c))
+            continue;
+        device_table_change(DEVICE_POOL, pool.key, UINT64_MAX, &change, NULL, c.t->cache.try);
+        close(&c);
+    }
+}
+
+/* --- physical memory and ranges of addresses --- */
+
+static const struct device_change one_handle = {.handles = 1}, no_handle = {.handles = -1},
+                                  one_map = {.maps = 1}, no_map = {.maps = -1};
+
+static void change_physical(struct call *c, uint64_t physical, const struct device_change *change) {
+    if (physical != 0)
+        device_table_change(DEVICE_PHYSICAL, physical, UINT64_MAX, change, NULL, c->t->cache.try);
+}
+
+/* A handle that the driver gives out again has lost its old meaning. */
+static void put_handle(struct call *c, uint64_t handle, uint64_t physical) {
+    struct device_record old = {0};
+    struct device_record r = {
+        .space = DEVICE_HANDLE, .key = handle, .link = physical, .handles = 1, .device = -1};
+    put(c, &r, &old);
+    for (uint32_t i = 0; i < old.handles; i++)
+        change_physical(c, old.link, &no_handle);
+}
+
+static void put_physical(struct call *c, uint64_t handle, struct device_record *r) {
+    if (!open(c))
+        return;
+    r->space = DEVICE_PHYSICAL;
+    r->key = r->birth = next_birth(c);
+    r->handles = 1;
+    put(c, r, NULL);
+    put_handle(c, handle, r->key);
+    close(c);
+}
+
+static void got_physical(struct call *c, uint64_t handle, uint64_t size,
+                         const struct location *location) {
+    const bool is_device = location->type == LOCATION_DEVICE;
+    put_physical(
+        c, handle,
+        &(struct device_record){.kind = SNAP_NODE_DEVICE_PHYSICAL,
+                                .domain = is_device ? SNAP_DOMAIN_DEVICE : SNAP_DOMAIN_PINNED,
+                                .size = size,
+                                .device = is_device ? location->id : -1});
+}
+
+static void got_multicast(struct call *c, uint64_t handle, uint64_t size) {
+    put_physical(c, handle,
+                 &(struct device_record){.kind = SNAP_NODE_DEVICE_MULTICAST,
+                                         .domain = SNAP_DOMAIN_DEVICE,
+                                         .size = size,
+                                         .device = -1});
+}
+
+static void got_imported_physical(struct call *c, uint64_t handle) {
+    const struct place place = current_place();
+    put_physical(c, handle,
+                 &(struct device_record){.kind = SNAP_NODE_DEVICE_IMPORTED,
+                                         .domain = SNAP_DOMAIN_DEVICE,
+                                         .flags = DEVICE_FLAG_IMPORTED,
+                                         .device = place.device});
+}
+
+static void exported_physical(struct call *c, uint64_t handle) {
+    static const struct device_change change = {.set_flags = DEVICE_FLAG_EXPORTED};
+    struct device_record r;
+    if (!open(c))
+        return;
+    if (device_table_get(DEVICE_HANDLE, handle, &r, c->t->cache.try))
+        change_physical(c, r.link, &change);
+    close(c);
+}
+
+static bool maps_address(const void *context, const struct device_record *r) {
+    return r->space == DEVICE_MAPPING && *(const uint64_t *)context - r->key < r->size;
+}
+
+static void retained_physical(struct call *c, uint64_t handle, uint64_t address) {
+    struct device_record r, mapping;
+    if (!open(c))
+        return;
+    const bool try = c->t->cache.try;
+    if (!device_table_search(maps_address, &address, &mapping, try))
+        atomic_fetch_add(&n_unknown, 1);
+    else {
+        change_physical(c, mapping.link, &one_handle);
+        if (!device_table_get(DEVICE_HANDLE, handle, &r, try) || r.link != mapping.link)
+            put_handle(c, handle, mapping.link);
+        else
+            device_table_change(DEVICE_HANDLE, handle, UINT64_MAX, &one_handle, NULL, try);
+    }
+    close(c);
+}
+
+static void released_physical(struct call *c, uint64_t handle) {
+    struct device_record r;
+    if (!open(c))
+        return;
+    if (device_table_change(DEVICE_HANDLE, handle, c->mark, &no_handle, &r, c->t->cache.try))
+        change_physical(c, r.link, &no_handle);
+    else
+        atomic_fetch_add(&n_unknown, 1);
+    close(c);
+}
+
+static void got_range(struct call *c, uint64_t address, uint64_t size) {
+    keep(c, &(struct device_record){.space = DEVICE_MEMORY,
+                                    .kind = SNAP_NODE_DEVICE_VIRTUAL,
+                                    .domain = SNAP_DOMAIN_DEVICE,
+                                    .key = address,
+                                    .size = size,
+                                    .device = -1});
+}
+
+/* Before the mapping: the handle may be released as soon as it exists. */
+static void physical_of(struct call *c, uint64_t handle) {
+    struct device_record r;
+    if (!open(c))
+        return;
+    if (device_table_get(DEVICE_HANDLE, handle, &r, c->t->cache.try)) {
+        c->physical = r.link;
+        change_physical(c, c->physical, &one_map);
+    } else {
+        atomic_fetch_add(&n_unknown, 1);
+    }
+    close(c);
+}
+
+static void not_mapped(struct call *c) {
+    if (c->physical == 0 || !open(c))
+        return;
+    change_physical(c, c->physical, &no_map);
+    close(c);
+}
+
+static void mapped(struct call *c, uint64_t address, uint64_t size, uint64_t offset) {
+    struct device_record old = {0};
+    struct device_record r = {.space = DEVICE_MAPPING,
+                              .key = address,
+                              .size = size,
+                              .link = c->physical,
+                              .offset = offset,
+                              .device = -1};
+    if (!open(c))
+        return;
+    put(c, &r, &old);
+    change_physical(c, old.link, &no_map);
+    close(c);
+}
+
+struct range {
+    struct call *call;
+    uint64_t start, size, mark;
+};
+
+static bool is_mapping_in(const void *context, const struct device_record *r) {
+    const struct range *const range = context;
+    return r->space == DEVICE_MAPPING && r->serial <= range->mark &&
+           r->key - range->start < range->size;
+}
+
+static void mapping_gone(void *context, const struct device_record *r) {
+    struct range *const range = context;
+    change_physical(range->call, r->link, &no_map);
+}
+
+static void unmapped(struct call *c, uint64_t address, uint64_t size) {
+    struct range range = {c, address, size, c->mark};
+    struct device_record r;
+    if (!open(c))
+        return;
+    if (device_table_get(DEVICE_MAPPING, address, &r, c->t->cache.try) && r.size == size) {
+        if (device_table_take(DEVICE_MAPPING, address, c->mark, &r, c->t->cache.try))
+            mapping_gone(&range, &r);
+    } else {
+        device_table_sweep(is_mapping_in, mapping_gone, &range, c->t->cache.try);
+    }
+    close(c);
+}
+
+/* --- resources and graphs --- */
+
+/* A graph or library is not of the context that happened to be current. */
+static void got(struct call *c, uint32_t kind, void *handle) {
+    const bool is_free = kind == SNAP_RSRC_GRAPH || kind == SNAP_RSRC_LIBRARY;
+    const struct place place = is_free ? (struct place){0, -1} : current_place();
+    keep(c, &(struct device_record){.space = DEVICE_RESOURCE + kind,
+                                    .kind = kind,
+                                    .key = (uintptr_t)handle,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
+static void gone(struct call *c, uint32_t kind, void *handle) {
+    lost(c, DEVICE_RESOURCE + kind, (uintptr_t)handle);
+}
+
+/* A capture into a graph that the program made itself returns that graph. */
+static void got_captured(struct call *c, void *graph) {
+    struct device_record r;
+    if (graph == NULL || !open(c))
+        return;
+    const bool is_known =
+        device_table_get(DEVICE_RESOURCE + SNAP_RSRC_GRAPH, (uintptr_t)graph, &r, c->t->cache.try);
+    close(c);
+    if (!is_known)
+        got(c, SNAP_RSRC_GRAPH, graph);
+}
+
+static void got_graph_memory(struct call *c, void *graph, const struct graph_memory *memory) {
+    const struct location *const location = &memory->pool.location;
+    struct device_record p, r = {.space = DEVICE_MEMORY,
+                                 .kind = SNAP_NODE_DEVICE_GRAPH,
+                                 .domain = SNAP_DOMAIN_DEVICE,
+                                 .key = memory->address,
+                                 .size = memory->size,
+                                 .link = (uintptr_t)graph,
+                                 .device = location->type == LOCATION_DEVICE ? location->id : -1};
+    if (!open(c))
+        return;
+    const uint64_t key = (uint64_t)r.device + 1;
+    if (r.device >= 0 && !device_table_get(DEVICE_POOL, key, &p, c->t->cache.try))
+        put_pool(c, key, SNAP_POOL_CUDA_GRAPH, SNAP_DOMAIN_DEVICE, r.device, 0);
+    put(c, &r, NULL);
+    close(c);
+}
+
+static void got_graph_node(struct call *c, void *graph, const struct graph_node *node) {
+    if (node->type == NODE_MEM_ALLOC)
+        got_graph_memory(c, graph, &node->memory);
+}
+
+struct owner {
+    uint64_t key, mark;
+    int32_t device;
+};
+
+static bool is_of_graph(const void *context, const struct device_record *r) {
+    const struct owner *const o = context;
+    return r->space == DEVICE_MEMORY && r->kind == SNAP_NODE_DEVICE_GRAPH && r->link == o->key &&
+           r->serial <= o->mark;
+}
+
+static void lost_graph(struct call *c, void *graph) {
+    struct owner owner = {(uintptr_t)graph, c->mark, 0};
+    gone(c, SNAP_RSRC_GRAPH, graph);
+    if (sampled.n == 0 || !open(c)) /* no pool, so no memory of graphs */
+        return;
+    device_table_sweep(is_of_graph, NULL, &owner, c->t->cache.try);
+    close(c);
+}
+
+/* --- contexts --- */
+
+static void got_context(struct call *c, void *context, int device) {
+    keep(c, &(struct device_record){.space = DEVICE_RESOURCE + SNAP_RSRC_CONTEXT,
+                                    .kind = SNAP_RSRC_CONTEXT,
+                                    .key = (uintptr_t)context,
+                                    .device = device});
+}
+
+static void got_primary(struct call *c, void *context, int device) {
+    struct device_record r;
+    if (!open(c))
+        return;
+    const bool is_known = device_table_get(DEVICE_RESOURCE + SNAP_RSRC_CONTEXT, (uintptr_t)context,
+                                           &r, c->t->cache.try);
+    close(c);
+    if (!is_known)
+        keep(c, &(struct device_record){.space = DEVICE_RESOURCE + SNAP_RSRC_CONTEXT,
+                                        .kind = SNAP_RSRC_CONTEXT,
+                                        .key = (uintptr_t)context,
+                                        .flags = DEVICE_FLAG_DEFAULT,
+                                        .device = device});
+}
+
+/* A context takes with it all that was made in it. */
+static bool is_of_context(const void *context, const struct device_record *r) {
+    const struct owner *const o = context;
+    return r->serial <= o->mark &&
+           (r->context == o->key ||
+            (r->space == DEVICE_RESOURCE + SNAP_RSRC_CONTEXT && r->key == o->key));
+}
+
+static void lost_context(struct call *c, void *context) {
+    struct owner owner = {(uintptr_t)context, c->mark, 0};
+    if (context == NULL || !open(c))
+        return;
+    device_table_sweep(is_of_context, NULL, &owner, c->t->cache.try);
+    close(c);
+}
+
+static bool is_primary(const void *context, const struct device_record *r) {
+    return r->space == DEVICE_RESOURCE + SNAP_RSRC_CONTEXT && (r->flags & DEVICE_FLAG_DEFAULT) &&
+           r->device == *(const int *)context;
+}
+
+static void lost_primary(struct call *c, int device) {
+    struct device_record r;
+    if (!open(c))
+        return;
+    const bool is_known = device_table_search(is_primary, &device, &r, c->t->cache.try);
+    close(c);
+    if (is_known)
+        lost_context(c, (void *)(uintptr_t)r.key);
+}
+
+static void released_primary(struct call *c, int device) {
+    unsigned flags;
+    int is_active = 1;
+    if (QUERY(cuDevicePrimaryCtxGetState, (int, unsigned *, int *), (device, &flags, &is_active)) ==
+            CUDA_SUCCESS &&
+        !is_active)
+        lost_primary(c, device);
+}
+
+/* --- the functions --- */
+
+static void failed(struct call *c, int result) {
+    void (*const out_of_memory)(void) = atomic_load(&hook_cuda_out_of_memory);
+    not_mapped(c);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY && out_of_memory != NULL)
+        out_of_memory();
+}
+
+/* In a forked child the driver is dead: whatever it says changes nothing. */
+#define CUDA_CALL(symbol, name, version, per_thread, parameters, arguments, before, after)         \
+    int symbol parameters {                                                                        \
+        struct call call = {.start = STACKS_START_HERE(), .mark = device_table_mark()};            \
+        struct call *const c = &call;                                                              \
+        void *const address_ = get_real(CUDA_##symbol);                                            \
+        int(*real_) parameters;                                                                    \
+        if (HOOK_UNLIKELY(address_ == NULL))                                                       \
+            return CUDA_ERROR_NOT_INITIALIZED;                                                     \
+        memcpy(&real_, &address_, sizeof real_);                                                   \
+        before;                                                                                    \
+        const int result = real_ arguments;                                                        \
+        if (HOOK_UNLIKELY(atomic_load_explicit(&is_forked, memory_order_relaxed)))                 \
+            return result;                                                                         \
+        if (HOOK_LIKELY(result == CUDA_SUCCESS)) {                                                 \
+            after;                                                                                 \
+        } else {                                                                                   \
+            failed(c, result);                                                                     \
+        }                                                                                          \
+        return result;                                                                             \
+    }
+#include "capture/cuda_calls.def"
+
+/* --- blocks of frameworks --- */
+
+void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,
+                     uintptr_t pc, uintptr_t bp) {
+    static const struct device_change is_pool = {.set_flags = DEVICE_FLAG_POOL};
+    struct call call = {.start = {slot, pc, bp}, .mark = device_table_mark()}, *const c = &call;
+    if (atomic_load(&is_forked))
+        return;
+    if (is_free) {
+        lost(c, DEVICE_BLOCK, address);
+        return;
+    }
+    struct device_record r = {.space = DEVICE_BLOCK,
+                              .kind = SNAP_NODE_DEVICE_BLOCK,
+                              .domain = SNAP_DOMAIN_DEVICE,
+                              .key = address,
+                              .size = size,
+                              .device = device};
+    if (!open(c))
+        return;
+    put(c, &r, NULL);
+    /* The first block of a segment starts where it starts. */
+    device_table_change(DEVICE_MEMORY, address, UINT64_MAX, &is_pool, NULL, c->t->cache.try);
+    close(c);
+}
+
+struct hook_cuda_counts hook_cuda_counts(void) {
+    return (struct hook_cuda_counts){.dropped = atomic_load(&n_dropped),
+                                     .unknown = atomic_load(&n_unknown),
+                                     .unseen = atomic_load(&n_unseen),
+                                     .handed = atomic_load(&n_handed),
+                                     .has_driver = atomic_load(&has_driver)};
+}
+
+void hook_cuda_after_fork_child(void) {
+    atomic_store(&is_forked, true);
+    rawmem_unlock(&sampled.lock);
+    device_table_after_fork_child();
+}

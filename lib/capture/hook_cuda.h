@@ -1,0 +1,47 @@
+/* The CUDA driver's functions as the target calls them, whatever way it came to their addresses.
+ *
+ * A target reaches the driver in four ways: linked to it, by dlsym, by cuGetProcAddress, or through
+ * the CUDA runtime, which does one of the latter even where it is part of the executable. So dlsym
+ * (hook_dlsym.c) and cuGetProcAddress hand out our functions in place of the driver's, and ours
+ * stand under the same names for programs that link the driver. Nothing of CUDA is needed to build
+ * or to run this. */
+#ifndef HEAPSNAP_HOOK_CUDA_H
+#define HEAPSNAP_HOOK_CUDA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What dlsym returns for a name that begins with "cu" and a capital letter. */
+struct hook_answer {
+    void *address;
+    uint64_t is_known; /* 0: ask the real dlsym, in the caller's name */
+};
+struct hook_answer hook_cuda_find(void *handle, const char *name)
+    __attribute__((visibility("hidden")));
+
+/* dlsym behind our stub: the next one in the order of the loader. */
+void *hook_dlsym_next(void *handle, const char *name) __attribute__((visibility("hidden")));
+
+/* A framework's allocator has handed out a part of what it holds, or taken it back. */
+void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,
+                     uintptr_t pc, uintptr_t bp) __attribute__((visibility("hidden")));
+
+/* Asks the driver how much its pools hold. Not in signal handlers, nor in a forked child. now:
+ * however short ago that was done. */
+void hook_cuda_sample(bool now) __attribute__((visibility("hidden")));
+
+/* Called after an allocation has failed for want of memory, in the thread that asked. */
+extern void (*_Atomic hook_cuda_out_of_memory)(void) __attribute__((visibility("hidden")));
+
+struct hook_cuda_counts {
+    uint64_t dropped; /* records that could not be kept */
+    uint64_t unknown; /* things given back that were never seen */
+    uint64_t unseen;  /* functions of the driver that were handed out as they are */
+    uint64_t handed;  /* ours, handed out in place of the driver's */
+    bool has_driver;  /* the target has got at least one function of the driver */
+};
+struct hook_cuda_counts hook_cuda_counts(void) __attribute__((visibility("hidden")));
+
+void hook_cuda_after_fork_child(void) __attribute__((visibility("hidden")));
+
+#endif

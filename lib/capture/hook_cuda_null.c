@@ -1,0 +1,16 @@
+/* No device memory: nothing is hooked. */
+#include "capture/hook_cuda.h"
+
+#include <stddef.h>
+
+void (*_Atomic hook_cuda_out_of_memory)(void);
+
+void hook_cuda_sample(bool now) {
+    (void)now;
+}
+
+struct hook_cuda_counts hook_cuda_counts(void) {
+    return (struct hook_cuda_counts){0};
+}
+
+void hook_cuda_after_fork_child(void) {}
