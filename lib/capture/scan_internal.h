@@ -198,6 +198,11 @@ uint32_t scan_images_vtable_id(struct scan *s, uint64_t vtable, uint32_t *n_new)
 /* Id of a key; *is_new is set if it had none. 0: no memory. */
 uint32_t scan_map_id(struct scan_map *m, uint64_t key, int *is_new);
 
+/* --- scan_malloc.c --- */
+
+/* Where the state of glibc's malloc is among the globals in [start, end); empty if it is not. */
+struct scan_range scan_malloc_state(struct scan_worker *w, uint64_t start, uint64_t end);
+
 /* --- scan_roots.c --- */
 
 void scan_roots_globals(struct scan *s, struct scan_worker *w); /* kept in s->roots */

@@ -96,8 +96,13 @@ void scan_roots_globals(struct scan *s, struct scan_worker *w) {
         return;
     const struct scan_range *const globals = (const void *)s->globals.data;
     r->are_kept = 1;
-    for (size_t i = 0; i < s->globals.length / sizeof *globals; i++)
-        add_range(r, globals[i].start, globals[i].end, SNAP_ROOT_GLOBAL, 0, 0);
+    for (size_t i = 0; i < s->globals.length / sizeof *globals; i++) {
+        const struct scan_range state = scan_malloc_state(w, globals[i].start, globals[i].end);
+        if (state.end)
+            add_range(r, globals[i].start, state.start, SNAP_ROOT_GLOBAL, 0, 0);
+        add_range(r, state.end ? state.end : globals[i].start, globals[i].end, SNAP_ROOT_GLOBAL, 0,
+                  0);
+    }
     raw_unmap(r, sizeof *r);
 }
 
