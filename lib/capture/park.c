@@ -36,7 +36,7 @@ static void note_main(void) {
 /* glibc tells how small a stack may be: a page, its constant, and thread-local storage with the
  * thread's control block. */
 static void ask_for_local_bytes(void) {
-    enum { CONSTANT = 4096 + 16384, BLOCK_SIZE = 2304, LIMIT = 1 << 24 };
+    enum { CONSTANT = 4096 + 16384, BLOCK_SIZE = 2368, LIMIT = 1 << 24 };
     size_t (*smallest)(const void *attributes);
     void *const found = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
     memcpy(&smallest, &found, sizeof found);

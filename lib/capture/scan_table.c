@@ -164,7 +164,13 @@ static int add(struct scan_table *t, uint64_t address, uint64_t size, uint32_t n
                              .node = node};
     const uint64_t page = address >> SCAN_PAGE_SHIFT;
     complete(t, page, entry);
-    mark_start(&lines(t, scan_table_chunk(t, address))[page & (SCAN_CHUNK_PAGES - 1)], address);
+    struct scan_page *const line = lines(t, scan_table_chunk(t, address));
+    const unsigned at_page = page & (SCAN_CHUNK_PAGES - 1);
+    if (entry > 0 && line[at_page].base != entry &&
+        page / SCAN_CHUNK_PAGES != t->last_page / SCAN_CHUNK_PAGES)
+        for (unsigned i = 0; i <= at_page; i++) /* others have ended since this chunk was begun */
+            line[i].base = entry;
+    mark_start(&line[at_page], address);
     t->last_page = page;
     t->n_entries++;
     if (t->high == 0 || address < t->low)

@@ -16,7 +16,9 @@
 enum {
     FRAMES_MAX = 512,
     /* of glibc's control block on x86-64 */
-    BLOCK_SIZE = 2304,
+    BLOCK_SIZE = 2368,
+    BLOCK_SIZE_MIN = 1024,
+    BLOCK_SIZE_MAX = 4096,
     BLOCK_ALIGNMENT = 64,
     BLOCK_SELF = 16,
     BLOCK_TID = 720,
@@ -39,16 +41,47 @@ static int read_word(const struct scan *s, uint64_t address, uint64_t *out) {
 
 /* --- where things are --- */
 
-static uint64_t find_block(const struct scan *s, const struct park_thread *t,
-                           const struct scan_segment *g) {
+static int is_block(uint64_t at) {
+    const uint64_t *const words = (const uint64_t *)at;
+    return words[0] == at && words[BLOCK_SELF / 8] == at;
+}
+
+static uint64_t find_block(const struct park_thread *t, const struct scan_segment *g) {
     uint64_t at = (t->sp + BLOCK_ALIGNMENT - 1) & ~(uint64_t)(BLOCK_ALIGNMENT - 1);
     const uint64_t end = g->end - t->sp < SEARCH_MAX ? g->end : t->sp + SEARCH_MAX;
-    (void)s;
-    for (; at + BLOCK_SIZE <= end; at += BLOCK_ALIGNMENT) {
-        const uint64_t *const words = (const uint64_t *)at;
-        if (words[0] == at && words[BLOCK_SELF / 8] == at &&
-            *(const uint32_t *)(at + BLOCK_TID) == t->tid)
+    for (; at + BLOCK_SIZE <= end; at += BLOCK_ALIGNMENT)
+        if (is_block(at) && *(const uint32_t *)(at + BLOCK_TID) == t->tid)
             return at;
+    return 0;
+}
+
+/* The control block at the end of a mapping; its size differs between versions. 0: there is none.
+ */
+static uint64_t block_at_end(uint64_t start, uint64_t end) {
+    if (end - start < BLOCK_SIZE_MAX)
+        return 0;
+    for (uint64_t size = BLOCK_SIZE_MAX; size >= BLOCK_SIZE_MIN; size -= BLOCK_ALIGNMENT)
+        if (is_block(end - size))
+            return end - size;
+    return 0;
+}
+
+int scan_threads_is_dead(uint64_t start, uint64_t end) {
+    const uint64_t block = block_at_end(start, end);
+    return block && *(const int32_t *)(block + BLOCK_TID) <= 0;
+}
+
+/* The control block of a thread that sleeps on another stack than its own. */
+static uint64_t find_block_elsewhere(const struct scan *s, uint32_t tid) {
+    const struct scan_segment *const segments = (const void *)s->segments.data;
+    const size_t n = s->segments.length / sizeof *segments;
+    for (size_t i = 0; i < n; i++) {
+        const struct scan_segment *const g = &segments[i];
+        if (g->is_file || g->is_known || !g->is_writable || g->kind != SNAP_REGN_ANONYMOUS)
+            continue;
+        const uint64_t block = block_at_end(g->start, g->end);
+        if (block && *(const uint32_t *)(block + BLOCK_TID) == tid)
+            return block;
     }
     return 0;
 }
@@ -62,7 +95,9 @@ static void find_layout(const struct scan *s, const struct park_thread *t, uint6
     if (!block && is_main)
         block = park_main_pointer();
     if (!block && g && !g->is_file)
-        block = find_block(s, t, g);
+        block = find_block(t, g);
+    if (!block)
+        block = find_block_elsewhere(s, t->tid);
     const struct scan_segment *const b = block ? scan_memory_segment(s, block) : NULL;
     if (b) {
         out->local_start = block - b->start > local_bytes ? block - local_bytes : b->start;
@@ -84,14 +119,6 @@ static void find_layout(const struct scan *s, const struct park_thread *t, uint6
         out->area_start = g->start, out->area_end = g->end;
     else
         out->is_foreign = 1;
-}
-
-int scan_threads_is_dead(uint64_t start, uint64_t end) {
-    if (end - start < 2 * BLOCK_SIZE)
-        return 0;
-    const uint64_t at = (end - BLOCK_SIZE) & ~(uint64_t)(BLOCK_ALIGNMENT - 1);
-    const uint64_t *const words = (const uint64_t *)at;
-    return words[0] == at && words[BLOCK_SELF / 8] == at && *(const int32_t *)(at + BLOCK_TID) <= 0;
 }
 
 /* --- frames --- */

@@ -1,0 +1,122 @@
+"""The scan of the copy against a program that knows its own references.
+
+The stream is taken instead of a file: what is checked is the sender alone."""
+import collections
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import stream
+
+SNAP = os.environ["SNAP"]
+CASES = os.environ["CASES"]
+STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
+LOW = 2
+UNREAD = "unread_bytes"
+stream.learn_kinds(os.environ["WIRE"])
+
+
+class Heap:
+    def __init__(self, tables):
+        self.tables = tables
+        self.blocks = tables["BLOCK"]
+        self.node_at = {b.address: i + 1 for i, b in enumerate(self.blocks)}
+        self.edges = collections.defaultdict(set)
+        for e in tables["EDGE"]:
+            self.edges[e.source].add((e.source_word, e.target, e.target_offset))
+        self.roots = collections.defaultdict(set)
+        for r in tables["ROOT"]:
+            self.roots[r.target].add((r.kind, r.flags & LOW))
+
+
+class Scan(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="scan-")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+
+    def take(self, *command, options=(), env=None):
+        """What the program said, and the stream of its only snapshot."""
+        path = os.path.join(self.directory, "out.stream")
+        done = subprocess.run([SNAP, "run", "-q", "-o", path, *options, "--", "env", "HEAPSNAP_WRITE=" + STAND_IN, *command],
+                              cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
+                              env=dict(os.environ, **(env or {})))
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        tables, order = stream.read(path)
+        os.unlink(path)
+        self.assertEqual(order[-1], "END")
+        return done.stdout.decode().splitlines(), Heap(tables)
+
+    def check(self, said, heap):
+        wanted_unread = 0
+        n = collections.Counter()
+        for line in said:
+            word, *numbers = line.split()
+            numbers = [int(x, 16) for x in numbers]
+            n[word] += 1
+            with self.subTest(line):
+                if word == "edge":
+                    source, at, target, offset = numbers
+                    self.assertIn((at, heap.node_at[target], offset), heap.edges[heap.node_at[source]])
+                elif word == "none":
+                    source, target = (heap.node_at[x] for x in numbers)
+                    self.assertEqual([e for e in heap.edges[source] if e[1] == target], [])
+                elif word == "held":
+                    source, target = (heap.node_at[x] for x in numbers)
+                    self.assertIn(target, {e[1] for e in heap.edges[source]})
+                elif word == "root":
+                    kind, target, low = numbers
+                    self.assertIn((kind, LOW * low), heap.roots[heap.node_at[target]])
+                elif word == "missing":
+                    wanted_unread += numbers[0]
+                else:
+                    self.fail("not understood")
+        unread = sum(m.value for m in heap.tables["META"] if m.texts[0] == UNREAD.encode())
+        self.assertEqual(unread, wanted_unread)
+        return n
+
+    def check_order(self, heap):
+        t = heap.tables
+        n_nodes = len(t["BLOCK"])
+        for name, key in (("EDGE", lambda e: (e.source, e.source_word)), ("VPTR", lambda v: (v.node, v.offset)),
+                          ("CODE", lambda c: (c.node, c.address))):
+            keys = [key(row) for row in t[name]]
+            self.assertEqual(keys, sorted(set(keys)), name)
+        for e in t["EDGE"]:
+            size = t["BLOCK"][e.target - 1].size
+            self.assertLess(e.target_offset, max(size, 1) if size <= 0xffffffff else 0xffffffff + 1)
+            self.assertLessEqual(e.source_word * 8 + 8, t["BLOCK"][e.source - 1].size)
+        self.assertTrue(all(1 <= r.target <= n_nodes for r in t["ROOT"]))
+        self.assertTrue(all(1 <= c.function <= len(t["FUNCTION"]) and c.node <= n_nodes for c in t["CODE"]))
+        self.assertTrue(all(1 <= v.vtable <= len(t["VTABLE"]) for v in t["VPTR"]))
+        self.assertEqual(len({f.pc for f in t["FUNCTION"]}), len(t["FUNCTION"]))
+        frames = [(f.thread, f.sp) for f in t["FRAME"]]
+        self.assertEqual(frames, sorted(frames))
+        low = [r.target for r in t["ROOT"] if r.flags & LOW]
+        self.assertEqual(len(low), len(set(low)))
+
+    def test_every_sort_of_reference(self):
+        said, heap = self.take(CASES)
+        n = self.check(said, heap)
+        self.assertGreater(n["edge"], 20000)
+        self.assertGreater(n["root"], 20)
+        self.check_order(heap)
+
+    def test_in_place(self):
+        said, heap = self.take(CASES, options=["--no-fork"], env={"IN_PLACE": "1"})
+        self.check(said, heap)
+        self.check_order(heap)
+
+    def test_thousand_threads(self):
+        said, heap = self.take(CASES, "1000")
+        n = self.check(said, heap)
+        self.assertGreater(n["root"], 3000)
+        self.check_order(heap)
+        threads = {r.thread for r in heap.tables["ROOT"] if r.kind == 2 and not r.flags & LOW}
+        self.assertGreater(len(threads), 1000)
+        self.assertGreater(len({f.thread for f in heap.tables["FRAME"]}), 1000)
+
+
+if __name__ == "__main__":
+    unittest.main()
