@@ -32,7 +32,7 @@ static const char *output;
 static struct opt_list on_signal, when;
 static uint64_t every_ns, exit_timeout_ns = 30000000000u;
 static const char *control_signal;
-static int at_exit, force, no_fork, no_follow, quiet;
+static int at_exit, force, no_edges, no_fork, no_follow, quiet;
 
 static const struct opt options[] = {
     {OPT_TEXT, 'o', "output", "PATTERN", &output,
@@ -54,6 +54,7 @@ static const struct opt options[] = {
     {OPT_FLAG, 0, "no-follow", NULL, &no_follow, "leave out processes that the program starts"},
     {OPT_FLAG, 0, "no-fork", NULL, &no_fork,
      "stop the program while it is read, instead of reading\na copy"},
+    {OPT_FLAG, 0, "no-edges", NULL, &no_edges, "record blocks only, not what refers to them"},
     {OPT_TEXT, 0, "control-signal", "SIGNAL", &control_signal,
      "signal by which the recorder stops threads\n(default: RTMAX-7)"},
     {OPT_TIME, 0, "exit-timeout", "TIME", &exit_timeout_ns,
@@ -322,6 +323,7 @@ static int set_environment(const struct run *r, const char *pattern) {
     status = status ? status : set_number("HEAPSNAP_AT_EXIT", at_exit ? 2 : has_moment ? 0 : 1);
     status = status ? status : set_number("HEAPSNAP_FORCE", (uint64_t)force);
     status = status ? status : set_number("HEAPSNAP_NO_FORK", (uint64_t)no_fork);
+    status = status ? status : set_number("HEAPSNAP_NO_EDGES", (uint64_t)no_edges);
     status = status ? status : set_number("HEAPSNAP_FOLLOW", !no_follow);
     status =
         status ? status

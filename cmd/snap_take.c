@@ -11,7 +11,7 @@
 
 static const char *output, *label;
 static int64_t step;
-static int step_given, force, no_fork, quiet;
+static int step_given, force, no_edges, no_fork, quiet;
 static uint64_t timeout_ns;
 
 static const struct opt options[] = {
@@ -25,6 +25,7 @@ static const struct opt options[] = {
      .given = &step_given},
     {OPT_FLAG, 0, "no-fork", NULL, &no_fork,
      "stop the process while it is read, instead of\nreading a copy"},
+    {OPT_FLAG, 0, "no-edges", NULL, &no_edges, "record blocks only, not what refers to them"},
     {OPT_TIME, 0, "timeout", "TIME", &timeout_ns,
      "give up after so long without an answer or progress\n(default: 30 s)"},
     {OPT_FLAG, 'q', "quiet", NULL, &quiet, "do not print the file's name"},
@@ -77,6 +78,7 @@ int snap_take_main(int argc, char **argv) {
                                         .has_step = step_given,
                                         .overwrite = force,
                                         .no_fork = no_fork,
+                                        .no_edges = no_edges,
                                         .timeout_ns = timeout_ns};
         char written[PATH_MAX];
         snap_error err = {0};

@@ -900,7 +900,8 @@ static int prepare(struct copy *c) {
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
-    c->scan = scan_new(&sink);
+    if (!c->collect->request->no_edges)
+        c->scan = scan_new(&sink);
     return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
 }
 

@@ -33,7 +33,7 @@ enum ctl_answer {
 };
 
 /* Flags of a request. */
-enum { CTL_OVERWRITE = 1, CTL_NO_FORK = 2, CTL_HAS_STEP = 4 };
+enum { CTL_OVERWRITE = 1, CTL_NO_FORK = 2, CTL_HAS_STEP = 4, CTL_NO_EDGES = 8 };
 
 /* Where the signalled thread slept, as /proc said just before: number and arguments of the system
  * call, stack pointer, address. Kept so that its sleep can go on (resume.h). tid 0: it ran. */

@@ -24,7 +24,7 @@ struct moment_counter {
 struct moment_request {
     uint32_t trigger;    /* SNAP_TRIGGER_* */
     uint32_t ctl_number; /* of the request in the control page that this answers; 0: none */
-    int overwrite, no_fork, has_step, unique;
+    int overwrite, no_fork, no_edges, has_step, unique;
     int waited;       /* the caller will call moment_wait */
     int only_if_idle; /* not while another file is in the making */
     int64_t step;
@@ -61,7 +61,7 @@ struct moment_slot {
 struct moment_process {
     int pid;
     int signal; /* control signal */
-    int overwrite, no_fork;
+    int overwrite, no_fork, no_edges;
     int64_t rank; /* -1: unknown */
     char lineage[33], parent_lineage[33];
     uint32_t sequence;

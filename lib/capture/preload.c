@@ -203,6 +203,7 @@ static void init_request(struct moment_request *r, uint32_t trigger) {
     *r = (struct moment_request){.trigger = trigger,
                                  .overwrite = moment_process.overwrite,
                                  .no_fork = moment_process.no_fork,
+                                 .no_edges = moment_process.no_edges,
                                  .unique = 1,
                                  .malloc_in_use_bytes = UINT64_MAX,
                                  .malloc_free_bytes = UINT64_MAX};
@@ -238,6 +239,7 @@ static void handle_request(struct ctl_page *ctl, const void *context, struct ctl
     r.has_step = (request.flags & CTL_HAS_STEP) != 0;
     r.step = request.step;
     r.no_fork |= (request.flags & CTL_NO_FORK) != 0;
+    r.no_edges |= (request.flags & CTL_NO_EDGES) != 0;
     r.label = request.label[0] ? request.label : NULL;
     r.pss_bytes = request.pss_bytes;
     r.private_dirty_bytes = request.private_dirty_bytes;
@@ -388,6 +390,7 @@ __attribute__((constructor)) static void start(void) {
     p->signal = signal > 0 && signal < SIGNALS_MAX ? (int)signal : SIGRTMAX - 7;
     p->overwrite = keep_flag("HEAPSNAP_FORCE", 0);
     p->no_fork = keep_flag("HEAPSNAP_NO_FORK", 0);
+    p->no_edges = keep_flag("HEAPSNAP_NO_EDGES", 0);
     p->exit_timeout_ns = keep_number("HEAPSNAP_EXIT_TIMEOUT", 30) * 1000000000u;
     keep_text(p->pattern, sizeof p->pattern, "HEAPSNAP_OUTPUT", "heapsnap.%p.%n.snap");
     keep_text(p->log, sizeof p->log, "HEAPSNAP_LOG", "");
@@ -482,6 +485,7 @@ EXPORT int heapsnap_preload_take(const struct preload_take *take, char *message,
     r.has_step = take->has_step;
     r.step = take->step;
     r.no_fork |= take->no_fork;
+    r.no_edges |= take->no_edges;
     r.pattern = take->path;
     if (take->path) {
         r.overwrite = take->overwrite;

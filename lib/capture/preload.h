@@ -16,7 +16,7 @@ struct preload_take {
     const char *path;  /* a pattern; NULL: that of the run */
     const char *label; /* NULL: none */
     int64_t step;
-    int has_step, overwrite, no_fork;
+    int has_step, overwrite, no_fork, no_edges;
     const struct preload_counter *counters;
     size_t n_counters;
     int64_t rank;

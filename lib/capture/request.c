@@ -373,7 +373,7 @@ static int ask(struct client *c, const char *path, const snap_process_options *o
     char text[4096];
     r->trigger = o->trigger ? o->trigger : SNAP_TRIGGER_TAKE;
     r->flags = (o->overwrite ? CTL_OVERWRITE : 0u) | (o->no_fork ? CTL_NO_FORK : 0u) |
-               (o->has_step ? CTL_HAS_STEP : 0u);
+               (o->has_step ? CTL_HAS_STEP : 0u) | (o->no_edges ? CTL_NO_EDGES : 0u);
     r->step = o->step;
     SNAP_TRY(copy_text(r->label, sizeof r->label, o->label, "label", err));
     SNAP_TRY(copy_text(r->path, sizeof r->path, path, "path", err));

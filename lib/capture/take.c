@@ -140,6 +140,7 @@ static int take_tracked(preload_take_fn fn, const char *path, const snap_take_op
                                       .has_rank = o->has_rank,
                                       .copied = managed ? managed->copied : NULL,
                                       .copied_context = managed ? managed->context : NULL,
+                                      .no_edges = o->no_edges,
                                       .counters = counters,
                                       .n_counters = o->n_counters};
     for (size_t i = 0; i < o->n_counters; i++)

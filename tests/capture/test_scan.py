@@ -14,6 +14,7 @@ SNAP = os.environ["SNAP"]
 CASES = os.environ["CASES"]
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
 LOW = 2
+META_TRACKED, TRACKED_EDGES = 24, 8
 UNREAD = "unread_bytes"
 stream.learn_kinds(os.environ["WIRE"])
 
@@ -102,11 +103,21 @@ class Scan(unittest.TestCase):
         self.assertGreater(n["edge"], 20000)
         self.assertGreater(n["root"], 20)
         self.check_order(heap)
+        tracked = [m.value for m in heap.tables["META"] if m.key == META_TRACKED]
+        self.assertEqual([value & TRACKED_EDGES for value in tracked], [TRACKED_EDGES])
 
     def test_in_place(self):
         said, heap = self.take(CASES, options=["--no-fork"], env={"IN_PLACE": "1"})
         self.check(said, heap)
         self.check_order(heap)
+
+    def test_without_edges(self):
+        _, heap = self.take(CASES, options=["--no-edges"])
+        self.assertGreater(len(heap.blocks), 20000)
+        for kind in ("EDGE", "ROOT", "FRAME", "CODE", "VPTR"):
+            self.assertEqual(heap.tables[kind], [])
+        tracked = [m.value for m in heap.tables["META"] if m.key == META_TRACKED]
+        self.assertEqual([value & TRACKED_EDGES for value in tracked], [0])
 
     def test_thousand_threads(self):
         said, heap = self.take(CASES, "1000")

@@ -28,6 +28,7 @@ typedef struct snap_take_options {
     size_t n_counters;
     int64_t rank; /* in a parallel job, used if has_rank; else that of the environment */
     int has_rank;
+    int no_edges; /* 1: blocks only, without what refers to them */
 } snap_take_options;
 
 /* Writes a snapshot and returns when the file is complete. path may hold %p (pid), %n (sequence),
@@ -48,6 +49,7 @@ typedef struct snap_process_options {
     uint32_t trigger;    /* SNAP_TRIGGER_*; 0: SNAP_TRIGGER_TAKE */
     int no_wait;         /* 1: return when the process runs on, before the file is complete */
     uint64_t timeout_ns; /* without an answer or progress; 0: 30 s */
+    int no_edges;        /* 1: blocks only, without what refers to them */
 } snap_process_options;
 
 /* Asks a tracked process of the same user for a snapshot; the process itself writes it, in its own
