@@ -23,14 +23,6 @@
 /* Words of a shard at most: its last entry may begin where it is nearly full. */
 #define SHARD_WORDS ((size_t)SCAN_SHARD_BYTES / 8 * 2)
 
-static const struct scan_target *targets_set;
-static size_t n_targets_set;
-
-void scan_targets_set(const struct scan_target *targets, size_t n) {
-    targets_set = targets;
-    n_targets_set = n;
-}
-
 /* --- memory --- */
 
 static void *map(size_t bytes) {
@@ -69,8 +61,6 @@ struct scan *scan_new(const struct scan_sink *sink) {
     if (!s)
         return NULL;
     s->sink = *sink;
-    s->targets = targets_set;
-    s->n_targets = n_targets_set;
     return s;
 }
 
@@ -113,6 +103,11 @@ int scan_put(struct scan *s, uint32_t kind, uint32_t n, const void *data, size_t
 
 /* Node ids of targets are put in when the number of blocks is known. */
 #define TARGET_NODE UINT32_MAX
+
+void scan_set_targets(struct scan *s, const struct scan_target *targets, size_t n) {
+    s->targets = targets;
+    s->n_targets = n;
+}
 
 static void take_targets(struct scan *s, uint64_t before) {
     for (; s->next_target < s->n_targets && s->targets[s->next_target].address < before;

@@ -25,18 +25,13 @@ struct scan;
 /* A node that is no block of malloc: a managed object, a range of device or pinned memory. */
 struct scan_target {
     uint64_t address, size;
-    uint32_t node;  /* index + 1 over the NODE records that the same provider sends */
+    uint32_t node;  /* index + 1 over the stream's NODE records */
     uint32_t flags; /* SCAN_TARGET_* */
 };
 enum {
     SCAN_TARGET_READABLE = 1, /* its words are scanned, too */
     SCAN_TARGET_ABSORBS = 2   /* takes the place of the block that it stands in: that is not sent */
 };
-
-/* Says what there is besides blocks: ascending by address, no two with the same. The array is the
- * caller's and stays as it is until the next call; a moment sees the last one set. Its NODE records
- * are the first of the stream. */
-void scan_targets_set(const struct scan_target *targets, size_t n);
 
 /* --- a scan --- */
 
@@ -69,6 +64,10 @@ void scan_add_image(struct scan *s, uint64_t start, uint64_t end, uint64_t bias,
 void scan_add_mapping(struct scan *s, const struct scan_mapping *mapping);
 /* Memory of the recorder and of the copy: holds addresses, but refers to nothing. */
 void scan_add_own(struct scan *s, uint64_t start, uint64_t end);
+/* Says what there is besides blocks, before the first block: ascending by address, no two with the
+ * same. The array is the caller's until scan_run has returned. Where the nodes' numbers do not
+ * count on right after the blocks, edges from them are not in the order of nodes. */
+void scan_set_targets(struct scan *s, const struct scan_target *targets, size_t n);
 /* Takes a block in; in the order of addresses. 1: it is a node, the next one; 0: a target has taken
  * its place, it must not be sent. */
 int scan_add_block(struct scan *s, uint64_t address, uint64_t size);

@@ -6,7 +6,7 @@
 
 #include "capture/scan_table.h"
 
-enum { N = 3000, PROBES = 60000 };
+enum { N = 3000, PROBES = 8000 };
 
 struct block {
     uint64_t address, size;
