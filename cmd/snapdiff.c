@@ -13,11 +13,13 @@
 static const char *const by_names[] = {"site", "type", "module", "domain", "hook", NULL};
 
 static const char *top, *frames, *output;
-static int by, as_json, force, keep_order;
+static int by, as_json, force, keep_order, all, no_graph;
 static struct opt_list rules;
 
 static const struct opt options[] = {
     {OPT_CHOICE, 'b', "by", "KEY", &by, "what to list first", by_names},
+    {OPT_FLAG, 'a', "all", NULL, &all,
+     "show all suspects, not only five, and all tables of\nwhat grew"},
     {OPT_TEXT, 'n', "top", "N", &top,
      "show at most N rows of a table, or all; default 10,\nin JSON 200"},
     {OPT_TEXT, 0, "frames", "N", &frames,
@@ -28,6 +30,8 @@ static const struct opt options[] = {
      "end with 1 only if RULE is broken, such as\n'host>1MB', 'count>100/step' or "
      "'type:NAME>0';\nmay be given many times"},
     {OPT_FLAG, 'f', "force", NULL, &force, "compare snapshots of different programs, too"},
+    {OPT_FLAG, 0, "no-edges", NULL, &no_graph,
+     "leave references unread: faster, but only sites are\nnamed, not holders"},
     {OPT_FLAG, 0, "keep-order", NULL, &keep_order,
      "keep the order given even if the snapshots were\ntaken in another"},
     {OPT_END},
@@ -77,6 +81,7 @@ static int report(const snap_diff *d, const snap_report_options *given) {
     if (input_output_open(&command, output, &out) != 0)
         return EXIT_TROUBLE;
     input_report_options(&out, &report_options);
+    report_options.all = all;
     const int result =
         snap_report_diff(d, as_json ? "json" : "text", out.file, &report_options, &err);
     if (input_output_close(&command, &out, result == 0) != 0)
@@ -98,6 +103,7 @@ static int compare(const snap_snapshot *const *snapshots, size_t n,
         .progress_context = &progress,
         .force = force,
         .keep_order = keep_order,
+        .no_graph = no_graph,
     };
     snap_diff *d;
     snap_error err = {0};

@@ -7,6 +7,7 @@
 #include "diff/judge.h"
 #include "diff/pass.h"
 #include "diff/result.h"
+#include "diff/suspects.h"
 #include "diff/trend.h"
 
 #include <stdarg.h>
@@ -638,7 +639,10 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     SNAP_TRY(compare(d, options, err));
     SNAP_TRY(collect_hooks(d, err));
     SNAP_TRY(note_order(d, options, err));
-    return judge(d, err);
+    SNAP_TRY(judge(d, err));
+    if (d->n < 2)
+        return 0;
+    return suspects_find(d, relation_of(d->sources[0], d->sources[n - 1]), options, err);
 }
 
 static int new_result(snap_diff **out, const snap_snapshot *const *snapshots, size_t n,
@@ -732,6 +736,11 @@ const snap_diff_hook *snap_diff_hooks(const snap_diff *d, size_t *out_n) {
     return d->hooks;
 }
 
+const snap_diff_suspect *snap_diff_suspects(const snap_diff *d, size_t *out_n) {
+    *out_n = d->n_suspects;
+    return d->suspects;
+}
+
 const char *const *snap_diff_limits(const snap_diff *d, size_t *out_n) {
     *out_n = d->n_limits;
     return d->limits;
@@ -769,6 +778,21 @@ const char *snap_match_name(snap_match match) {
     case SNAP_MATCH_EXACT: return "exact";
     case SNAP_MATCH_ADDRESS: return "address";
     case SNAP_MATCH_PATH: return "path";
+    }
+    return "?";
+}
+
+const char *snap_suspect_class_name(snap_suspect_class suspect_class) {
+    switch (suspect_class) {
+    case SNAP_SUSPECT_ROOTED: return "rooted";
+    case SNAP_SUSPECT_HOOK: return "hook";
+    case SNAP_SUSPECT_AUTOGRAD: return "autograd";
+    case SNAP_SUSPECT_GARBAGE: return "garbage";
+    case SNAP_SUSPECT_NATIVE_CYCLE: return "native-cycle";
+    case SNAP_SUSPECT_NATIVE_HELD: return "native-held";
+    case SNAP_SUSPECT_LOST: return "lost";
+    case SNAP_SUSPECT_DEVICE: return "device";
+    case SNAP_SUSPECT_RESOURCE: return "resource";
     }
     return "?";
 }

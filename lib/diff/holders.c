@@ -221,7 +221,7 @@ static int run(struct work *w, snap_holders *out, snap_error *err) {
     w->reach = NULL;
     SNAP_TRY(snap_dominators_new(&w->dominators, h->graph, w->lost, err));
     SNAP_TRY(snap_retained_new(&w->retained, w->dominators, &all, 1, err));
-    SNAP_TRY(places_init(&w->places, h, err));
+    SNAP_TRY(places_init(&w->places, h, NULL, err));
     w->covered = mem_zalloc((size_t)h->n_nodes + 1, 1);
     if (w->covered == NULL)
         return no_memory(err);

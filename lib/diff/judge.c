@@ -22,6 +22,7 @@
 #define THRESHOLD_BYTES ((uint64_t)64 << 10)
 #define THRESHOLD_DIVISOR 100  /* 1% of what is in use */
 #define LINE_DIVISOR 1000      /* 0.1% if it grows on a line */
+#define LINE_CORRELATION 0.975 /* R^2 of 0.95 */
 #define LEAK_SHARE_PPM 100000u /* 10% of all growth */
 
 static int no_memory(snap_error *err) {
@@ -59,23 +60,13 @@ int result_not_leak(struct snap_diff *d, snap_error *err, const char *kind, uint
     return 0;
 }
 
-/* What kind of growth a row shows. */
-enum growth {
-    NONE,      /* not enough to speak of */
-    BLAMED,    /* goes on */
-    ENDED,     /* plateau */
-    WARM_UP,   /* only between the first two snapshots of three or more */
-    REPLACING, /* churn */
-    WITH_LOAD  /* follows a counter of the user that falls, too */
-};
-
 struct judgement {
     struct snap_diff *d;
     uint64_t threshold, line_threshold;
 };
 
-/* Values of a user's counter over all snapshots; 0 if one lacks it or it never falls: what only
- * counts up, as a leak does, explains nothing. */
+/* Values of a user's counter over all snapshots; 0 if one lacks it, or if it rises on a line: what
+ * counts up step by step, as a leak does, explains nothing. */
 static int read_gauge(const struct snap_diff *d, const char *name, double *out) {
     int falls = 0;
     for (size_t i = 0; i < d->n; i++) {
@@ -85,7 +76,7 @@ static int read_gauge(const struct snap_diff *d, const char *name, double *out) 
         out[i] = (double)(int64_t)value;
         falls |= i > 0 && out[i] < out[i - 1];
     }
-    return falls;
+    return falls || trend_correlation(d->position, out, d->n) < LINE_CORRELATION;
 }
 
 /* Name of a gauge that the series follows; NULL. */
@@ -102,30 +93,34 @@ static const char *find_gauge(const struct snap_diff *d, const uint64_t *bytes) 
     for (size_t i = 0; i < snap_meta_count(d->sources[0]) && found == NULL; i++) {
         const snap_meta_row row = snap_meta_get(d->sources[0], i);
         if (row.key == SNAP_META_USER && read_gauge(d, row.name, gauge) &&
-            trend_correlation(gauge, series, d->n) >= 0.99)
+            trend_correlation(gauge, series, d->n) >= 0.995)
             found = row.name;
     }
     free(gauge);
     return found;
 }
 
-static enum growth growth_of(const struct judgement *j, const uint64_t *bytes, snap_trend trend,
-                             const char **out_gauge) {
-    const struct snap_diff *const d = j->d;
+enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_trend trend,
+                         uint64_t threshold, uint64_t line_threshold, const char **out_gauge) {
     const uint64_t first = bytes[0], last = bytes[d->n - 1];
     const uint64_t grown = last > first ? last - first : 0;
     if (trend == SNAP_TREND_CHURN)
-        return last > j->threshold ? REPLACING : NONE;
+        return last > threshold ? GROWTH_REPLACING : GROWTH_NONE;
     if (trend == SNAP_TREND_LINEAR)
-        return grown > j->line_threshold ? BLAMED : NONE;
-    if (grown <= j->threshold || grown <= trend_noise(bytes, d->n) || trend == SNAP_TREND_FLAT)
-        return NONE;
+        return grown > line_threshold ? GROWTH_BLAMED : GROWTH_NONE;
+    if (grown <= threshold || grown <= trend_noise(bytes, d->n) || trend == SNAP_TREND_FLAT)
+        return GROWTH_NONE;
     if (trend == SNAP_TREND_PLATEAU)
-        return ENDED;
+        return GROWTH_ENDED;
     if (trend == SNAP_TREND_STEP && trend_jump(bytes, d->n) == 0)
-        return WARM_UP;
+        return GROWTH_WARM_UP;
     *out_gauge = find_gauge(d, bytes);
-    return *out_gauge != NULL ? WITH_LOAD : BLAMED;
+    return *out_gauge != NULL ? GROWTH_WITH_LOAD : GROWTH_BLAMED;
+}
+
+static enum growth growth_of(const struct judgement *j, const uint64_t *bytes, snap_trend trend,
+                             const char **out_gauge) {
+    return judge_series(j->d, bytes, trend, j->threshold, j->line_threshold, out_gauge);
 }
 
 static int is_leak(const struct snap_diff *d, snap_trend trend) {
@@ -172,30 +167,30 @@ static int judge_sites(struct judgement *j, snap_error *err) {
         const char *gauge = NULL;
         const uint64_t grown = s->growth_bytes > 0 ? (uint64_t)s->growth_bytes : 0;
         switch (growth_of(j, s->bytes, s->trend, &gauge)) {
-        case NONE: break;
-        case BLAMED:
+        case GROWTH_NONE: break;
+        case GROWTH_BLAMED:
             s->blamed = 1;
             d->finding.n_blamed++;
             raise_verdict(d, is_leak(d, s->trend) && s->share_ppm >= LEAK_SHARE_PPM
                                  ? SNAP_VERDICT_LEAK
                                  : SNAP_VERDICT_GROWTH);
             break;
-        case ENDED: add_benign(&ended, s->label, grown, NULL); break;
-        case WARM_UP: add_benign(&warm_up, s->label, grown, NULL); break;
-        case REPLACING: add_benign(&churn, s->label, s->bytes[d->n - 1], NULL); break;
-        case WITH_LOAD: add_benign(&load, s->label, grown, gauge); break;
+        case GROWTH_ENDED: add_benign(&ended, s->label, grown, NULL); break;
+        case GROWTH_WARM_UP: add_benign(&warm_up, s->label, grown, NULL); break;
+        case GROWTH_REPLACING: add_benign(&churn, s->label, s->bytes[d->n - 1], NULL); break;
+        case GROWTH_WITH_LOAD: add_benign(&load, s->label, grown, gauge); break;
         }
     }
     SNAP_TRY(tell_benign(d, &ended, "plateau", "grew and then stopped", err));
     SNAP_TRY(tell_benign(d, &warm_up, "warm-up", "grew only between the first two snapshots", err));
-    SNAP_TRY(tell_benign(d, &load, "load-proportional", "goes up and down", err));
+    SNAP_TRY(tell_benign(d, &load, "load-proportional", "follows the load", err));
     return tell_benign(d, &churn, "churn", "of blocks that are replaced all the time", err);
 }
 
 static void judge_rows(struct judgement *j, snap_diff_type *rows, size_t n, uint32_t leak_share) {
     for (size_t i = 0; i < n; i++) {
         const char *gauge = NULL;
-        if (growth_of(j, rows[i].bytes, rows[i].trend, &gauge) != BLAMED)
+        if (growth_of(j, rows[i].bytes, rows[i].trend, &gauge) != GROWTH_BLAMED)
             continue;
         rows[i].blamed = 1;
         raise_verdict(j->d, is_leak(j->d, rows[i].trend) && rows[i].share_ppm >= leak_share

@@ -97,6 +97,14 @@ static int is_managed(const snap_heap *h, uint32_t node) {
     return heap_node_domain(h, node) == SNAP_DOMAIN_PYTHON;
 }
 
+static int is_entry(unsigned kind) {
+    return kind == SNAP_EDGE_KEY || kind == SNAP_EDGE_VALUE;
+}
+
+static int is_marked(const struct places *p, uint32_t node) {
+    return p->marked != NULL && p->marked[node >> 6] >> (node & 63) & 1;
+}
+
 static uint32_t place_of_step(struct places *p, snap_heap *h, uint32_t node, uint32_t parent,
                               uint64_t row) {
     struct step s = {.parent = parent, .type = heap_node_type(h, node)};
@@ -108,7 +116,7 @@ static uint32_t place_of_step(struct places *p, snap_heap *h, uint32_t node, uin
         return find(p, h, &s, row, is_low);
     }
     s.kind = h->edge_kind != NULL ? h->edge_kind[row] : 0;
-    s.field = snap_edge_field(h->graph, row);
+    s.field = is_entry(s.kind) && is_marked(p, node) ? 0 : snap_edge_field(h->graph, row);
     is_low = h->edge_flags != NULL && h->edge_flags[row] & SNAP_EDGE_FLAG_LOW;
     const int by_edge = s.type == 0 || is_managed(h, node);
     uint32_t above = parent;
@@ -151,8 +159,9 @@ static int assign(struct places *p, snap_heap *h, uint32_t node, uint32_t **stac
     return 0;
 }
 
-int places_init(struct places *p, snap_heap *h, snap_error *err) {
+int places_init(struct places *p, snap_heap *h, const uint64_t *marked, snap_error *err) {
     memset(p, 0, sizeof *p);
+    p->marked = marked;
     p->of = mem_zalloc((size_t)h->n_nodes + 1, sizeof *p->of);
     if (p->of == NULL || mem_grow(&p->rows, &p->capacity, 64, sizeof *p->rows) < 0)
         return no_memory(err);

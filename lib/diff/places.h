@@ -28,12 +28,15 @@ struct places {
     size_t capacity;
     uint32_t *of; /* by node; 0: no chain leads there */
     snap_paths *paths;
+    const uint64_t *marked;
     uint32_t *slots;
     size_t mask;
 };
 
-/* O(nodes); 4 B/node, 64 B per place, and what chains take. */
-int places_init(struct places *p, snap_heap *h, snap_error *err);
+/* Entries of a dictionary that are marked (bit per node; NULL: none) have one place, as elements of
+ * an array do: what came and goes is not told by its key, what stays is. O(nodes); 4 B/node, 64 B
+ * per place, and what chains take. */
+int places_init(struct places *p, snap_heap *h, const uint64_t *marked, snap_error *err);
 void places_release(struct places *p);
 
 #endif

@@ -22,6 +22,9 @@ struct snap_diff {
     size_t n_sites, n_types, n_modules, n_totals;
     snap_diff_hook *hooks;
     size_t n_hooks;
+    snap_diff_suspect *suspects;
+    size_t n_suspects;
+    int has_graph; /* suspects come from references */
     snap_diff_finding finding;
     const char **limits;
     size_t n_limits, limit_capacity;

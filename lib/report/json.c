@@ -199,10 +199,89 @@ static json_t *hooks_of(struct building *b, const snap_diff *d, size_t top) {
         set(b, row, "file", text(hooks[i].file));
         set(b, row, "line", number(hooks[i].line));
         set(b, row, "counts", series(b, hooks[i].counts, snap_diff_n_snapshots(d)));
-        set(b, row, "retained_bytes", number(0));
+        set(b, row, "retained_bytes", number(hooks[i].retained_bytes));
         append(b, array, row);
     }
     return array;
+}
+
+static json_t *suspect_chain_of(struct building *b, const snap_diff_suspect *s) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < s->n_chain; i++) {
+        json_t *const step = json_object();
+        set(b, step, "edge", text(s->chain[i].edge));
+        set(b, step, "node", text(s->chain[i].node));
+        set(b, step, "count", number(s->chain[i].count));
+        set(b, step, "bytes", number(s->chain[i].bytes));
+        if (s->chain[i].is_list)
+            set(b, step, "list", json_true());
+        if (s->chain[i].is_suspect)
+            set(b, step, "suspect", json_true());
+        append(b, array, step);
+    }
+    return array;
+}
+
+static json_t *suspect_hook_of(struct building *b, const snap_diff_hook *h, size_t n) {
+    json_t *const object = json_object();
+    set(b, object, "registry", text(h->registry));
+    set(b, object, "callback", text(h->callback));
+    set(b, object, "file", text(h->file));
+    set(b, object, "line", number(h->line));
+    set(b, object, "counts", series(b, h->counts, n));
+    return object;
+}
+
+static int suspects_of(struct building *b, const snap_diff *d, size_t top, unsigned max_frames,
+                       json_t **out, snap_error *err) {
+    size_t n;
+    const snap_diff_suspect *const suspects = snap_diff_suspects(d, &n);
+    const size_t n_snapshots = snap_diff_n_snapshots(d);
+    snap_location *const frames = calloc(max_frames, sizeof *frames);
+    if (frames == NULL)
+        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
+    json_t *const array = json_array();
+    int result = 0;
+    for (size_t i = 0; i < n && i < top; i++) {
+        const snap_diff_suspect *const s = &suspects[i];
+        json_t *stack = NULL;
+        result = stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, max_frames,
+                          frames, &stack, err);
+        if (result < 0)
+            break;
+        char domain[24];
+        json_t *const row = json_object();
+        set(b, row, "rank", number(i + 1));
+        set(b, row, "class", text(snap_suspect_class_name(s->suspect_class)));
+        set(b, row, "domain", text(domain_name(domain, s->domain)));
+        set(b, row, "type", text(s->type));
+        set(b, row, "counts", series(b, s->counts, n_snapshots));
+        set(b, row, "bytes", series(b, s->bytes, n_snapshots));
+        set(b, row, "growth_bytes", json_integer(s->growth_bytes));
+        set(b, row, "share_ppm", number(s->share_ppm));
+        set(b, row, "retained_bytes", number(s->retained_bytes));
+        set(b, row, "trend", text(snap_trend_name(s->trend)));
+        set(b, row, "match", text(snap_match_name(s->match)));
+        set(b, row, "holder", text(s->holder));
+        set(b, row, "chain", suspect_chain_of(b, s));
+        set(b, row, "site", stack);
+        set(b, row, "advice", text(s->advice));
+        set(b, row, "growth_count", json_integer(s->growth_count));
+        set(b, row, "exclusive_bytes", number(s->exclusive_bytes));
+        set(b, row, "root_kind", text(s->root_kind));
+        set(b, row, "root_module", text(s->root_module));
+        set(b, row, "thread", text(s->thread));
+        set(b, row, "doubtful", json_boolean(s->is_doubtful));
+        if (s->hook != NULL)
+            set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
+        append(b, array, row);
+    }
+    free(frames);
+    if (result < 0)
+        json_decref(array);
+    else
+        *out = array;
+    return result;
 }
 
 static json_t *intervals_of(struct building *b, const snap_diff *d) {
@@ -276,13 +355,20 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     json_t *sites;
     SNAP_TRY(
         sites_of(b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites, err));
+    json_t *suspects = NULL;
+    const int result = suspects_of(
+        b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &suspects, err);
+    if (result < 0) {
+        json_decref(sites);
+        return result;
+    }
     json_t *const root = json_object(), *const snapshots = json_array();
     set(b, root, "schema", number(1));
     for (size_t i = 0; i < n; i++)
         append(b, snapshots, snapshot_of(b, &snap_diff_snapshots(d)[i]));
     set(b, root, "snapshots", snapshots);
     set(b, root, "verdict", text(snap_verdict_name(snap_diff_verdict(d))));
-    set(b, root, "suspects", json_array());
+    set(b, root, "suspects", suspects);
     set(b, root, "hooks", hooks_of(b, d, top));
     size_t n_types, n_modules, n_sites;
     const snap_diff_type *const types = snap_diff_types(d, &n_types);

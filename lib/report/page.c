@@ -83,6 +83,41 @@ const char *page_plural(int64_t n) {
     return n == 1 || n == -1 ? "" : "s";
 }
 
+size_t page_choose(size_t n, size_t out[COLUMNS_MAX]) {
+    if (n <= COLUMNS_MAX) {
+        for (size_t i = 0; i < n; i++)
+            out[i] = i;
+        return n;
+    }
+    for (size_t i = 0; i < COLUMNS_MAX; i++)
+        out[i] = i * (n - 1) / (COLUMNS_MAX - 1);
+    return COLUMNS_MAX;
+}
+
+void page_series(struct page *p, const char *title, const uint64_t *values, size_t n, int is_size) {
+    size_t chosen[COLUMNS_MAX];
+    const size_t n_chosen = page_choose(n, chosen);
+    fprintf(p->out, "    %-7s ", title);
+    for (size_t i = 0; i < n_chosen; i++) {
+        char text[TEXT_SIZE_MAX];
+        if (is_size)
+            text_size(text, values[chosen[i]]);
+        else
+            snprintf(text, sizeof text, "%" PRIu64, values[chosen[i]]);
+        const char *arrow = i == 0 ? "" : chosen[i] == chosen[i - 1] + 1 ? " -> " : " .. ";
+        fprintf(p->out, "%s%s", arrow, text);
+    }
+}
+
+void page_with_size(struct page *p, unsigned indent, const char *text, const char *size) {
+    char safe[NAME_MAX_BYTES];
+    const unsigned used = indent + page_columns(size) + 2;
+    const unsigned left = p->width > used + 16 ? p->width - used : 16;
+    page_name(safe, text, left);
+    const unsigned pad = left > page_columns(safe) ? left - page_columns(safe) : 0;
+    fprintf(p->out, "%*s%s%*s  %s\n", (int)indent, "", safe, (int)pad, "", size);
+}
+
 int page_stack(struct page *p, const snap_snapshot *s, uint64_t stack, snap_error *err) {
     snap_location *frames;
     size_t n, more;

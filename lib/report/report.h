@@ -25,6 +25,10 @@ int text_holders(const snap_holders *holders, const snap_snapshot *s, FILE *out,
 int text_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
                   const snap_report_options *options, snap_error *err);
 
+struct page;
+/* The suspects of a comparison, five of them unless all are wanted. */
+int text_suspects(struct page *p, const snap_diff *d, snap_error *err);
+
 /* Word for a class: "rooted", "possibly-lost", "lost". */
 const char *report_holder_class(snap_holder_class c);
 

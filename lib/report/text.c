@@ -12,37 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#define COLUMNS_MAX 5 /* snapshots beside one another */
-
-/* Which snapshots to show beside one another: all, or some evenly chosen with first and last. */
-static size_t choose_columns(size_t n, size_t out[COLUMNS_MAX]) {
-    if (n <= COLUMNS_MAX) {
-        for (size_t i = 0; i < n; i++)
-            out[i] = i;
-        return n;
-    }
-    for (size_t i = 0; i < COLUMNS_MAX; i++)
-        out[i] = i * (n - 1) / (COLUMNS_MAX - 1);
-    return COLUMNS_MAX;
-}
-
-/* "1.0 MB -> 5.1 MB -> 9.2 MB", with ".." where some are left out. */
-static void put_series(struct page *p, const char *title, const uint64_t *values, size_t n,
-                       int is_size) {
-    size_t chosen[COLUMNS_MAX];
-    const size_t n_chosen = choose_columns(n, chosen);
-    fprintf(p->out, "    %-7s ", title);
-    for (size_t i = 0; i < n_chosen; i++) {
-        char text[TEXT_SIZE_MAX];
-        if (is_size)
-            text_size(text, values[chosen[i]]);
-        else
-            snprintf(text, sizeof text, "%" PRIu64, values[chosen[i]]);
-        const char *arrow = i == 0 ? "" : chosen[i] == chosen[i - 1] + 1 ? " -> " : " .. ";
-        fprintf(p->out, "%s%s", arrow, text);
-    }
-}
-
 static int put_stack(struct page *p, const snap_diff *d, const snap_diff_site *site,
                      snap_error *err) {
     return page_stack(p, snap_diff_snapshots(d)[site->snapshot].snapshot, site->stack, err);
@@ -60,8 +29,13 @@ static void put_verdict(struct page *p, const snap_diff *d) {
     const snap_diff_finding *const f = snap_diff_get_finding(d);
     const size_t n = snap_diff_n_snapshots(d);
     char size[TEXT_SIZE_MAX], share[24], where[80], text[240];
-    const int64_t growth = f->n_blamed > 0 ? f->blamed_growth : f->total_growth;
-    if (f->n_blamed > 0)
+    size_t n_suspects = 0;
+    snap_diff_suspects(d, &n_suspects);
+    const int is_known = f->has_references ? n_suspects > 0 : f->n_blamed > 0;
+    const int64_t growth = is_known ? f->blamed_growth : f->total_growth;
+    if (f->has_references && is_known)
+        snprintf(where, sizeof where, "%s of growth", page_percent(share, f->share_ppm));
+    else if (is_known)
         snprintf(where, sizeof where, "%s of growth at %" PRIu32 " site%s",
                  page_percent(share, f->share_ppm), f->n_blamed, page_plural(f->n_blamed));
     else
@@ -108,15 +82,40 @@ static int put_site(struct page *p, const snap_diff *d, const snap_diff_site *s,
     put_growth(p, rank, s->growth_bytes, s->growth_count, s->share_ppm, s->trend, s->domain, n);
     if (s->stack == 0)
         fprintf(p->out, "    %s\n", page_name(text, s->label, p->width - 4));
-    put_series(p, "bytes", s->bytes, n, 1);
+    page_series(p, "bytes", s->bytes, n, 1);
     fputc('\n', p->out);
-    put_series(p, "blocks", s->counts, n, 0);
+    page_series(p, "blocks", s->counts, n, 0);
     if (s->new_count > 0)
         fprintf(p->out, ", %" PRIu64 " new", s->new_count);
     fputc('\n', p->out);
     SNAP_TRY(put_stack(p, d, s, err));
     fputc('\n', p->out);
     return 0;
+}
+
+/* Growing sites (but for those to blame, if asked), a line each. */
+static void put_other_sites(struct page *p, const snap_diff *d, int skip_blamed) {
+    size_t n, listed = 0, others = 0;
+    const snap_diff_site *const sites = snap_diff_sites(d, &n);
+    const size_t most = p->top_given || p->all ? p->top : 3;
+    for (size_t i = 0; i < n && sites[i].growth_bytes > 0; i++)
+        others += !(skip_blamed && sites[i].blamed);
+    if (others == 0)
+        return;
+    fputs(skip_blamed ? "other growth\n" : "sites that grew\n", p->out);
+    for (size_t i = 0; i < n && sites[i].growth_bytes > 0 && listed < most; i++) {
+        char size[TEXT_SIZE_MAX], text[NAME_MAX_BYTES];
+        if (skip_blamed && sites[i].blamed)
+            continue;
+        listed++;
+        fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
+                text_signed_size(size, sites[i].growth_bytes), sites[i].growth_count,
+                snap_diff_n_snapshots(d) > 2 ? snap_trend_name(sites[i].trend) : "-",
+                page_name(text, sites[i].label, p->width - 33));
+    }
+    if (others > listed)
+        fprintf(p->out, "  (%zu more)\n", others - listed);
+    fputc('\n', p->out);
 }
 
 /* Blamed sites in full, the other growing ones in a line each. */
@@ -133,27 +132,10 @@ static int put_sites(struct page *p, const snap_diff *d, snap_error *err) {
     }
     if (rest > 0)
         fprintf(p->out, "    (%zu more sites that grew; --top shows more)\n\n", rest);
-    if (others == 0 || (!p->top_given && shown > 0))
-        return 0;
-    size_t listed = 0;
-    fputs("other growth\n", p->out);
-    const size_t most = p->top_given ? p->top : 3;
-    for (size_t i = 0; i < n && sites[i].growth_bytes > 0 && listed < most; i++) {
-        char size[TEXT_SIZE_MAX], text[NAME_MAX_BYTES];
-        if (sites[i].blamed)
-            continue;
-        listed++;
-        fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
-                text_signed_size(size, sites[i].growth_bytes), sites[i].growth_count,
-                snap_diff_n_snapshots(d) > 2 ? snap_trend_name(sites[i].trend) : "-",
-                page_name(text, sites[i].label, p->width - 33));
-    }
-    if (others > listed)
-        fprintf(p->out, "  (%zu more)\n", others - listed);
-    fputc('\n', p->out);
+    if (others > 0 && (p->top_given || p->all || shown == 0))
+        put_other_sites(p, d, 1);
     return 0;
 }
-
 /* Rows of another table, a line each. */
 static void put_rows(struct page *p, const snap_diff *d, const char *title,
                      const snap_diff_type *rows, size_t n, int name_is_path) {
@@ -257,7 +239,7 @@ static void put_snapshot_line(struct page *p, const snap_diff_snapshot *s, size_
 static void put_total_line(struct page *p, const char *title, const uint64_t *values, size_t n,
                            int is_known) {
     size_t chosen[COLUMNS_MAX];
-    const size_t n_chosen = choose_columns(n, chosen);
+    const size_t n_chosen = page_choose(n, chosen);
     char text[TEXT_SIZE_MAX];
     if (!is_known)
         return;
@@ -296,7 +278,7 @@ static void put_count(struct page *p, int is_growth, int64_t count) {
 
 static void put_totals(struct page *p, const snap_diff *d) {
     size_t n_totals, chosen[COLUMNS_MAX];
-    const size_t n = snap_diff_n_snapshots(d), n_chosen = choose_columns(n, chosen);
+    const size_t n = snap_diff_n_snapshots(d), n_chosen = page_choose(n, chosen);
     const snap_diff_type *const totals = snap_diff_totals(d, &n_totals);
     fputs("in use          ", p->out);
     for (size_t i = 0; i < n_chosen; i++) {
@@ -377,7 +359,19 @@ static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     size_t n;
     put_verdict(p, d);
     fputc('\n', out);
-    SNAP_TRY(put_table(p, d, options->by, err));
+    if (snap_diff_get_finding(d)->has_references) {
+        SNAP_TRY(text_suspects(p, d, err));
+        if (options->by == SNAP_REPORT_BY_SITE && (p->top_given || p->all))
+            put_other_sites(p, d, 0);
+        else if (options->by != SNAP_REPORT_BY_SITE)
+            SNAP_TRY(put_table(p, d, options->by, err));
+    } else {
+        SNAP_TRY(put_table(p, d, options->by, err));
+    }
+    if (p->all && options->by == SNAP_REPORT_BY_SITE) {
+        SNAP_TRY(put_table(p, d, SNAP_REPORT_BY_TYPE, err));
+        SNAP_TRY(put_table(p, d, SNAP_REPORT_BY_HOOK, err));
+    }
     put_not_leaks(p, d);
     put_totals(p, d);
     put_intervals(p, d);

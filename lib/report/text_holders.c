@@ -17,16 +17,6 @@ static void put_line(struct page *p, unsigned indent, const char *text) {
             page_name(safe, text, p->width > indent + 20 ? p->width - indent : 20));
 }
 
-/* Text on the left, cut to leave room, and a size at the right margin. */
-static void put_with_size(struct page *p, unsigned indent, const char *text, const char *size) {
-    char safe[NAME_MAX_BYTES];
-    const unsigned used = indent + page_columns(size) + 2;
-    const unsigned left = p->width > used + 16 ? p->width - used : 16;
-    page_name(safe, text, left);
-    const unsigned pad = left > page_columns(safe) ? left - page_columns(safe) : 0;
-    fprintf(p->out, "%*s%s%*s  %s\n", (int)indent, "", safe, (int)pad, "", size);
-}
-
 static const char *type_or(const char *type) {
     return *type != '\0' ? type : "(unknown type)";
 }
@@ -44,8 +34,8 @@ static void put_step(struct page *p, const snap_holder_step *s, unsigned depth) 
              : s->is_guess ? " (guess)"
                            : "");
     const unsigned indent = 6 + 2 * (depth < 12 ? depth : 12);
-    put_with_size(p, indent, text,
-                  text_size(size, s->retained_bytes != 0 ? s->retained_bytes : s->size_bytes));
+    page_with_size(p, indent, text,
+                   text_size(size, s->retained_bytes != 0 ? s->retained_bytes : s->size_bytes));
 }
 
 static void put_chain(struct page *p, const snap_holder_chain *c, int is_further) {
@@ -122,7 +112,7 @@ static void put_tree_row(struct page *p, const snap_dominator_row *r) {
                  *r->edge != '\0' ? "  " : "", type_or(r->node), label);
     }
     snprintf(sizes, sizeof sizes, "%10s", text_size(retained, r->retained_bytes));
-    put_with_size(p, 2 + 2 * (r->depth < 16 ? r->depth : 16), text, sizes);
+    page_with_size(p, 2 + 2 * (r->depth < 16 ? r->depth : 16), text, sizes);
 }
 
 static int put_lost_site(struct page *p, const snap_snapshot *s, const snap_lost_site *l,

@@ -35,9 +35,12 @@ typedef struct snap_diff_options {
     size_t struct_size;
     int (*progress)(void *context, uint64_t done, uint64_t total); /* other than 0: cancel */
     void *progress_context;
-    int force;        /* compare snapshots of different programs, too */
-    int keep_order;   /* keep the order given even where sequence numbers say otherwise */
-    unsigned threads; /* 0: one per core, at most 4 */
+    int force;                /* compare snapshots of different programs, too */
+    int keep_order;           /* keep the order given even where sequence numbers say otherwise */
+    unsigned threads;         /* 0: one per core, at most 4 */
+    int no_graph;             /* 1: leave the references unread: suspects by site only */
+    uint64_t max_graph_bytes; /* memory for the references of one snapshot; more: suspects by site
+                                 only, and a limit says so. 0: no limit */
 } snap_diff_options;
 
 /* Series have one value per snapshot, in the order of snap_diff_snapshots: the order given, but
@@ -98,7 +101,58 @@ typedef struct snap_diff_hook {
     const char *registry, *callback, *file;
     uint64_t line;
     const uint64_t *counts;
+    uint64_t retained_bytes; /* what the arguments of these callbacks hold in the last snapshot; 0:
+                                unknown, or no suspect comes of it */
 } snap_diff_hook;
+
+/* What keeps a suspect alive, in the words of schema 1. */
+typedef enum snap_suspect_class {
+    SNAP_SUSPECT_ROOTED,       /* a chain of references from a root */
+    SNAP_SUSPECT_HOOK,         /* a registered callback, of which there are more and more */
+    SNAP_SUSPECT_AUTOGRAD,     /* a graph of automatic differentiation */
+    SNAP_SUSPECT_GARBAGE,      /* a cycle that waits for the collector */
+    SNAP_SUSPECT_NATIVE_CYCLE, /* a cycle that counting references cannot free */
+    SNAP_SUSPECT_NATIVE_HELD,  /* a reference that no visited object owns */
+    SNAP_SUSPECT_LOST,         /* nothing: an unreachable native block */
+    SNAP_SUSPECT_DEVICE,       /* memory of a device */
+    SNAP_SUSPECT_RESOURCE      /* not memory: streams, threads, descriptors */
+} snap_suspect_class;
+
+/* A place on the way from the root to what grew, and on to what is heaviest in it. */
+typedef struct snap_diff_step {
+    const char *edge;      /* the first: the root; else ".next", "[*]", as in the source */
+    const char *node;      /* type */
+    uint64_t count, bytes; /* that are there in the last snapshot */
+    int is_list;           /* they refer to others of this place, as nodes of a list do */
+    int is_suspect;        /* this is what grew */
+} snap_diff_step;
+
+/* What grew, as one thing: the topmost nodes of which there are more and more, with all that hangs
+ * on them. */
+typedef struct snap_diff_suspect {
+    snap_suspect_class suspect_class;
+    uint32_t domain;
+    const char *type;
+    const uint64_t *counts, *bytes; /* counts: of the topmost nodes; bytes: of all */
+    int64_t growth_bytes, growth_count;
+    uint32_t share_ppm; /* of the sum of all sites' growth */
+    uint64_t retained_bytes;
+    uint64_t exclusive_bytes; /* of what is new, that no other suspect holds as well; 0: unknown */
+    snap_trend trend;
+    snap_match match;
+    const char *holder;    /* "g_cache.buckets[*]", "main() local 'jobs'"; "" if nobody is known */
+    const char *root_kind; /* code name of ROOT.kind; "" */
+    const char *root_module; /* path; "" */
+    const char *thread;      /* "worker (4711)"; "" */
+    const snap_diff_step *chain;
+    size_t n_chain;
+    uint32_t snapshot;          /* index of the snapshot that has the stack */
+    uint64_t stack;             /* where most of it was allocated; 0: unknown */
+    const snap_diff_hook *hook; /* class hook; else NULL */
+    int is_doubtful;            /* a reference of low confidence is in the chain, or only a stack
+                                   holds it */
+    const char *advice;
+} snap_diff_suspect;
 
 /* Compares. snapshots stay the caller's and must outlive the result. Errors: those of reading, ARG
  * (fewer than two; different programs without force), NOMEM, CANCELED. Time is linear in the
@@ -120,6 +174,7 @@ typedef struct snap_diff_finding {
     uint32_t n_blamed;        /* sites */
     uint32_t share_ppm;       /* of all sites' growth */
     uint64_t threshold_bytes; /* growth up to here is taken for noise */
+    int has_references;       /* suspects come from references, so that holders are known */
 } snap_diff_finding;
 SNAP_API const snap_diff_finding *snap_diff_get_finding(const snap_diff *d);
 
@@ -140,6 +195,10 @@ SNAP_API const snap_diff_hook *snap_diff_hooks(const snap_diff *d, size_t *out_n
 /* Sentences about what the evidence cannot support: incomplete files, two snapshots, mixed
  * processes. */
 SNAP_API const char *const *snap_diff_limits(const snap_diff *d, size_t *out_n);
+/* The culprit first: by confidence and trend, then growth. Files without references have suspects
+ * that only name a site (class native-held, no holder). */
+SNAP_API const snap_diff_suspect *snap_diff_suspects(const snap_diff *d, size_t *out_n);
+
 /* Findings that are not leaks: class (DESIGN words, such as "allocator-free"), bytes, explanation.
  */
 typedef struct snap_diff_not_leak {
@@ -153,6 +212,7 @@ SNAP_API const snap_diff_not_leak *snap_diff_not_leaks(const snap_diff *d, size_
 SNAP_API const char *snap_trend_name(snap_trend trend);
 SNAP_API const char *snap_verdict_name(snap_verdict verdict);
 SNAP_API const char *snap_match_name(snap_match match);
+SNAP_API const char *snap_suspect_class_name(snap_suspect_class suspect_class);
 
 /* A limit on growth, such as "host>1MB", "host>1MB/step", "count>0", "type:NAME>0" (the grammar is
  * in snapdiff(1)). */

@@ -27,6 +27,7 @@ typedef struct snap_report_options {
     unsigned top;    /* rows per table; 0: the report's default */
     unsigned frames; /* frames per stack; 0: the report's default */
     snap_report_by by;
+    int all; /* diff as text: 1: all suspects, and tables of what else grew */
 } snap_report_options;
 
 /* By name: "text", "json". Errors: IO, NOMEM, NOTFOUND (no such format), and those of reading

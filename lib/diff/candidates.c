@@ -1,0 +1,536 @@
+/* From two reference graphs to things that grew.
+ *
+ * Only nodes that the first snapshot does not have (fresh ones) can have grown. A place grew if it
+ * has more fresh nodes than nodes of the first are gone from it: so slots of a ring whose nodes are
+ * replaced do not grow, nor does a table that was made anew to be larger. The growth of a fresh
+ * node counts under the topmost fresh node above it whose place grew: a list of nodes with a buffer
+ * each is one thing, and the holder is what refers to its head. After LeakCanary's rule that only
+ * the topmost growing node is reported, per node instead of per path. Invariant: every fresh node
+ * is in at most one cell. The graphs are in memory one after the other, not together. */
+#include "diff/candidates.h"
+
+#include "base/err.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int no_memory(snap_error *err) {
+    return err_set(err, SNAP_E_NOMEM, "no memory for suspects");
+}
+
+static uint64_t mix(uint64_t h, uint64_t value) {
+    h = (h ^ value) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 32;
+    h *= 0xd6e8feb86659fd93ull;
+    return h ^ h >> 29;
+}
+
+/* Sums over nodes of the first snapshot that are gone, by key of place. */
+struct gone {
+    struct map index; /* key -> row + 1 */
+    struct gone_row {
+        uint64_t count, bytes;
+    } * rows;
+    size_t n, capacity;
+};
+
+static struct gone_row *gone_row(struct gone *g, uint64_t key) {
+    uint32_t *const slot = map_slot(&g->index, key);
+    if (slot == NULL)
+        return NULL;
+    if (*slot == 0) {
+        if (mem_grow(&g->rows, &g->capacity, g->n + 1, sizeof *g->rows) < 0)
+            return NULL;
+        g->rows[g->n++] = (struct gone_row){0};
+        *slot = (uint32_t)g->n;
+    }
+    return &g->rows[*slot - 1];
+}
+
+static struct gone_row gone_get(const struct gone *g, uint64_t key) {
+    const uint32_t at = map_get(&g->index, key);
+    return at != 0 ? g->rows[at - 1] : (struct gone_row){0};
+}
+
+/* Unreachable nodes: what they are counted under; NULL if there are none. */
+static int find_lost(snap_heap *h, const struct places *p, snap_lost **out, snap_error *err) {
+    *out = NULL;
+    uint32_t v = 1;
+    while (v <= h->n_nodes && p->of[v] != 0)
+        v++;
+    if (v > h->n_nodes)
+        return 0;
+    snap_reach *reach;
+    SNAP_TRY(snap_reach_new(&reach, h->graph, err));
+    const int result = snap_lost_new(out, h->graph, reach, err);
+    snap_reach_free(reach);
+    return result;
+}
+
+/* Key of lost nodes: type and site of the one they are counted under. */
+static int lost_key(snap_heap *h, uint32_t leader, uint64_t *out, snap_error *err) {
+    uint64_t stack = 0;
+    SNAP_TRY(snap_stack_key(h->snapshot, heap_node_stack(h, leader), &stack, err));
+    *out = mix(mix(3, h->type_key[heap_node_type(h, leader)]), stack);
+    return 0;
+}
+
+static int read_first(struct gone *g, const struct cohort *cohort, const snap_snapshot *first,
+                      const snap_heap_options *options, snap_error *err) {
+    snap_heap *h;
+    struct places places = {0};
+    snap_lost *lost = NULL;
+    SNAP_TRY(snap_heap_open(&h, first, options, err));
+    int result = places_init(&places, h, cohort->gone, err);
+    if (result == 0)
+        result = find_lost(h, &places, &lost, err);
+    for (uint32_t v = 1; result == 0 && v <= h->n_nodes; v++) {
+        if (!cohort_bit(cohort->gone, v))
+            continue;
+        uint64_t key = 0;
+        if (places.of[v] != 0)
+            key = places.rows[places.of[v]].key;
+        else if (lost != NULL && snap_lost_leader(lost, v) != 0)
+            result = lost_key(h, snap_lost_leader(lost, v), &key, err);
+        else
+            continue;
+        struct gone_row *const row = result == 0 ? gone_row(g, key) : NULL;
+        if (row == NULL) {
+            result = result < 0 ? result : no_memory(err);
+            break;
+        }
+        row->count++;
+        row->bytes = add_sat(row->bytes, heap_node_bytes(h, v));
+    }
+    if (lost != NULL)
+        snap_lost_free(lost);
+    places_release(&places);
+    snap_heap_close(h);
+    return result;
+}
+
+struct work {
+    struct candidates *c;
+    struct gone gone;
+    snap_lost *lost;
+    uint64_t *place_gone_count, *place_gone_bytes;
+    struct map lost_candidates; /* key -> candidate + 1 */
+    struct map cell_index;
+    uint32_t *stack;
+    size_t stack_capacity;
+};
+
+static struct candidate *add_candidate(struct candidates *c, enum candidate_kind kind,
+                                       uint32_t place, uint32_t type) {
+    if (mem_grow(&c->rows, &c->capacity, c->n + 1, sizeof *c->rows) < 0)
+        return NULL;
+    c->rows[c->n] = (struct candidate){.kind = kind, .place = place, .type = type};
+    return &c->rows[c->n++];
+}
+
+static int is_fresh(const struct candidates *c, uint32_t v) {
+    return cohort_bit(c->cohort.fresh, v);
+}
+
+/* Whether a place has more nodes than it had. */
+static int place_grew(const struct work *w, uint32_t place) {
+    return w->c->place_fresh_count[place] > w->place_gone_count[place];
+}
+
+static int is_autograd(const snap_heap *h, const struct place *p) {
+    const char *const name = h->type_name[p->type];
+    static const char prefix[] = "torch::autograd::";
+    return (p->parent != 0 && (p->kind == SNAP_EDGE_NEXT || p->kind == SNAP_EDGE_SAVED)) ||
+           (strncmp(name, prefix, sizeof prefix - 1) == 0 && strstr(name, "Meta") == NULL);
+}
+
+static struct cell *cell_of(struct work *w, uint32_t candidate, uint32_t node) {
+    struct candidates *const c = w->c;
+    const snap_heap *const h = c->heap;
+    const uint32_t place = c->places.of[node], stack = heap_node_stack(h, node),
+                   type = stack != 0 ? 0 : heap_node_type(h, node),
+                   domain = heap_node_domain(h, node);
+    uint32_t *const slot = map_slot(
+        &w->cell_index, mix(mix(mix((uint64_t)candidate << 32 | place, stack), type), domain));
+    if (slot == NULL)
+        return NULL;
+    if (*slot == 0) {
+        if (mem_grow(&c->cells, &c->cell_capacity, c->n_cells + 1, sizeof *c->cells) < 0)
+            return NULL;
+        c->cells[c->n_cells++] = (struct cell){candidate, place, stack, type, domain};
+        *slot = (uint32_t)c->n_cells;
+    }
+    return &c->cells[*slot - 1];
+}
+
+static int count_node(struct work *w, uint32_t candidate, uint32_t node) {
+    struct cell *const cell = cell_of(w, candidate, node);
+    if (cell == NULL)
+        return -1;
+    const snap_heap *const h = w->c->heap;
+    const uint64_t bytes = heap_node_bytes(h, node);
+    struct candidate *const r = &w->c->rows[candidate];
+    cell->count++;
+    cell->bytes = add_sat(cell->bytes, bytes);
+    if (heap_node_flags(h, node) & SNAP_NODE_FLAG_GARBAGE)
+        r->garbage_bytes = add_sat(r->garbage_bytes, bytes);
+    if (heap_node_domain(h, node) == SNAP_DOMAIN_DEVICE ||
+        heap_node_domain(h, node) == SNAP_DOMAIN_MANAGED)
+        r->device_bytes = add_sat(r->device_bytes, bytes);
+    return 0;
+}
+
+static void count_entry(struct work *w, uint32_t candidate, uint32_t node) {
+    struct candidates *const c = w->c;
+    struct candidate *const r = &c->rows[candidate];
+    r->n_entries++;
+    c->is_top[node >> 6] |= 1ull << (node & 63);
+    /* The newest stands for all: it is where the leak still happens. */
+    if (r->node == 0 || heap_node_birth(c->heap, node) > heap_node_birth(c->heap, r->node))
+        r->node = node;
+}
+
+/* The candidate of a place that grew, made if absent; 0: no memory. */
+static uint32_t candidate_of_place(struct work *w, uint32_t place) {
+    struct candidates *const c = w->c;
+    if (c->place_candidate[place] == 0) {
+        const enum candidate_kind kind = place_grew(w, place) ? CANDIDATE_HELD : CANDIDATE_BUFFER;
+        if (add_candidate(c, kind, place, c->places.rows[place].type) == NULL)
+            return 0;
+        c->place_candidate[place] = (uint32_t)c->n;
+    }
+    return c->place_candidate[place];
+}
+
+#define UNSET UINT32_MAX
+
+/* Decides for a node and for all on its chain above it. */
+static int resolve(struct work *w, uint32_t node) {
+    struct candidates *const c = w->c;
+    size_t n = 0;
+    uint64_t row;
+    uint32_t above = node;
+    while (above != 0 && c->entry[above] == UNSET) {
+        if (mem_grow(&w->stack, &w->stack_capacity, n + 1, sizeof *w->stack) < 0)
+            return -1;
+        w->stack[n++] = above;
+        above = snap_paths_step(c->places.paths, above, &row);
+    }
+    uint32_t inherited = above != 0 ? c->entry[above] : 0;
+    while (n-- > 0) {
+        const uint32_t v = w->stack[n], place = c->places.of[v];
+        if (!is_fresh(c, v)) {
+            inherited = 0;
+        } else if (inherited == 0 && place_grew(w, place)) {
+            inherited = candidate_of_place(w, place);
+            if (inherited == 0)
+                return -1;
+            count_entry(w, inherited - 1, v);
+        }
+        c->entry[v] = inherited;
+    }
+    return 0;
+}
+
+static int sum_places(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    const size_t n = (size_t)c->places.n + 1;
+    c->place_fresh_count = mem_zalloc(n, sizeof *c->place_fresh_count);
+    c->place_fresh_bytes = mem_zalloc(n, sizeof *c->place_fresh_bytes);
+    c->place_total_bytes = mem_zalloc(n, sizeof *c->place_total_bytes);
+    c->place_candidate = mem_zalloc(n, sizeof *c->place_candidate);
+    w->place_gone_count = mem_zalloc(n, sizeof *w->place_gone_count);
+    w->place_gone_bytes = mem_zalloc(n, sizeof *w->place_gone_bytes);
+    if (c->place_fresh_count == NULL || c->place_fresh_bytes == NULL ||
+        c->place_total_bytes == NULL || c->place_candidate == NULL || w->place_gone_count == NULL ||
+        w->place_gone_bytes == NULL)
+        return no_memory(err);
+    for (uint32_t v = 1; v <= c->heap->n_nodes; v++)
+        if (c->places.of[v] != 0 && is_fresh(c, v)) {
+            c->place_fresh_count[c->places.of[v]]++;
+            c->place_fresh_bytes[c->places.of[v]] += heap_node_bytes(c->heap, v);
+        }
+    for (uint32_t p = 1; p <= c->places.n; p++) {
+        const struct gone_row g = gone_get(&w->gone, c->places.rows[p].key);
+        w->place_gone_count[p] = g.count;
+        w->place_gone_bytes[p] = g.bytes;
+    }
+    return 0;
+}
+
+static int find_held(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    c->entry = mem_alloc((size_t)c->heap->n_nodes + 1, sizeof *c->entry);
+    c->is_top = mem_zalloc((size_t)c->heap->n_nodes / 64 + 1, sizeof *c->is_top);
+    if (c->entry == NULL || c->is_top == NULL)
+        return no_memory(err);
+    memset(c->entry, 0xff, ((size_t)c->heap->n_nodes + 1) * sizeof *c->entry);
+    c->entry[0] = 0;
+    for (uint32_t v = 1; v <= c->heap->n_nodes; v++) {
+        const uint32_t place = c->places.of[v];
+        if (place == 0)
+            continue;
+        if (c->entry[v] == UNSET && resolve(w, v) < 0)
+            return no_memory(err);
+        if (!is_fresh(c, v))
+            continue;
+        uint32_t candidate = c->entry[v];
+        if (candidate == 0) {
+            if (c->place_fresh_bytes[place] <= w->place_gone_bytes[place])
+                continue; /* it took the place of others */
+            candidate = candidate_of_place(w, place);
+            if (candidate == 0)
+                return no_memory(err);
+            count_entry(w, candidate - 1, v);
+        }
+        if (count_node(w, candidate - 1, v) < 0)
+            return no_memory(err);
+    }
+    return 0;
+}
+
+static int find_lost_nodes(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    snap_heap *const h = c->heap;
+    if (w->lost == NULL)
+        return 0;
+    for (uint32_t v = 1; v <= h->n_nodes; v++) {
+        const uint32_t leader = c->places.of[v] == 0 ? snap_lost_leader(w->lost, v) : 0;
+        c->entry[v] = c->entry[v] == UNSET ? 0 : c->entry[v];
+        if (leader == 0)
+            continue;
+        uint64_t key;
+        SNAP_TRY(lost_key(h, leader, &key, err));
+        uint32_t *const slot = map_slot(&w->lost_candidates, key);
+        if (slot == NULL)
+            return no_memory(err);
+        if (*slot == 0) {
+            if (add_candidate(c, CANDIDATE_LOST, 0, heap_node_type(h, leader)) == NULL)
+                return no_memory(err);
+            *slot = (uint32_t)c->n;
+        }
+        const uint32_t candidate = *slot - 1;
+        struct candidate *const r = &c->rows[candidate];
+        r->total_bytes = add_sat(r->total_bytes, heap_node_bytes(h, v));
+        r->total_count += v == leader;
+        c->entry[v] = candidate + 1;
+        if (!is_fresh(c, v))
+            continue;
+        if (v == leader)
+            count_entry(w, candidate, v);
+        if (count_node(w, candidate, v) < 0)
+            return no_memory(err);
+    }
+    /* A circle of blocks that count references is one that counting cannot free. */
+    uint32_t n_cycles;
+    const snap_lost_cycle *const cycles = snap_lost_cycles(w->lost, &n_cycles);
+    for (uint32_t i = 0; i < n_cycles; i++) {
+        const uint32_t candidate = c->entry[cycles[i].node];
+        const char *const name = h->type_name[heap_node_type(h, cycles[i].node)];
+        if (candidate != 0 &&
+            (strstr(name, "_Sp_counted") != NULL || strstr(name, "shared_ptr") != NULL ||
+             heap_node_domain(h, cycles[i].node) == SNAP_DOMAIN_PYTHON))
+            c->rows[candidate - 1].is_cycle = 1;
+    }
+    return 0;
+}
+
+/* Sums over places with all below them, but not over those that are candidates themselves. */
+static void sum_totals(struct candidates *c) {
+    for (uint32_t p = c->places.n; p > 0; p--) {
+        const struct place *const r = &c->places.rows[p];
+        c->place_total_bytes[p] = add_sat(c->place_total_bytes[p], r->bytes);
+        if (r->parent != 0 && c->place_candidate[p] == 0)
+            c->place_total_bytes[r->parent] =
+                add_sat(c->place_total_bytes[r->parent], c->place_total_bytes[p]);
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct candidate *const r = &c->rows[i];
+        if (r->kind == CANDIDATE_LOST)
+            continue;
+        r->total_count = c->places.rows[r->place].count;
+        r->total_bytes = c->place_total_bytes[r->place];
+    }
+}
+
+/* What is gone is taken off first from topmost nodes in that place, for a node that took another's
+ * place hangs on an old one; the rest in proportion. */
+static int subtract_gone(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    const size_t n = (size_t)c->places.n + 1;
+    struct {
+        double own_count, own_bytes, other_count, other_bytes;
+    } *const sums = mem_zalloc(n, sizeof *sums);
+    if (sums == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        if (cell->place == 0)
+            continue;
+        if (c->rows[cell->candidate].place == cell->place) {
+            sums[cell->place].own_count += (double)cell->count;
+            sums[cell->place].own_bytes += (double)cell->bytes;
+        } else {
+            sums[cell->place].other_count += (double)cell->count;
+            sums[cell->place].other_bytes += (double)cell->bytes;
+        }
+    }
+    for (size_t i = 0; i < c->n_cells; i++) {
+        struct cell *const cell = &c->cells[i];
+        const uint32_t p = cell->place;
+        cell->net_count = (double)cell->count;
+        cell->net_bytes = (double)cell->bytes;
+        if (p == 0)
+            continue;
+        const int is_own = c->rows[cell->candidate].place == p;
+        double gone_count = (double)w->place_gone_count[p],
+               gone_bytes = (double)w->place_gone_bytes[p];
+        if (!is_own) {
+            gone_count -= sums[p].own_count;
+            gone_bytes -= sums[p].own_bytes;
+        }
+        const double count = is_own ? sums[p].own_count : sums[p].other_count,
+                     bytes = is_own ? sums[p].own_bytes : sums[p].other_bytes;
+        if (gone_count > 0)
+            cell->net_count *= count > gone_count ? 1 - gone_count / count : 0;
+        if (gone_bytes > 0)
+            cell->net_bytes *= bytes > gone_bytes ? 1 - gone_bytes / bytes : 0;
+    }
+    free(sums);
+    return 0;
+}
+
+/* The same for lost nodes, by the key that they are counted under. */
+static int subtract_gone_lost(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    double *const bytes = mem_zalloc(c->n + 1, sizeof *bytes);
+    double *const keep = mem_zalloc(c->n + 1, sizeof *keep);
+    int result = bytes != NULL && keep != NULL ? 0 : no_memory(err);
+    for (size_t i = 0; result == 0 && i < c->n_cells; i++)
+        bytes[c->cells[i].candidate] += (double)c->cells[i].bytes;
+    for (size_t i = 0; result == 0 && i < c->n; i++) {
+        const struct candidate *const r = &c->rows[i];
+        keep[i] = 1;
+        if (r->kind != CANDIDATE_LOST || r->node == 0)
+            continue;
+        uint64_t key;
+        result = lost_key(c->heap, snap_lost_leader(w->lost, r->node), &key, err);
+        if (result < 0)
+            break;
+        const double gone = (double)gone_get(&w->gone, key).bytes;
+        if (gone > 0)
+            keep[i] = bytes[i] > gone ? 1 - gone / bytes[i] : 0;
+    }
+    for (size_t i = 0; result == 0 && i < c->n_cells; i++) {
+        c->cells[i].net_bytes *= keep[c->cells[i].candidate];
+        c->cells[i].net_count *= keep[c->cells[i].candidate];
+    }
+    free(bytes);
+    free(keep);
+    return result;
+}
+
+static void sum_net(struct candidates *c) {
+    for (size_t i = 0; i < c->n; i++)
+        c->rows[i].net_bytes = 0;
+    for (size_t i = 0; i < c->n_cells; i++) {
+        struct candidate *const r = &c->rows[c->cells[i].candidate];
+        r->net_bytes = add_sat(r->net_bytes, (uint64_t)c->cells[i].net_bytes);
+        if (c->cells[i].place != 0 && is_autograd(c->heap, &c->places.rows[c->cells[i].place]))
+            r->autograd_bytes = add_sat(r->autograd_bytes, (uint64_t)c->cells[i].net_bytes);
+    }
+}
+
+/* A table that became larger belongs to what grew in it: to the candidate below that grew most. */
+static int merge_buffers(struct candidates *c, snap_error *err) {
+    uint32_t *const best = mem_zalloc((size_t)c->places.n + 1, sizeof *best); /* candidate + 1 */
+    if (best == NULL)
+        return no_memory(err);
+    for (uint32_t p = c->places.n; p > 0; p--) {
+        const uint32_t own = c->place_candidate[p], parent = c->places.rows[p].parent;
+        if (own != 0 && c->rows[own - 1].kind == CANDIDATE_HELD &&
+            (best[p] == 0 || c->rows[own - 1].net_bytes >= c->rows[best[p] - 1].net_bytes))
+            best[p] = own;
+        if (parent != 0 && best[p] != 0 &&
+            (best[parent] == 0 ||
+             c->rows[best[p] - 1].net_bytes >= c->rows[best[parent] - 1].net_bytes))
+            best[parent] = best[p];
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct candidate *const buffer = &c->rows[i];
+        if (buffer->kind != CANDIDATE_BUFFER || best[buffer->place] == 0)
+            continue;
+        struct candidate *const into = &c->rows[best[buffer->place] - 1];
+        if (into->net_bytes < buffer->net_bytes / 2)
+            continue;
+        buffer->merged_into = best[buffer->place];
+        into->net_bytes = add_sat(into->net_bytes, buffer->net_bytes);
+        into->total_bytes = add_sat(into->total_bytes, c->places.rows[buffer->place].bytes);
+    }
+    free(best);
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const uint32_t into = c->rows[c->cells[i].candidate].merged_into;
+        if (into != 0)
+            c->cells[i].candidate = into - 1;
+    }
+    return 0;
+}
+
+static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *last,
+               struct pass_relation relation, const snap_heap_options *options, snap_error *err) {
+    struct candidates *const c = w->c;
+    SNAP_TRY(cohort_init(&c->cohort, first, last, relation, err));
+    if (c->cohort.n_fresh == 0)
+        return 0;
+    if (snap_heap_has_graph(first))
+        SNAP_TRY(read_first(&w->gone, &c->cohort, first, options, err));
+    SNAP_TRY(snap_heap_open(&c->heap, last, options, err));
+    SNAP_TRY(places_init(&c->places, c->heap, c->cohort.fresh, err));
+    SNAP_TRY(find_lost(c->heap, &c->places, &w->lost, err));
+    SNAP_TRY(sum_places(w, err));
+    SNAP_TRY(find_held(w, err));
+    SNAP_TRY(find_lost_nodes(w, err));
+    sum_totals(c);
+    SNAP_TRY(subtract_gone(w, err));
+    SNAP_TRY(subtract_gone_lost(w, err));
+    sum_net(c);
+    return merge_buffers(c, err);
+}
+
+int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
+                    struct pass_relation relation, const snap_heap_options *options,
+                    snap_error *err) {
+    memset(c, 0, sizeof *c);
+    struct work w = {.c = c};
+    map_init(&w.gone.index);
+    map_init(&w.lost_candidates);
+    map_init(&w.cell_index);
+    const int result = run(&w, first, last, relation, options, err);
+    if (w.lost != NULL)
+        snap_lost_free(w.lost);
+    map_release(&w.gone.index);
+    map_release(&w.lost_candidates);
+    map_release(&w.cell_index);
+    free(w.gone.rows);
+    free(w.place_gone_count);
+    free(w.place_gone_bytes);
+    free(w.stack);
+    if (result < 0)
+        candidates_release(c);
+    return result;
+}
+
+void candidates_release(struct candidates *c) {
+    places_release(&c->places);
+    snap_heap_close(c->heap);
+    cohort_release(&c->cohort);
+    free(c->rows);
+    free(c->cells);
+    free(c->entry);
+    free(c->is_top);
+    free(c->place_candidate);
+    free(c->place_fresh_count);
+    free(c->place_fresh_bytes);
+    free(c->place_total_bytes);
+    memset(c, 0, sizeof *c);
+}

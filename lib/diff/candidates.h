@@ -1,0 +1,57 @@
+/* What grew between two snapshots, as few things as possible: candidates for suspects. */
+#ifndef HEAPSNAP_DIFF_CANDIDATES_H
+#define HEAPSNAP_DIFF_CANDIDATES_H
+
+#include "diff/cohort.h"
+#include "diff/places.h"
+
+enum candidate_kind {
+    CANDIDATE_HELD,   /* more nodes in a place */
+    CANDIDATE_BUFFER, /* as many nodes as before, but larger ones */
+    CANDIDATE_LOST    /* nodes that no root leads to */
+};
+
+struct candidate {
+    enum candidate_kind kind;
+    uint32_t place; /* lost: 0 */
+    uint32_t node;  /* the newest of the topmost fresh nodes */
+    uint32_t type;
+    uint64_t n_entries;                   /* topmost fresh nodes */
+    uint64_t net_bytes;                   /* fresh minus gone */
+    uint64_t total_count;                 /* of the place (lost: of such lost nodes) */
+    uint64_t total_bytes;                 /* with all below, but for other candidates */
+    uint64_t garbage_bytes, device_bytes; /* of what is fresh */
+    uint64_t autograd_bytes;
+    uint32_t merged_into; /* candidate + 1; 0: none */
+    int is_cycle;
+};
+
+/* Fresh nodes of a candidate in one place from one stack. */
+struct cell {
+    uint32_t candidate, place, stack, type, domain;
+    uint64_t count, bytes;       /* fresh */
+    double net_count, net_bytes; /* without those that took the place of others */
+};
+
+struct candidates {
+    snap_heap *heap; /* of the last snapshot */
+    struct places places;
+    struct cohort cohort;
+    struct candidate *rows;
+    size_t n, capacity;
+    struct cell *cells;
+    size_t n_cells, cell_capacity;
+    uint32_t *entry;           /* by node: candidate + 1 that it is counted under; 0: none */
+    uint64_t *is_top;          /* bit per node: topmost of its candidate */
+    uint32_t *place_candidate; /* by place: candidate + 1 */
+    uint64_t *place_fresh_count, *place_fresh_bytes, *place_total_bytes;
+};
+
+/* first without references, or not related to the last: what is gone is unknown, and all of the
+ * last is fresh. LIMIT: the references need more than max_bytes (0: no limit). */
+int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
+                    struct pass_relation relation, const snap_heap_options *options,
+                    snap_error *err);
+void candidates_release(struct candidates *c);
+
+#endif

@@ -1,0 +1,675 @@
+/* Suspects: candidates whose growth is beyond noise, with series, holder, chain, site and advice,
+ * the culprit first.
+ *
+ * A candidate's growth at a site cannot be more than the site's own (which is known exactly for
+ * every snapshot), and it has the site's shape over time. So only the graphs of the first and the
+ * last snapshot are read, however many there are between. Invariant: the growth of all suspects
+ * together is at most that of all sites that grew; the order is by what was found, then canonical.
+ * Benign growth is told by judge.c from sites; here it is only left out. */
+#include "diff/suspects.h"
+
+#include "base/err.h"
+#include "diff/candidates.h"
+#include "diff/judge.h"
+#include "diff/naming.h"
+#include "diff/trend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Growth of a candidate up to here is noise, if it is on a line over as many snapshots. */
+#define LINE_4_BYTES ((uint64_t)4 << 10)
+#define LINE_3_BYTES ((uint64_t)16 << 10)
+#define LEAK_SHARE_PPM 100000u
+#define SHARED_MAX 64 /* suspects for which what they hold alone is worked out */
+/* A block that is not larger is nothing but the registration of a callback. */
+#define REGISTRATION_BYTES 96
+
+static int no_memory(snap_error *err) {
+    return err_set(err, SNAP_E_NOMEM, "no memory for suspects");
+}
+
+static uint64_t mix(uint64_t h, uint64_t value) {
+    h = (h ^ value) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 32;
+    h *= 0xd6e8feb86659fd93ull;
+    return h ^ h >> 29;
+}
+
+static uint64_t minus(uint64_t a, uint64_t b) {
+    return a > b ? a - b : 0;
+}
+
+/* The row of sites (blocks with a stack) or types (those without) that a cell's blocks are in. */
+struct source_row {
+    const uint64_t *counts, *bytes;
+    double net; /* of all cells with it */
+};
+
+struct work {
+    struct snap_diff *d;
+    struct candidates c;
+    struct map sites, types; /* -> index + 1 in d */
+    struct source_row *rows; /* d->n_sites, then d->n_types */
+    uint32_t *row_of;        /* by cell: index + 1 in rows; 0: none */
+    double *site_covered;    /* by site: growth that suspects explain */
+    uint32_t *hook_of;       /* by candidate: index + 1 in d->hooks */
+    struct suspect_row {
+        snap_diff_suspect s;
+        uint32_t candidate; /* + 1; 0: of a site only */
+        int tier;
+    } * suspects;
+    size_t n_suspects, capacity;
+    struct naming naming;
+};
+
+static int index_rows(struct work *w, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    w->rows = mem_zalloc(d->n_sites + d->n_types + 1, sizeof *w->rows);
+    w->site_covered = mem_zalloc(d->n_sites + 1, sizeof *w->site_covered);
+    if (w->rows == NULL || w->site_covered == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < d->n_sites; i++) {
+        uint32_t *const slot = map_slot(&w->sites, mix(d->sites[i].key, d->sites[i].domain));
+        if (slot == NULL)
+            return no_memory(err);
+        *slot = (uint32_t)i + 1;
+        w->rows[i] = (struct source_row){d->sites[i].counts, d->sites[i].bytes, 0};
+    }
+    for (size_t i = 0; i < d->n_types; i++) {
+        const char *const name = d->types[i].name;
+        uint32_t *const slot =
+            map_slot(&w->types, mix(strtab_key(name, strlen(name)), d->types[i].domain));
+        if (slot == NULL)
+            return no_memory(err);
+        *slot = (uint32_t)(d->n_sites + i) + 1;
+        w->rows[d->n_sites + i] = (struct source_row){d->types[i].counts, d->types[i].bytes, 0};
+    }
+    return 0;
+}
+
+static uint64_t growth_of_row(const struct work *w, const struct source_row *r) {
+    return minus(r->bytes[w->d->n - 1], r->bytes[0]);
+}
+
+/* Finds each cell's row, and takes off what is more than the row's own growth: there it is blocks
+ * that moved from one place to another. */
+static int cap_by_rows(struct work *w, snap_error *err) {
+    struct candidates *const c = &w->c;
+    w->row_of = mem_zalloc(c->n_cells + 1, sizeof *w->row_of);
+    if (w->row_of == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        uint64_t key = 0;
+        SNAP_TRY(snap_stack_key(c->heap->snapshot, cell->stack, &key, err));
+        const uint32_t type = cell->type;
+        uint32_t row = 0;
+        if (cell->stack == 0 && type != 0)
+            row = map_get(&w->types, mix(c->heap->type_key[type], cell->domain));
+        if (row == 0)
+            row = map_get(&w->sites, mix(key, cell->domain));
+        w->row_of[i] = row;
+        if (row != 0)
+            w->rows[row - 1].net += cell->net_bytes;
+    }
+    for (size_t i = 0; i < c->n_cells; i++) {
+        if (w->row_of[i] == 0)
+            continue;
+        const struct source_row *const r = &w->rows[w->row_of[i] - 1];
+        const double growth = (double)growth_of_row(w, r);
+        if (r->net > growth) {
+            c->cells[i].net_bytes *= growth / r->net;
+            c->cells[i].net_count *= growth / r->net;
+        }
+    }
+    return 0;
+}
+
+/* Series of all candidates: what the last snapshot has, less what the sites had less before, in
+ * proportion. */
+static int make_series(struct work *w, double **out, snap_error *err) {
+    const size_t n = w->d->n;
+    const struct candidates *const c = &w->c;
+    double *const less = mem_zalloc(c->n * 2 * n + 1, sizeof *less);
+    if (less == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        if (w->row_of[i] == 0 || cell->net_bytes <= 0)
+            continue;
+        const struct source_row *const r = &w->rows[w->row_of[i] - 1];
+        const double bytes = (double)growth_of_row(w, r);
+        const double count = (double)minus(r->counts[n - 1], r->counts[0]);
+        const struct candidate *const owner = &c->rows[cell->candidate];
+        const int is_head = owner->kind == CANDIDATE_LOST
+                                ? cell->stack == heap_node_stack(c->heap, owner->node)
+                                : cell->place == owner->place;
+        double *const row = less + cell->candidate * 2 * n;
+        for (size_t k = 0; k < n && bytes > 0; k++) {
+            row[k] += cell->net_bytes / bytes * ((double)r->bytes[n - 1] - (double)r->bytes[k]);
+            if (!is_head)
+                continue;
+            row[n + k] += count > 0 ? cell->net_count / count *
+                                          ((double)r->counts[n - 1] - (double)r->counts[k])
+                                    : (k == 0 ? cell->net_count : 0);
+        }
+    }
+    *out = less;
+    return 0;
+}
+
+static uint64_t rounded_less(uint64_t total, double less) {
+    if (less <= 0)
+        return add_sat(total, (uint64_t)(-less + 0.5));
+    return less >= (double)total ? 0 : total - (uint64_t)(less + 0.5);
+}
+
+/* Callbacks of the last snapshot by the nodes that they are registered with. */
+struct hook_nodes {
+    struct map argument, holder; /* node -> index + 1 in d->hooks */
+};
+
+static uint64_t hook_key(const char *registry, const char *callback, const char *file,
+                         uint64_t line) {
+    return mix(mix(mix(mix(7, strtab_key(registry, strlen(registry))),
+                       strtab_key(callback, strlen(callback))),
+                   strtab_key(file, strlen(file))),
+               line);
+}
+
+static int read_hook_nodes(struct work *w, struct hook_nodes *out, snap_error *err) {
+    const struct snap_diff *const d = w->d;
+    const snap_snapshot *const s = d->sources[d->n - 1];
+    struct map index;
+    map_init(&index);
+    int result = 0;
+    for (size_t i = 0; i < d->n_hooks && result == 0; i++) {
+        const snap_diff_hook *const h = &d->hooks[i];
+        uint32_t *const slot =
+            map_slot(&index, hook_key(h->registry, h->callback, h->file, h->line));
+        if (slot == NULL)
+            result = no_memory(err);
+        else
+            *slot = (uint32_t)i + 1;
+    }
+    const uint32_t columns = 1u << SNAP_HOOK_COL_REGISTRY | 1u << SNAP_HOOK_COL_CALLBACK |
+                             1u << SNAP_HOOK_COL_FILE | 1u << SNAP_HOOK_COL_LINE |
+                             1u << SNAP_HOOK_COL_HOLDER | 1u << SNAP_HOOK_COL_ARGUMENT;
+    snap_batch batch;
+    snap_batch_init(&batch);
+    for (uint32_t chunk = 0; result == 0 && chunk < snap_n_chunks(s, SNAP_TABLE_HOOK); chunk++) {
+        result = snap_batch_read(s, SNAP_TABLE_HOOK, chunk, columns, &batch, err);
+        for (uint32_t i = 0; result == 0 && i < batch.n_rows; i++) {
+            const char *text[3];
+            const unsigned column[3] = {SNAP_HOOK_COL_REGISTRY, SNAP_HOOK_COL_CALLBACK,
+                                        SNAP_HOOK_COL_FILE};
+            for (int k = 0; k < 3 && result == 0; k++)
+                result = snap_string(s, batch.column[column[k]][i], &text[k], err);
+            if (result < 0)
+                break;
+            const uint32_t hook = map_get(
+                &index, hook_key(text[0], text[1], text[2], batch.column[SNAP_HOOK_COL_LINE][i]));
+            const uint64_t nodes[2] = {batch.column[SNAP_HOOK_COL_ARGUMENT][i],
+                                       batch.column[SNAP_HOOK_COL_HOLDER][i]};
+            for (int k = 0; k < 2 && result == 0; k++) {
+                if (nodes[k] == 0 || hook == 0)
+                    continue;
+                uint32_t *const slot = map_slot(k == 0 ? &out->argument : &out->holder, nodes[k]);
+                if (slot == NULL)
+                    result = no_memory(err);
+                else if (*slot == 0 || hook < *slot) /* hooks that grew most come first */
+                    *slot = hook;
+            }
+        }
+    }
+    snap_batch_release(&batch);
+    map_release(&index);
+    return result;
+}
+
+static int64_t hook_growth(const struct snap_diff *d, size_t hook) {
+    const uint64_t *const counts = d->hooks[hook].counts;
+    return (int64_t)(counts[d->n - 1] - counts[0]);
+}
+
+/* A candidate most of whose topmost nodes are registered with one callback, of which there are
+ * more than before, is a matter of that callback. */
+static int find_hooks(struct work *w, snap_error *err) {
+    const struct candidates *const c = &w->c;
+    struct hook_nodes nodes;
+    struct map votes; /* candidate, hook -> number */
+    map_init(&nodes.argument);
+    map_init(&nodes.holder);
+    map_init(&votes);
+    w->hook_of = mem_zalloc(c->n + 1, sizeof *w->hook_of);
+    uint32_t *const most = mem_zalloc(c->n + 1, sizeof *most);
+    int result = w->hook_of != NULL && most != NULL ? 0 : no_memory(err);
+    if (result == 0 && w->d->n_hooks > 0)
+        result = read_hook_nodes(w, &nodes, err);
+    for (uint32_t v = 1; result == 0 && w->d->n_hooks > 0 && v <= c->heap->n_nodes; v++) {
+        if (c->entry[v] == 0 && !(c->is_top[v >> 6] >> (v & 63) & 1))
+            continue;
+        if (!(c->is_top[v >> 6] >> (v & 63) & 1))
+            continue;
+        const uint32_t place = c->places.of[v];
+        const uint32_t candidate = c->entry[v] != 0 ? c->entry[v]
+                                   : place != 0     ? c->place_candidate[place]
+                                                    : 0;
+        if (candidate == 0)
+            continue;
+        uint32_t hook = map_get(&nodes.argument, v);
+        if (hook == 0 && (c->rows[candidate - 1].kind == CANDIDATE_BUFFER ||
+                          heap_node_bytes(c->heap, v) <= REGISTRATION_BYTES))
+            hook = map_get(&nodes.holder, v);
+        if (hook == 0 || hook_growth(w->d, hook - 1) <= 0)
+            continue;
+        uint32_t *const slot = map_slot(&votes, (uint64_t)candidate << 32 | hook);
+        if (slot == NULL) {
+            result = no_memory(err);
+            break;
+        }
+        if (++*slot > most[candidate - 1]) {
+            most[candidate - 1] = *slot;
+            w->hook_of[candidate - 1] = hook;
+        }
+    }
+    for (size_t i = 0; result == 0 && i < c->n; i++)
+        if ((uint64_t)most[i] * 2 < c->rows[i].n_entries)
+            w->hook_of[i] = 0;
+    map_release(&nodes.argument);
+    map_release(&nodes.holder);
+    map_release(&votes);
+    free(most);
+    return result;
+}
+
+static snap_suspect_class class_of(const struct work *w, size_t candidate) {
+    const struct candidate *const r = &w->c.rows[candidate];
+    const uint64_t half = r->net_bytes / 2;
+    if (r->kind == CANDIDATE_LOST)
+        return r->is_cycle ? SNAP_SUSPECT_NATIVE_CYCLE : SNAP_SUSPECT_LOST;
+    if (r->garbage_bytes > half)
+        return SNAP_SUSPECT_GARBAGE;
+    if (r->device_bytes > half)
+        return SNAP_SUSPECT_DEVICE;
+    if (w->hook_of[candidate] != 0)
+        return SNAP_SUSPECT_HOOK;
+    if (r->autograd_bytes > half)
+        return SNAP_SUSPECT_AUTOGRAD;
+    uint32_t top = r->place;
+    while (w->c.places.rows[top].parent != 0)
+        top = w->c.places.rows[top].parent;
+    return w->c.places.rows[top].kind == SNAP_ROOT_NATIVE ? SNAP_SUSPECT_NATIVE_HELD
+                                                          : SNAP_SUSPECT_ROOTED;
+}
+
+static snap_match match_of(const struct snap_diff *d) {
+    snap_match match = d->by_address ? SNAP_MATCH_ADDRESS : SNAP_MATCH_EXACT;
+    for (size_t i = 0; i + 1 < d->n; i++)
+        if (d->intervals[i].match > match)
+            match = d->intervals[i].match;
+    return match;
+}
+
+static uint32_t share_of(const struct snap_diff *d, int64_t growth) {
+    double all = 0;
+    for (size_t i = 0; i < d->n_sites; i++)
+        all += (double)minus(d->sites[i].bytes[d->n - 1], d->sites[i].bytes[0]);
+    if (growth <= 0 || all <= 0)
+        return 0;
+    const double share = 1e6 * (double)growth / all + 0.5;
+    return share < 1e6 ? (uint32_t)share : 1000000;
+}
+
+/* The cell that most of a candidate's growth is in, if possible of the topmost nodes themselves. */
+static const struct cell *main_cell(const struct work *w, size_t candidate) {
+    const struct candidates *const c = &w->c;
+    const struct candidate *const r = &c->rows[candidate];
+    const struct cell *best = NULL;
+    int best_is_head = 0;
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        if (cell->candidate != candidate || cell->count == 0)
+            continue;
+        const int is_head = r->kind == CANDIDATE_LOST
+                                ? cell->stack == heap_node_stack(c->heap, r->node)
+                                : cell->place == r->place;
+        if (best == NULL || is_head > best_is_head ||
+            (is_head == best_is_head && cell->net_bytes > best->net_bytes)) {
+            best = cell;
+            best_is_head = is_head;
+        }
+    }
+    return best;
+}
+
+static struct suspect_row *add_suspect(struct work *w) {
+    if (mem_grow(&w->suspects, &w->capacity, w->n_suspects + 1, sizeof *w->suspects) < 0)
+        return NULL;
+    struct suspect_row *const row = &w->suspects[w->n_suspects];
+    *row = (struct suspect_row){0};
+    return row;
+}
+
+/* How far a trend speaks for a leak. */
+static int tier_of(const struct snap_diff *d, snap_trend trend) {
+    if (d->n > 2 && (trend == SNAP_TREND_LINEAR || trend == SNAP_TREND_MONOTONIC))
+        return 0;
+    return d->n == 2 ? 0 : 1;
+}
+
+static int name_suspect(struct work *w, size_t candidate, struct suspect_row *row,
+                        snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const struct candidate *const r = &w->c.rows[candidate];
+    snap_diff_suspect *const s = &row->s;
+    row->candidate = (uint32_t)candidate + 1;
+    s->suspect_class = class_of(w, candidate);
+    s->match = match_of(d);
+    s->snapshot = (uint32_t)d->n - 1;
+    const struct cell *const cell = main_cell(w, candidate);
+    s->domain = cell != NULL ? cell->domain : SNAP_DOMAIN_HOST;
+    s->stack = cell != NULL ? cell->stack : 0;
+    s->type = w->c.heap->type_name[r->type];
+    if (s->suspect_class == SNAP_SUSPECT_HOOK)
+        s->hook = &d->hooks[w->hook_of[candidate] - 1];
+    return naming_suspect(&w->naming, r, s, err);
+}
+
+static int judge_candidates(struct work *w, const double *less, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const size_t n = d->n;
+    const uint64_t line = n > 3 ? LINE_4_BYTES : n == 3 ? LINE_3_BYTES : d->finding.threshold_bytes;
+    for (size_t i = 0; i < w->c.n; i++) {
+        struct candidate *const r = &w->c.rows[i];
+        const double *const row = less + i * 2 * n;
+        if (r->merged_into != 0 || row[0] < (double)line)
+            continue;
+        uint64_t *const series = arena_alloc(&d->arena, 2 * n * sizeof *series);
+        if (series == NULL)
+            return no_memory(err);
+        for (size_t k = 0; k < n; k++) {
+            series[k] = rounded_less(r->total_count, row[n + k]);
+            series[n + k] = rounded_less(r->total_bytes, row[k]);
+        }
+        const char *gauge = NULL;
+        const snap_trend trend = trend_classify(series + n, d->position, n, UINT32_MAX);
+        if (judge_series(d, series + n, trend, d->finding.threshold_bytes, line, &gauge) !=
+            GROWTH_BLAMED)
+            continue;
+        struct suspect_row *const suspect = add_suspect(w);
+        if (suspect == NULL)
+            return no_memory(err);
+        snap_diff_suspect *const s = &suspect->s;
+        s->counts = series;
+        s->bytes = series + n;
+        s->trend = trend;
+        s->growth_bytes = (int64_t)(series[2 * n - 1] - series[n]);
+        s->growth_count = (int64_t)(series[n - 1] - series[0]);
+        s->share_ppm = share_of(d, s->growth_bytes);
+        s->retained_bytes = r->total_bytes;
+        SNAP_TRY(name_suspect(w, i, suspect, err));
+        suspect->tier = tier_of(d, trend) + s->is_doubtful;
+        w->n_suspects++;
+        for (size_t k = 0; k < w->c.n_cells; k++)
+            if (w->c.cells[k].candidate == i && w->row_of[k] != 0 && w->row_of[k] <= d->n_sites)
+                w->site_covered[w->row_of[k] - 1] += w->c.cells[k].net_bytes;
+    }
+    return 0;
+}
+
+/* A site that is to blame and that no suspect explains, because its blocks are spread over many
+ * holders: named by itself, with the holder of most of them. */
+static int add_site(struct work *w, size_t index, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const snap_diff_site *const site = &d->sites[index];
+    struct suspect_row *const row = add_suspect(w);
+    if (row == NULL)
+        return no_memory(err);
+    size_t best = w->c.n_cells;
+    for (size_t i = 0; i < w->c.n_cells; i++)
+        if (w->row_of[i] == index + 1 &&
+            (best == w->c.n_cells || w->c.cells[i].net_bytes > w->c.cells[best].net_bytes))
+            best = i;
+    if (best < w->c.n_cells) {
+        SNAP_TRY(name_suspect(w, w->c.cells[best].candidate, row, err));
+        row->candidate = 0;
+    } else {
+        row->s = (snap_diff_suspect){
+            .suspect_class =
+                site->domain == SNAP_DOMAIN_DEVICE ? SNAP_SUSPECT_DEVICE : SNAP_SUSPECT_NATIVE_HELD,
+            .match = match_of(d),
+            .type = site->label,
+            .holder = "",
+            .root_kind = "",
+            .root_module = "",
+            .thread = "",
+        };
+        row->s.advice = naming_advice(&row->s);
+    }
+    snap_diff_suspect *const s = &row->s;
+    s->domain = site->domain;
+    s->counts = site->counts;
+    s->bytes = site->bytes;
+    s->growth_bytes = site->growth_bytes;
+    s->growth_count = site->growth_count;
+    s->share_ppm = site->share_ppm;
+    s->retained_bytes = site->bytes[d->n - 1];
+    s->trend = site->trend;
+    s->snapshot = site->snapshot;
+    s->stack = site->stack;
+    row->tier = tier_of(d, s->trend) + s->is_doubtful;
+    w->n_suspects++;
+    return 0;
+}
+
+static int add_uncovered_sites(struct work *w, snap_error *err) {
+    for (size_t i = 0; i < w->d->n_sites; i++) {
+        const snap_diff_site *const site = &w->d->sites[i];
+        const double covered = w->site_covered != NULL ? w->site_covered[i] : 0;
+        if (site->blamed && covered < (double)site->growth_bytes / 2)
+            SNAP_TRY(add_site(w, i, err));
+    }
+    return 0;
+}
+
+/* What suspects hold alone, of what is new. */
+static int find_exclusive(struct work *w, snap_error *err) {
+    const struct candidates *const c = &w->c;
+    uint32_t n_groups = 0;
+    uint32_t *const group_of = mem_zalloc(c->n + 1, sizeof *group_of); /* + 1 */
+    uint32_t *nodes = NULL, *groups = NULL;
+    size_t n = 0, node_capacity = 0, group_capacity = 0;
+    snap_leak_share shares[SHARED_MAX];
+    int result = group_of != NULL ? 0 : no_memory(err);
+    for (size_t i = 0; result == 0 && i < w->n_suspects && n_groups < SHARED_MAX; i++)
+        if (w->suspects[i].candidate != 0)
+            group_of[w->suspects[i].candidate - 1] = ++n_groups;
+    for (uint32_t v = 1; result == 0 && n_groups > 0 && v <= c->heap->n_nodes; v++) {
+        if (!(c->is_top[v >> 6] >> (v & 63) & 1) || c->entry[v] == 0)
+            continue;
+        const uint32_t group = group_of[c->entry[v] - 1];
+        if (group == 0)
+            continue;
+        if (mem_grow(&nodes, &node_capacity, n + 1, sizeof *nodes) < 0 ||
+            mem_grow(&groups, &group_capacity, n + 1, sizeof *groups) < 0)
+            result = no_memory(err);
+        else {
+            nodes[n] = v;
+            groups[n++] = group - 1;
+        }
+    }
+    if (result == 0 && n > 0) {
+        result = snap_leak_share_compute(c->heap->graph, nodes, groups, n, n_groups,
+                                         SNAP_GRAPH_ALL_DOMAINS, shares, err);
+        for (size_t i = 0; result == 0 && i < w->n_suspects; i++) {
+            const uint32_t group =
+                w->suspects[i].candidate != 0 ? group_of[w->suspects[i].candidate - 1] : 0;
+            if (group != 0)
+                w->suspects[i].s.exclusive_bytes = shares[group - 1].exclusive_bytes;
+        }
+    }
+    free(group_of);
+    free(nodes);
+    free(groups);
+    return result;
+}
+
+/* The culprit first. What is small beside the largest is no culprit, however steady. */
+static int compare_suspects(const void *x, const void *y, void *context) {
+    const struct suspect_row *const a = x, *const b = y;
+    const int64_t small = *(const int64_t *)context;
+    const int small_a = a->s.growth_bytes < small, small_b = b->s.growth_bytes < small;
+    if (small_a != small_b)
+        return small_a - small_b;
+    if (a->tier != b->tier)
+        return a->tier - b->tier;
+    if (a->s.growth_bytes != b->s.growth_bytes)
+        return a->s.growth_bytes > b->s.growth_bytes ? -1 : 1;
+    if (a->s.retained_bytes != b->s.retained_bytes)
+        return a->s.retained_bytes > b->s.retained_bytes ? -1 : 1;
+    if (a->s.suspect_class != b->s.suspect_class)
+        return a->s.suspect_class < b->s.suspect_class ? -1 : 1;
+    const int order = strcmp(a->s.holder, b->s.holder);
+    return order != 0 ? order : strcmp(a->s.type, b->s.type);
+}
+
+static int publish(struct work *w, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    d->suspects = arena_alloc(&d->arena, (w->n_suspects + 1) * sizeof *d->suspects);
+    if (d->suspects == NULL)
+        return no_memory(err);
+    int64_t most = 0;
+    for (size_t i = 0; i < w->n_suspects; i++)
+        if (w->suspects[i].s.growth_bytes > most)
+            most = w->suspects[i].s.growth_bytes;
+    int64_t small = most / 50;
+    if (w->n_suspects > 1)
+        qsort_r(w->suspects, w->n_suspects, sizeof *w->suspects, compare_suspects, &small);
+    for (size_t i = 0; i < w->n_suspects; i++) {
+        d->suspects[i] = w->suspects[i].s;
+        if (d->suspects[i].hook != NULL) {
+            snap_diff_hook *const hook = &d->hooks[d->suspects[i].hook - d->hooks];
+            hook->retained_bytes = add_sat(hook->retained_bytes, d->suspects[i].retained_bytes);
+        }
+    }
+    d->n_suspects = w->n_suspects;
+    return 0;
+}
+
+/* The verdict is that of the suspects; growth that is spread too thin for any is still growth. */
+static void set_verdict(struct snap_diff *d) {
+    snap_diff_finding *const f = &d->finding;
+    f->verdict = SNAP_VERDICT_NO_GROWTH;
+    for (size_t i = 0; i < d->n_totals; i++)
+        if (d->totals[i].blamed)
+            f->verdict = SNAP_VERDICT_GROWTH;
+    if (d->n_suspects == 0)
+        return;
+    f->verdict = SNAP_VERDICT_GROWTH;
+    uint64_t share = 0;
+    f->blamed_growth = 0;
+    for (size_t i = 0; i < d->n_suspects; i++) {
+        const snap_diff_suspect *const s = &d->suspects[i];
+        share += s->share_ppm;
+        f->blamed_growth += s->growth_bytes;
+        if (d->n > 2 && (s->trend == SNAP_TREND_LINEAR || s->trend == SNAP_TREND_MONOTONIC) &&
+            (i == 0 || s->share_ppm >= LEAK_SHARE_PPM))
+            f->verdict = SNAP_VERDICT_LEAK;
+    }
+    f->share_ppm = share < 1000000 ? (uint32_t)share : 1000000;
+    f->trend = d->suspects[0].trend;
+}
+
+static int has_grown(const struct snap_diff *d) {
+    for (size_t i = 0; i < d->n_sites; i++)
+        if (d->sites[i].growth_bytes > (int64_t)LINE_4_BYTES)
+            return 1;
+    for (size_t i = 0; i < d->n_types; i++)
+        if (d->types[i].growth_bytes > (int64_t)LINE_4_BYTES)
+            return 1;
+    return 0;
+}
+
+static int find_in_graphs(struct work *w, snap_error *err) {
+    double *less = NULL;
+    SNAP_TRY(index_rows(w, err));
+    SNAP_TRY(cap_by_rows(w, err));
+    SNAP_TRY(find_hooks(w, err));
+    SNAP_TRY(naming_init(&w->naming, w->d, &w->c, err));
+    SNAP_TRY(make_series(w, &less, err));
+    int result = judge_candidates(w, less, err);
+    free(less);
+    if (result == 0)
+        result = add_uncovered_sites(w, err);
+    if (result == 0)
+        result = find_exclusive(w, err);
+    if (result == 0)
+        result = publish(w, err);
+    if (result == 0)
+        set_verdict(w->d);
+    return result;
+}
+
+static int tell_limits(struct snap_diff *d, int is_too_large, snap_error *err) {
+    if (is_too_large)
+        return result_limit(d, err,
+                            "the references do not fit into the limit on memory: who holds what "
+                            "grew is not known");
+    if (!d->has_graph && d->n_suspects > 0)
+        return result_limit(d, err,
+                            "no references in these files: where memory was allocated is known, "
+                            "who holds it is not");
+    return 0;
+}
+
+int suspects_find(struct snap_diff *d, struct pass_relation relation,
+                  const snap_diff_options *options, snap_error *err) {
+    const snap_snapshot *const first = d->sources[0], *const last = d->sources[d->n - 1];
+    struct work w = {.d = d};
+    map_init(&w.sites);
+    map_init(&w.types);
+    int result = 0, is_too_large = 0;
+    if (!options->no_graph && snap_heap_has_graph(last) && has_grown(d)) {
+        const snap_heap_options heap_options = {
+            .struct_size = sizeof heap_options,
+            .max_memory_bytes = options->max_graph_bytes,
+            .progress = options->progress,
+            .progress_context = options->progress_context,
+            .lasting_roots_first = 1,
+        };
+        snap_error local = {0};
+        result = candidates_init(&w.c, first, last, relation, &heap_options, &local);
+        if (result == SNAP_E_LIMIT) {
+            result = 0;
+            is_too_large = 1;
+        } else if (result < 0) {
+            if (err != NULL)
+                *err = local;
+        } else if (w.c.heap != NULL) {
+            d->has_graph = 1;
+            result = find_in_graphs(&w, err);
+        }
+    } else if (!options->no_graph && snap_heap_has_graph(last)) {
+        d->has_graph = 1;
+    }
+    if (result == 0 && !d->has_graph) {
+        result = add_uncovered_sites(&w, err);
+        if (result == 0)
+            result = publish(&w, err);
+    }
+    d->finding.has_references = d->has_graph;
+    if (result == 0)
+        result = tell_limits(d, is_too_large, err);
+    naming_release(&w.naming);
+    candidates_release(&w.c);
+    map_release(&w.sites);
+    map_release(&w.types);
+    free(w.rows);
+    free(w.row_of);
+    free(w.site_covered);
+    free(w.hook_of);
+    free(w.suspects);
+    return result;
+}

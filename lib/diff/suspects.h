@@ -1,0 +1,13 @@
+/* From candidates to the suspects of a result. */
+#ifndef HEAPSNAP_DIFF_SUSPECTS_H
+#define HEAPSNAP_DIFF_SUSPECTS_H
+
+#include "diff/pass.h"
+#include "diff/result.h"
+
+/* Finds, judges, names and ranks suspects, after judge(); sets the verdict anew if they come from
+ * references. relation: of the first snapshot and the last. */
+int suspects_find(struct snap_diff *d, struct pass_relation relation,
+                  const snap_diff_options *options, snap_error *err);
+
+#endif
