@@ -27,8 +27,8 @@ static const struct opt options[] = {
     {OPT_FLAG, 'j', "json", NULL, &as_json, "print JSON, schema 1"},
     {OPT_TEXT, 'o', "output", "FILE", &output, "write to FILE"},
     {OPT_LIST, 'F', "fail-on", "RULE", &rules,
-     "end with 1 only if RULE is broken, such as\n'host>1MB', 'count>100/step' or "
-     "'type:NAME>0';\nmay be given many times"},
+     "end with 1 only if RULE is broken, such as\n'host>1MB', 'count>100/step',\n'type:NAME>0' or "
+     "'hook>0';\nmay be given many times"},
     {OPT_FLAG, 'f', "force", NULL, &force, "compare snapshots of different programs, too"},
     {OPT_FLAG, 0, "no-edges", NULL, &no_graph,
      "leave references unread: faster, but only sites are\nnamed, not holders"},
@@ -40,7 +40,7 @@ static const struct opt options[] = {
 static const struct opt_command command = {
     .name = "snapdiff",
     .arguments = "FILE FILE...",
-    .summary = "compare snapshots: what grew, and where it was allocated",
+    .summary = "compare snapshots: what grew, and who holds it",
     .options = options,
     .details = "A FILE of '-' is standard input.\n"
                "Exit status: 0 nothing grew; 1 growth, a leak, or a broken rule; 2 trouble.\n",

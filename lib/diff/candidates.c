@@ -150,8 +150,9 @@ static struct cell *cell_of(struct work *w, uint32_t candidate, uint32_t node) {
     const uint32_t place = c->places.of[node], stack = heap_node_stack(h, node),
                    type = stack != 0 ? 0 : heap_node_type(h, node),
                    domain = heap_node_domain(h, node);
-    uint32_t *const slot = map_slot(
-        &w->cell_index, mix(mix(mix((uint64_t)candidate << 32 | place, stack), type), domain));
+    const uint64_t owner = mix((uint64_t)candidate << 32 | place, 0);
+    uint32_t *const slot =
+        map_slot(&w->cell_index, mix(mix(owner, (uint64_t)stack << 32 | type), domain));
     if (slot == NULL)
         return NULL;
     if (*slot == 0) {

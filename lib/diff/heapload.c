@@ -239,6 +239,20 @@ static int take_roots(struct loading *l, uint64_t at, snap_error *err) {
     return 0;
 }
 
+/* Words of one variable that have no names of their own read "variable+0x10": they are one name, as
+ * both ends of a list are. */
+static size_t base_length(const char *name) {
+    size_t length = strlen(name);
+    for (;;) {
+        size_t at = length;
+        while (at > 0 && strchr("0123456789abcdef", name[at - 1]) != NULL)
+            at--;
+        if (at == length || at < 4 || memcmp(name + at - 3, "+0x", 3) != 0)
+            return length;
+        length = at - 3;
+    }
+}
+
 static int take_strings(struct loading *l, uint64_t at, snap_error *err) {
     (void)err;
     for (uint32_t i = 0; i < l->batch.n_rows; i++) {
@@ -263,8 +277,10 @@ static int load_labels(struct loading *l, snap_error *err) {
             SNAP_TRY(snap_module_get(h->snapshot, r->module, &module, err));
         const char *const slash = strrchr(module.path, '/');
         const char *const name = slash != NULL ? slash + 1 : module.path;
-        const uint64_t parts[3] = {h->label_key[r->name], h->label_key[r->label],
-                                   strtab_key(name, strlen(name))};
+        const char *variable = "";
+        SNAP_TRY(snap_string(h->snapshot, r->name, &variable, err));
+        const uint64_t parts[3] = {strtab_key(variable, base_length(variable)),
+                                   h->label_key[r->label], strtab_key(name, strlen(name))};
         h->label_key[h->n_strings + 1 + i] = strtab_key((const char *)parts, sizeof parts);
     }
     return 0;

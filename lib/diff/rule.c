@@ -8,12 +8,12 @@
 #include <ctype.h>
 #include <string.h>
 
-enum subject { SUBJECT_DOMAIN, SUBJECT_ALL, SUBJECT_TYPE, SUBJECT_SITE, SUBJECT_RSS };
+enum subject { SUBJECT_DOMAIN, SUBJECT_ALL, SUBJECT_TYPE, SUBJECT_SITE, SUBJECT_HOOK, SUBJECT_RSS };
 
 struct rule {
     enum subject subject;
     uint32_t domain;
-    const char *name; /* of a type or a function; not terminated */
+    const char *name; /* of a type or a function; not terminated; NULL: any */
     size_t name_length;
     int is_bytes, per_step;
     uint64_t limit;
@@ -25,7 +25,7 @@ static const struct {
 } domains[] = {
     {"host", SNAP_DOMAIN_HOST},       {"python", SNAP_DOMAIN_PYTHON},
     {"device", SNAP_DOMAIN_DEVICE},   {"pinned", SNAP_DOMAIN_PINNED},
-    {"managed", SNAP_DOMAIN_MANAGED},
+    {"managed", SNAP_DOMAIN_MANAGED}, {"device:live", SNAP_DOMAIN_DEVICE},
 };
 
 static const struct {
@@ -122,16 +122,21 @@ static int parse_subject(const char *text, size_t length, const char *rule, stru
         out->subject = SUBJECT_RSS;
         return 0;
     }
-    const int is_type = starts_with(text, length, "type:");
-    if ((is_type || starts_with(text, length, "site:")) && length > 5) {
-        out->subject = is_type ? SUBJECT_TYPE : SUBJECT_SITE;
+    if (is_word(text, length, "hook")) {
+        out->subject = SUBJECT_HOOK;
+        return 0;
+    }
+    const int is_type = starts_with(text, length, "type:"),
+              is_hook = starts_with(text, length, "hook:");
+    if ((is_type || is_hook || starts_with(text, length, "site:")) && length > 5) {
+        out->subject = is_type ? SUBJECT_TYPE : is_hook ? SUBJECT_HOOK : SUBJECT_SITE;
         out->name = text + 5;
         out->name_length = length - 5;
         return 0;
     }
     return err_set(err, SNAP_E_ARG,
                    "rule '%.80s': unknown subject '%.*s' (host, python, device, pinned, managed, "
-                   "total, count, rss, type:NAME, site:FUNCTION)",
+                   "total, count, rss, type:NAME, site:FUNCTION, hook, hook:NAME)",
                    rule, (int)(length < 40 ? length : 40), text);
 }
 
@@ -144,6 +149,8 @@ static int parse(const char *text, struct rule *out, snap_error *err) {
     SNAP_TRY(parse_subject(text, (size_t)(separator - text), text, out, err));
     if (is_word(text, (size_t)(separator - text), "count") && out->is_bytes)
         return err_set(err, SNAP_E_ARG, "rule '%.120s': 'count' counts blocks, not bytes", text);
+    if (out->subject == SUBJECT_HOOK && out->is_bytes)
+        return err_set(err, SNAP_E_ARG, "rule '%.120s': 'hook' counts callbacks, not bytes", text);
     if (out->subject == SUBJECT_RSS && !out->is_bytes)
         return err_set(err, SNAP_E_ARG, "rule '%.120s': 'rss' needs a limit in bytes, such as 1MB",
                        text);
@@ -184,6 +191,16 @@ static int64_t growth_of_sites(const struct snap_diff *d, const struct rule *r) 
     return growth;
 }
 
+static int64_t growth_of_hooks(const struct snap_diff *d, const struct rule *r) {
+    int64_t growth = 0;
+    for (size_t i = 0; i < d->n_hooks; i++) {
+        const snap_diff_hook *const h = &d->hooks[i];
+        if (r->name == NULL || is_word(r->name, r->name_length, h->callback))
+            growth = add_growth(growth, (int64_t)(h->counts[d->n - 1] - h->counts[0]));
+    }
+    return growth;
+}
+
 int snap_diff_rule_check(const snap_diff *d, const char *rule, snap_diff_rule_result *out,
                          snap_error *err) {
     struct rule r;
@@ -196,6 +213,7 @@ int snap_diff_rule_check(const snap_diff *d, const char *rule, snap_diff_rule_re
     case SUBJECT_ALL: growth = growth_of_rows(d->totals, d->n_totals, &r); break;
     case SUBJECT_TYPE: growth = growth_of_rows(d->types, d->n_types, &r); break;
     case SUBJECT_SITE: growth = growth_of_sites(d, &r); break;
+    case SUBJECT_HOOK: growth = growth_of_hooks(d, &r); break;
     case SUBJECT_RSS:
         growth = (int64_t)(d->snapshots[d->n - 1].rss_bytes - d->snapshots[0].rss_bytes);
         break;
@@ -212,7 +230,9 @@ int snap_diff_rule_check(const snap_diff *d, const char *rule, snap_diff_rule_re
         .broken = growth > allowed,
         .value = growth / per,
         .limit = (int64_t)r.limit,
-        .unit = r.is_bytes ? "bytes" : "blocks",
+        .unit = r.is_bytes                  ? "bytes"
+                : r.subject == SUBJECT_HOOK ? "callbacks"
+                                            : "blocks",
     };
     return 0;
 }

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "diff/candidates.h"
 #include "diff/judge.h"
-#include "diff/naming.h"
+#include "diff/suspect_text.h"
 #include "diff/trend.h"
 
 #include <stdlib.h>
@@ -20,6 +20,7 @@
 /* Growth of a candidate up to here is noise, if it is on a line over as many snapshots. */
 #define LINE_4_BYTES ((uint64_t)4 << 10)
 #define LINE_3_BYTES ((uint64_t)16 << 10)
+#define RSS_DIVISOR 1000
 #define LEAK_SHARE_PPM 100000u
 #define SHARED_MAX 64 /* suspects for which what they hold alone is worked out */
 /* A block that is not larger is nothing but the registration of a callback. */
@@ -380,7 +381,11 @@ static int name_suspect(struct work *w, size_t candidate, struct suspect_row *ro
 static int judge_candidates(struct work *w, const double *less, snap_error *err) {
     struct snap_diff *const d = w->d;
     const size_t n = d->n;
-    const uint64_t line = n > 3 ? LINE_4_BYTES : n == 3 ? LINE_3_BYTES : d->finding.threshold_bytes;
+    uint64_t line = n > 3 ? LINE_4_BYTES : n == 3 ? LINE_3_BYTES : d->finding.threshold_bytes;
+    /* What is a thousandth of the process's growth explains nothing of it. */
+    const uint64_t rss = minus(d->snapshots[n - 1].rss_bytes, d->snapshots[0].rss_bytes);
+    if (line < rss / RSS_DIVISOR)
+        line = rss / RSS_DIVISOR;
     for (size_t i = 0; i < w->c.n; i++) {
         struct candidate *const r = &w->c.rows[i];
         const double *const row = less + i * 2 * n;

@@ -333,6 +333,7 @@ static json_t *finding_of(struct building *b, const snap_diff *d) {
     set(b, object, "blamed_sites", number(f->n_blamed));
     set(b, object, "share_ppm", number(f->share_ppm));
     set(b, object, "threshold_bytes", number(f->threshold_bytes));
+    set(b, object, "references", json_boolean(f->has_references));
     return object;
 }
 

@@ -1,7 +1,7 @@
 /* A thread for each tenant imports its records and keeps one small index entry for every 49 of
  * them. The records are freed, but the entries between them keep the allocator from giving the
  * memory back, and each thread has an arena of its own. No leak: the resident size grows, memory in
- * use hardly does. fixed: entries live in one array, made before the records. */
+ * use hardly does. fixed: entries live in arrays that were there before any record. */
 #include "rounds.h"
 
 #include <pthread.h>
@@ -17,7 +17,7 @@ struct tenant {
     pthread_t thread;
     unsigned number;
     int is_apart; /* entries stand among the records */
-    struct index_entry *entries[N_GROUPS], *array;
+    struct index_entry *entries[N_GROUPS], array[N_GROUPS];
     int is_done, may_end;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -32,8 +32,6 @@ static void digest(unsigned char *out, const unsigned char *record) {
 
 static void import_records(struct tenant *t) {
     static _Thread_local unsigned char *records[N_GROUPS * RECORDS_PER_GROUP];
-    if (!t->is_apart && (t->array = calloc(N_GROUPS, sizeof *t->array)) == NULL)
-        abort();
     for (unsigned g = 0; g < N_GROUPS; g++) {
         struct index_entry *const e = t->is_apart ? calloc(1, sizeof *e) : &t->array[g];
         if (e == NULL)

@@ -219,7 +219,7 @@ SNAP_API const char *snap_suspect_class_name(snap_suspect_class suspect_class);
 typedef struct snap_diff_rule_result {
     int broken;
     int64_t value, limit; /* what was measured and what was allowed; per step if the rule says so */
-    const char *unit;     /* "bytes", "blocks"; static */
+    const char *unit;     /* "bytes", "blocks", "callbacks"; static */
 } snap_diff_rule_result;
 /* Errors: ARG: the text is no rule; the message says what is wrong with it. d may be NULL: then
  * the text alone is checked. */

@@ -3,7 +3,7 @@
  *
  * Invariant: every string is the result's own, for the graph is gone when the report is written.
  * Decides nothing but which branch is shown. */
-#include "diff/naming.h"
+#include "diff/suspect_text.h"
 
 #include "base/err.h"
 
@@ -211,7 +211,7 @@ const char *naming_advice(const snap_diff_suspect *s) {
         return *s->root_kind != '\0' || s->domain == SNAP_DOMAIN_PYTHON
                    ? "native code holds a reference that no object owns: look for a missing "
                      "Py_DECREF"
-                   : "free() what this site allocates; snapshots with references (--edges) tell "
+                   : "free() what this site allocates; snapshots with references tell "
                      "who "
                      "holds it";
     case SNAP_SUSPECT_LOST:

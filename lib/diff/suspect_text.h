@@ -1,6 +1,6 @@
 /* Holder, chain and advice of a suspect, as text. */
-#ifndef HEAPSNAP_DIFF_NAMING_H
-#define HEAPSNAP_DIFF_NAMING_H
+#ifndef HEAPSNAP_DIFF_SUSPECT_TEXT_H
+#define HEAPSNAP_DIFF_SUSPECT_TEXT_H
 
 #include "diff/candidates.h"
 #include "diff/result.h"
