@@ -22,6 +22,8 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "capture/notes.h"
+#include "capture/notes_send.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
@@ -60,6 +62,7 @@ struct copy {
     size_t stack_ids_size;
     uint64_t n_blocks, block_bytes;
     struct scan *scan; /* NULL: no references are wanted, or no memory */
+    struct notes_sink notes;
 };
 
 /* --- memory --- */
@@ -869,6 +872,39 @@ static void put_references(struct copy *c) {
         put_scratch(c, WIRE_META, n);
 }
 
+/* --- what the program said --- */
+
+static uint32_t stack_of_note(void *context, uint32_t stack) {
+    const struct copy *const c = context;
+    return stack <= c->n_stacks_old ? c->stack_ids[stack] : 0;
+}
+
+static void use_stack_of_note(void *context, uint32_t stack) {
+    use_stack(context, stack);
+}
+
+static uint32_t find_node(void *context, uint64_t address, uint64_t *out_offset) {
+    const struct copy *const c = context;
+    return c->scan ? scan_find(c->scan, address, out_offset) : 0;
+}
+
+static size_t read_some(void *context, uint64_t address, void *out, size_t size) {
+    const struct iovec to = {out, size}, from = {(void *)(uintptr_t)address, size};
+    const long n = raw_call(SYS_process_vm_readv, raw_pid(), (long)&to, 1, (long)&from, 1, 0);
+    if (n != -EPERM && n != -ENOSYS)
+        return n > 0 ? (size_t)n : 0;
+    return peek(context, address, out, size) == 0 ? size : 0;
+}
+
+static void init_notes(struct copy *c) {
+    struct notes_sink *const s = &c->notes;
+    s->context = c;
+    s->put = put_scanned;
+    s->stack = stack_of_note;
+    s->find = find_node;
+    s->read = read_some;
+}
+
 static void send_all(struct copy *c) {
     const struct wire_hello hello = {.magic = WIRE_MAGIC,
                                      .version = WIRE_VERSION,
@@ -881,7 +917,9 @@ static void send_all(struct copy *c) {
 
     struct buffer known = {0};
     recorder_for_each_region(keep_regions, &known);
+    notes_places_make();
     recorder_for_each_block(use_stacks_of_blocks, c);
+    notes_stacks(use_stack_of_note, c);
     for (size_t i = 0; i < known.length / sizeof(struct recorder_region); i++)
         use_stack(c, ((struct recorder_region *)(void *)known.data)[i].stack);
     use_stack(c, c->collect->request->stack);
@@ -890,7 +928,10 @@ static void send_all(struct copy *c) {
     put_regions(c, &known);
     buffer_release(&known);
     recorder_for_each_block(put_blocks, c);
+    c->notes.n_blocks = (uint32_t)c->n_blocks;
+    notes_send_names(&c->notes);
     put_references(c);
+    notes_send_facts(&c->notes);
 }
 
 static int prepare(struct copy *c) {
@@ -914,6 +955,7 @@ static void release(struct copy *c) {
         raw_unmap(c->stack_ids, c->stack_ids_size);
     scan_free(c->scan);
     c->scan = NULL;
+    notes_places_release();
 }
 
 static void say(struct copy *c, int result, const char *text) {
@@ -1039,6 +1081,8 @@ int collect_main(void *context) {
     c->slot = c->collect->slot;
     c->target_pid = moment_process.pid;
     const int in_place = c->collect->in_place;
+    init_notes(c);
+    notes_read_signals(c->notes.signals);
     leave_target(c);
 
     say(c, SNAP_E_IO, "");

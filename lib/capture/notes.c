@@ -52,6 +52,11 @@ static uint32_t pool_hint;
 static _Atomic uint64_t serials;
 static _Atomic uint64_t n_dropped;
 
+static uint64_t hash_of(uint32_t kind, const struct note *key);
+static struct shard *shard_of(uint32_t kind, uint64_t hash);
+static struct note *find_note(const struct shard *s, uint64_t hash, uint32_t kind,
+                              const struct note *key, struct note **out_place);
+
 /* --- reading --- */
 
 int notes_for_each(int (*fn)(void *context, const struct note *note), void *context) {
@@ -89,6 +94,24 @@ bool notes_is_of_pool(const struct note *note) {
     const struct note_pool *const pool = &pools[note->pool - 1];
     return note->extra != 0 &&
            note->extra == (note->kind == NOTE_BLOCK ? pool->epoch : pool->serial);
+}
+
+uint64_t notes_birth_at(uint64_t address) {
+    const struct note key = {.a = address};
+    const uint64_t hash = hash_of(NOTE_BLOCK, &key);
+    struct note *place;
+    if (atomic_load(&n_pools) > 0) {
+        const struct note *const n =
+            find_note(shard_of(NOTE_BLOCK, hash), hash, NOTE_BLOCK, &key, &place);
+        if (n != NULL && notes_is_of_pool(n))
+            return n->birth;
+    }
+    return notes_malloc_birth_at(address);
+}
+
+uint64_t notes_malloc_birth_at(uint64_t address) {
+    struct live_block block;
+    return live_table_find(address, INTERIOR_MAX, &block) ? block.birth : 0;
 }
 
 uint64_t notes_dropped(void) {

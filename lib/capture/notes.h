@@ -60,6 +60,52 @@ const char *notes_name(uint32_t name, uint32_t *out_length);
 bool notes_is_of_pool(const struct note *note);
 uint64_t notes_dropped(void);
 
+/* Birth of the block of a pool or of malloc that holds an address; 0: none does. */
+uint64_t notes_birth_at(uint64_t address);
+/* Only of malloc. */
+uint64_t notes_malloc_birth_at(uint64_t address);
+
+/* --- pools as they are: notes_blocks.c --- */
+
+/* A block of a pool, and memory of one. */
+struct note_block {
+    uint64_t address, size, birth;
+    uint32_t stack, pool;
+};
+struct note_range {
+    uint64_t start, end, birth;
+    uint32_t stack, pool;
+    uint64_t live, largest_gap; /* of its blocks */
+};
+struct note_places {
+    struct note_block *blocks; /* ascending, disjoint */
+    struct note_range *ranges; /* ascending */
+    uint32_t n_blocks, n_ranges;
+    uint8_t *has_blocks; /* by pool - 1 */
+};
+/* Makes the lists above, and from now on recorder_for_each_block tells of the blocks of pools in
+ * place of the blocks of malloc that are their memory. Frozen or in a copy; once, then release. */
+int notes_places_make(void);
+const struct note_places *notes_places(void); /* NULL: not made, or no pool has anything */
+void notes_places_release(void);
+
+/* The first place that has not been passed. */
+struct note_cursor {
+    uint32_t block, range;
+};
+/* The next block of a pool that starts before an address, NULL: none does. */
+const struct note_block *notes_next_block(struct note_cursor *cursor, uint64_t before);
+/* Whether a block of malloc is the memory of a pool that hands out blocks; addresses ascend. */
+bool notes_is_memory(struct note_cursor *cursor, uint64_t address, uint64_t size);
+
+/* Sorts n keyed items by the low `bits` of their keys, stably; `other` is room for as many. The
+ * result is in `items`. */
+struct note_key {
+    uint64_t key;
+    uint32_t index, unused;
+};
+void notes_sort(struct note_key *items, struct note_key *other, size_t n, unsigned bits);
+
 /* An exit handler is registered; and after dlclose, those of images that are gone go. */
 void notes_exit_add(uint64_t function, uint64_t argument, uint64_t image,
                     const struct stack_start *start);

@@ -25,6 +25,7 @@
 #include "capture/ctl.h"
 #include "capture/hook_cuda.h"
 #include "capture/moment.h"
+#include "capture/notes_send.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
@@ -402,6 +403,7 @@ __attribute__((constructor)) static void start(void) {
     keep_rank();
     keep_writer();
     keep_allocator();
+    notes_find_keys();
     exec_init();
     new_lineage();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);

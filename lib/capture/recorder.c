@@ -392,30 +392,58 @@ uint64_t recorder_live_bytes(void) {
 struct block_reader {
     int (*fn)(void *, const struct recorder_block *, size_t);
     void *context;
+    struct note_cursor cursor;
+    bool has_pools;
     size_t n;
     struct recorder_block blocks[1024];
 };
 
+static int give_block(struct block_reader *r, const struct recorder_block *block) {
+    r->blocks[r->n++] = *block;
+    if (r->n < sizeof r->blocks / sizeof r->blocks[0])
+        return 0;
+    r->n = 0;
+    return r->fn(r->context, r->blocks, sizeof r->blocks / sizeof r->blocks[0]);
+}
+
+/* Blocks of pools that start before an address. */
+static int give_pool_blocks(struct block_reader *r, uint64_t before) {
+    const struct note_block *b;
+    int stop = 0;
+    while (!stop && (b = notes_next_block(&r->cursor, before)) != NULL)
+        stop = give_block(
+            r, &(struct recorder_block){
+                   .address = b->address,
+                   .size = b->size,
+                   .birth = b->birth,
+                   .stack = b->stack,
+                   .flags = (uint32_t)SNAP_NODE_API_BLOCK << 24 |
+                            (b->birth <= inherited_mark ? SNAP_NODE_FLAG_INHERITED : 0)});
+    return stop;
+}
+
 static int read_blocks(void *context, const struct live_block *from, size_t n) {
     struct block_reader *const r = context;
-    for (size_t i = 0; i < n; i++) {
+    int stop = 0;
+    for (size_t i = 0; i < n && !stop; i++) {
         const uint32_t flags = from[i].flags;
-        r->blocks[r->n++] = (struct recorder_block){
-            .address = from[i].address,
-            .size = from[i].size,
-            .birth = from[i].birth,
-            .stack = from[i].stack,
-            .flags = (flags & 15) << 24 | (flags & HOOK_FLAG_ALIGNED ? SNAP_NODE_FLAG_ALIGNED : 0) |
-                     (flags & HOOK_FLAG_TRUNCATED ? SNAP_NODE_FLAG_STACK_TRUNCATED : 0) |
-                     (from[i].birth <= inherited_mark ? SNAP_NODE_FLAG_INHERITED : 0)};
-        if (r->n == sizeof r->blocks / sizeof r->blocks[0]) {
-            r->n = 0;
-            const int stop = r->fn(r->context, r->blocks, sizeof r->blocks / sizeof r->blocks[0]);
-            if (stop)
-                return stop;
+        if (r->has_pools) {
+            stop = give_pool_blocks(r, from[i].address);
+            if (stop || notes_is_memory(&r->cursor, from[i].address, from[i].size))
+                continue;
         }
+        stop = give_block(
+            r, &(struct recorder_block){
+                   .address = from[i].address,
+                   .size = from[i].size,
+                   .birth = from[i].birth,
+                   .stack = from[i].stack,
+                   .flags = (flags & 15) << 24 |
+                            (flags & HOOK_FLAG_ALIGNED ? SNAP_NODE_FLAG_ALIGNED : 0) |
+                            (flags & HOOK_FLAG_TRUNCATED ? SNAP_NODE_FLAG_STACK_TRUNCATED : 0) |
+                            (from[i].birth <= inherited_mark ? SNAP_NODE_FLAG_INHERITED : 0)});
     }
-    return 0;
+    return stop;
 }
 
 int recorder_for_each_block(int (*fn)(void *context, const struct recorder_block *blocks, size_t n),
@@ -423,8 +451,12 @@ int recorder_for_each_block(int (*fn)(void *context, const struct recorder_block
     struct block_reader r;
     r.fn = fn;
     r.context = context;
+    r.cursor = (struct note_cursor){0};
+    r.has_pools = notes_places() != NULL;
     r.n = 0;
-    const int stop = live_table_for_each(read_blocks, &r);
+    int stop = live_table_for_each(read_blocks, &r);
+    if (!stop && r.has_pools)
+        stop = give_pool_blocks(&r, UINT64_MAX);
     return stop ? stop : r.n > 0 ? fn(context, r.blocks, r.n) : 0;
 }
 

@@ -58,7 +58,7 @@ void recorder_thaw(void);
 /* The following read the tables; call them frozen, or in a forked copy. No locks, no memory but the
  * caller's. */
 /* Calls fn with runs of live blocks in ascending order of addresses; stops when fn returns other
- * than 0, and returns that. */
+ * than 0, and returns that. After notes_places_make, of pools, too. */
 int recorder_for_each_block(int (*fn)(void *context, const struct recorder_block *blocks, size_t n),
                             void *context);
 int recorder_for_each_region(int (*fn)(void *context, const struct recorder_region *regions,

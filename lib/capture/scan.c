@@ -466,3 +466,7 @@ void scan_run(struct scan *s, const struct park_thread *threads, uint32_t n_thre
         count_all_unread(s);
     *out = (struct scan_counts){s->n_edges, s->n_roots, s->unread_bytes};
 }
+
+uint32_t scan_find(const struct scan *s, uint64_t address, uint64_t *out_offset) {
+    return scan_table_find(&s->table, address, out_offset);
+}

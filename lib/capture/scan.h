@@ -76,4 +76,7 @@ int scan_add_block(struct scan *s, uint64_t address, uint64_t size);
 void scan_run(struct scan *s, const struct park_thread *threads, uint32_t n_threads,
               struct scan_counts *out);
 
+/* After scan_run: the node that holds an address, 0: none does. */
+uint32_t scan_find(const struct scan *s, uint64_t address, uint64_t *out_offset);
+
 #endif

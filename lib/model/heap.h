@@ -135,6 +135,7 @@ struct heap {
     /* Nodes: row i is node i + 1; the first n_blocks are blocks of malloc, ascending by address. */
     uint32_t n_nodes, n_blocks;
     uint64_t *address, *size, *birth;
+    uint32_t *block_pool;   /* of blocks, row of POOL; NULL: no block has one */
     uint32_t *stack, *type; /* type: 0 until a pass knows it */
     uint32_t *flags;        /* SNAP_NODE_FLAG_*; kind << 24 */
     uint8_t *domain;        /* NULL: all host */

@@ -50,8 +50,8 @@ struct ingest {
 
     struct {
         size_t thread_rows, tls, heap_regions, regions, pools, resources, modules, threads, address,
-            size, birth, stack, type, flags, domain, objects, strings, types, first_edge, edges,
-            references, roots, frames, vtables, functions, vptrs, codes, hooks;
+            size, birth, block_pool, stack, type, flags, domain, objects, strings, types,
+            first_edge, edges, references, roots, frames, vtables, functions, vptrs, codes, hooks;
     } capacity;
 };
 
@@ -405,6 +405,24 @@ static int read_node_types(struct ingest *g, const struct wire_section *section,
     return 0;
 }
 
+static int read_node_pools(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    if (!h->block_pool && section->n > 0) {
+        SNAP_TRY(GROW(g, h->block_pool, block_pool, h->n_blocks + 1u));
+        memset(h->block_pool, 0, ((size_t)h->n_blocks + 1) * sizeof *h->block_pool);
+    }
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_node_pool *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        for (uint32_t i = 0; i < n; i++) {
+            if (w[i].node == 0 || w[i].node > h->n_blocks || w[i].pool > g->n_pools)
+                return stream_broken(err, "a block's pool");
+            h->block_pool[w[i].node - 1] = w[i].pool;
+        }
+    }
+    return 0;
+}
+
 /* --- what memory holds --- */
 
 static int read_frames(struct ingest *g, const struct wire_section *section, snap_error *err) {
@@ -703,6 +721,10 @@ static const struct section_rule {
                    .makes_nodes = 1},
     [WIRE_NODE_TYPE] = {.read = read_node_types,
                         .size = sizeof(struct wire_node_type),
+                        .after = EARLY,
+                        .has_nodes = 1},
+    [WIRE_NODE_POOL] = {.read = read_node_pools,
+                        .size = sizeof(struct wire_node_pool),
                         .after = EARLY,
                         .has_nodes = 1},
     [WIRE_FRAME] = {.read = read_frames, .size = sizeof(struct wire_frame), .after = EARLY},

@@ -120,6 +120,12 @@ static int write_types(struct output *o, snap_error *err) {
     return 0;
 }
 
+static uint32_t pool_of(const struct heap *h, uint32_t node) {
+    if (node > h->n_blocks)
+        return h->objects[node - h->n_blocks - 1].pool;
+    return h->block_pool ? h->block_pool[node - 1] : 0;
+}
+
 static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err) {
     const struct heap *const h = o->heap;
     static const struct heap_object no_object;
@@ -130,22 +136,22 @@ static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err
     c[SNAP_NODE_COL_HIDDEN][i] = (uint64_t)object->hidden;
     c[SNAP_NODE_COL_THREAD][i] = object->thread;
     c[SNAP_NODE_COL_DEVICE][i] = object->device;
-    c[SNAP_NODE_COL_POOL][i] = object->pool;
     c[SNAP_NODE_COL_EXTERNAL][i] = object->external;
     return output_string(o, object->label, &c[SNAP_NODE_COL_LABEL][i], err);
 }
 
 static int write_nodes(struct output *o, void (*progress)(void *context), void *context,
                        snap_error *err) {
-    static const unsigned used[] = {
-        SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS, SNAP_NODE_COL_SIZE,
-        SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK, SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS,
-        /* of objects only */
-        SNAP_NODE_COL_LABEL, SNAP_NODE_COL_REFCOUNT, SNAP_NODE_COL_HIDDEN, SNAP_NODE_COL_THREAD,
-        SNAP_NODE_COL_DEVICE, SNAP_NODE_COL_POOL, SNAP_NODE_COL_EXTERNAL};
+    static const unsigned used[] = {SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS,
+                                    SNAP_NODE_COL_SIZE, SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK,
+                                    SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS, SNAP_NODE_COL_POOL,
+                                    /* of objects only */
+                                    SNAP_NODE_COL_LABEL, SNAP_NODE_COL_REFCOUNT,
+                                    SNAP_NODE_COL_HIDDEN, SNAP_NODE_COL_THREAD,
+                                    SNAP_NODE_COL_DEVICE, SNAP_NODE_COL_EXTERNAL};
     const struct heap *const h = o->heap;
     const int has_objects = h->n_nodes > h->n_blocks;
-    SNAP_TRY(need_columns(o, used, has_objects ? sizeof used / sizeof *used : 8, err));
+    SNAP_TRY(need_columns(o, used, has_objects ? sizeof used / sizeof *used : 9, err));
     uint64_t *const *const c = o->columns;
     size_t n = 0;
     for (uint32_t k = 0; k < h->n_nodes; k++) {
@@ -159,6 +165,7 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
         c[SNAP_NODE_COL_STACK][n] = h->stack[i];
         c[SNAP_NODE_COL_BIRTH][n] = h->birth[i];
         c[SNAP_NODE_COL_FLAGS][n] = h->flags[i] & 0xffffff;
+        c[SNAP_NODE_COL_POOL][n] = pool_of(h, node);
         if (has_objects)
             SNAP_TRY(put_object(o, n, node, err));
         if (++n == BATCH_ROWS) {

@@ -40,6 +40,7 @@ enum wire_kind {
     WIRE_POOL,
     WIRE_NODE,
     WIRE_NODE_TYPE,
+    WIRE_NODE_POOL,
     WIRE_FRAME,
     WIRE_TLS,
     WIRE_VTABLE,
@@ -153,6 +154,11 @@ struct wire_node {
 /* What the program said by snap_type: the node's type. Ascending by node. */
 struct wire_node_type {
     uint32_t node, type;
+};
+
+/* The pool that a block lives in. Ascending by node. */
+struct wire_node_pool {
+    uint32_t node, pool;
 };
 
 /* A frame of a thread's stack at the moment, innermost first: the frame of the function at pc takes

@@ -22,6 +22,13 @@ for number, (name, fmt, fields, texts) in {
     KINDS[number] = (name, struct.Struct("<" + fmt), collections.namedtuple(name, fields + " texts"), texts.split())
 
 BY_NAME = {
+    "STRING": ("II", "length reserved", "length"),
+    "TYPE": ("QIIII", "size name source flags module", ""),
+    "POOL": ("QQQQQQIIIIIIII", "address size live cached largest_gap birth kind domain device name module stack parent flags", ""),
+    "NODE_TYPE": ("II", "node type", ""),
+    "NODE_POOL": ("II", "node pool", ""),
+    "REFERENCE": ("QQIIIHH", "source_offset target_offset source target label kind flags", ""),
+    "HOOK": ("QQQIIIIIIIIII", "pc holder_offset birth registry callback file line holder argument stack count kind root", ""),
     "FRAME": ("QQII", "sp pc thread is_exact", ""),
     "VTABLE": ("QQQqII", "address type_info type_info_vtable offset_to_top name_len reserved", "name_len"),
     "VPTR": ("IIII", "node offset vtable reserved", ""),

@@ -53,6 +53,18 @@ class Examples(unittest.TestCase):
             self.assertIn("in +100 blocks", line)
         self.assertEqual(tracked.stderr, "")
 
+    def test_annotate(self):
+        plain = self.run_ok(example("annotate"))
+        path = os.path.join(self.directory, "annotate.snap")
+        tracked = self.run_ok(SNAP, "run", "-q", "-o", path, "--", example("annotate"))
+        self.assertEqual(tracked.stdout, plain.stdout)
+        chains = json.loads(self.run_ok(SNAP, "paths", "--json", "--type", "struct session", path).stdout)
+        self.assertEqual(chains["count"], 200)
+        self.assertIn("open sessions", json.dumps(chains))
+        tables = json.loads(self.run_ok(SNAP, "convert", path).stdout)["tables"]
+        self.assertEqual([hook["callback"] for hook in tables["HOOK"] if hook["registry"] == "on_close"], ["on_close"] * 3)
+        self.assertEqual(sum(row["kind"] == "api_block" for row in tables["NODE"]), 200)
+
     def test_watch_without_a_recorder(self):
         plain = self.run_ok(example("watch"), self.directory)
         self.assertIn("not under `snap run`", plain.stderr)
