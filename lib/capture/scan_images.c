@@ -210,8 +210,10 @@ static const char *type_info_name(const struct scan *s, uint64_t type_info, size
     const struct scan_range *const r = range_at(s, words[1]);
     if (words[0] % 8 != 0 || !data_at(s, words[0], 8) || !r)
         return NULL;
-    const char *const name = (const char *)words[1];
-    const uint64_t room = r->end - words[1];
+    /* A star marks a name that is not the same in other images; it is no part of it. */
+    const unsigned skip = *(const char *)words[1] == '*';
+    const char *const name = (const char *)words[1] + skip;
+    const uint64_t room = r->end - words[1] - skip;
     const size_t length =
         strnlen(name, room < NAME_MAX_LENGTH ? (size_t)room : (size_t)NAME_MAX_LENGTH);
     if (length == room || length == 0 || length == NAME_MAX_LENGTH)

@@ -12,6 +12,7 @@ import stream
 
 SNAP = os.environ["SNAP"]
 CASES = os.environ["CASES"]
+TYPES = os.environ["TYPES"].split(":")
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
 LOW = 2
 META_TRACKED, TRACKED_EDGES = 24, 8
@@ -110,6 +111,47 @@ class Scan(unittest.TestCase):
         said, heap = self.take(CASES, options=["--no-fork"], env={"IN_PLACE": "1"})
         self.check(said, heap)
         self.check_order(heap)
+
+    def test_tables_and_functions(self):
+        for program in TYPES:
+            said, heap = self.take(program)
+            t = heap.tables
+            self.check_order(heap)
+            vptrs = collections.defaultdict(set)
+            for v in t["VPTR"]:
+                table = t["VTABLE"][v.vtable - 1]
+                vptrs[v.node].add((v.offset // 8, table.texts[0].decode(), table.offset_to_top))
+            codes = collections.defaultdict(set)
+            for c in t["CODE"]:
+                codes[c.node].add((c.address // (8 if c.node else 1), t["FUNCTION"][c.function - 1].pc))
+            frames = collections.defaultdict(list)
+            for f in t["FRAME"]:
+                frames[t["THREAD"][f.thread - 1].tid].append(f.pc)
+            n = collections.Counter()
+            for line in said:
+                word, first, *rest = line.split()
+                n[word] += 1
+                node = heap.node_at.get(int(first, 16), 0)
+                with self.subTest(line):
+                    if word == "vptr":
+                        self.assertIn((int(rest[0], 16), rest[1], int(rest[2])), vptrs[node])
+                    elif word == "novptr":
+                        self.assertEqual(vptrs[node], set())
+                    elif word == "code":
+                        self.assertIn((int(rest[0], 16), int(rest[1], 16)), codes[node])
+                    elif word == "nocode":
+                        self.assertEqual(codes[node], set())
+                    elif word == "frame":
+                        low, high = (int(x, 16) for x in rest)
+                        self.assertEqual([low < pc <= high for pc in frames[int(first, 16)]].count(True), 1)
+                    else:
+                        self.fail("not understood")
+            self.assertEqual(sorted(n), ["code", "frame", "nocode", "novptr", "vptr"])
+            # The class of a type_info is known by the record of its own table.
+            tables = {v.address: v.texts[0].decode() for v in t["VTABLE"]}
+            self.assertEqual(len(tables), len(t["VTABLE"]))
+            for v in t["VTABLE"]:
+                self.assertRegex(tables[v.type_info_vtable], r"^N10__cxxabiv1\d+__\w*type_infoE$")
 
     def test_without_edges(self):
         _, heap = self.take(CASES, options=["--no-edges"])
