@@ -45,6 +45,10 @@ enum {
     NODE_VOID = 128   /* a pointer to anything starts here */
 };
 
+/* Words of stacks may be left over from a function that has ended: what they say is believed where
+ * nothing else is known. */
+enum phase { PHASE_CERTAIN, PHASE_STACKS, PHASE_GUESSES };
+
 /* What a type of the heap is in the layout. */
 struct known_type {
     uint32_t type;
@@ -64,8 +68,9 @@ struct typing {
     uint8_t *state;
     uint32_t *queue;
     size_t n_queue, done, queue_capacity;
-    int is_guessing, has_changed; /* has_changed: a round has to be repeated */
-    uint32_t *hint_type;          /* by node - 1: a pointer into the middle: to what */
+    enum phase phase;
+    int has_changed;     /* a round has to be repeated */
+    uint32_t *hint_type; /* by node - 1: a pointer into the middle: to what */
     uint32_t *hint_offset;
     uint32_t *hinted; /* nodes with a hint or NODE_VOID */
     size_t n_hinted, hinted_capacity;
@@ -184,43 +189,71 @@ static void sort_addresses(struct addresses *addresses) {
     addresses->n = n;
 }
 
-static void collect_addresses(struct typing *t, struct addresses *words, struct addresses *pcs) {
+/* The thread's block of an image's thread-local variables that holds a root; NULL: none. */
+static const struct heap_tls *tls_of(const struct heap *h, const struct heap_root *root) {
+    uint32_t low = 0, high = h->n_tls;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        const struct heap_tls *const tls = &h->tls[middle];
+        if (tls->thread < root->thread ||
+            (tls->thread == root->thread && tls->address <= root->address))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const struct heap_tls *const tls = low > 0 ? &h->tls[low - 1] : NULL;
+    return tls && tls->thread == root->thread && root->address - tls->address < tls->size &&
+                   tls->module && tls->module <= h->n_modules
+               ? tls
+               : NULL;
+}
+
+/* What is asked of one image. */
+struct image_query {
+    struct addresses words, tls_words, pcs;
+};
+
+static void collect_addresses(struct typing *t, struct image_query *queries) {
     const struct heap *const h = t->heap;
     for (uint32_t i = 0; i < h->n_roots; i++) {
         const struct heap_root *const root = &h->roots[i];
         const uint32_t module =
             root->kind == SNAP_ROOT_GLOBAL ? heap_module_at(h, root->address) : 0;
+        const struct heap_tls *const tls = root->kind == SNAP_ROOT_TLS ? tls_of(h, root) : NULL;
         if (module)
-            add_address(t, &words[module - 1], root->address - h->modules[module - 1].bias);
+            add_address(t, &queries[module - 1].words, root->address - h->modules[module - 1].bias);
+        if (tls)
+            add_address(t, &queries[tls->module - 1].tls_words, root->address - tls->address);
     }
     for (uint64_t i = 0; i < h->n_codes; i++) {
         const uint32_t module = h->codes[i].node == 0 ? heap_module_at(h, h->codes[i].address) : 0;
         if (module)
-            add_address(t, &words[module - 1], h->codes[i].address - h->modules[module - 1].bias);
+            add_address(t, &queries[module - 1].words,
+                        h->codes[i].address - h->modules[module - 1].bias);
     }
     for (uint32_t i = 0; i < h->n_frames; i++) {
         const struct heap_frame *const frame = &h->frames[i];
         const uint64_t pc = frame->pc - !frame->is_exact;
         const uint32_t module = heap_module_at(h, pc);
         if (module)
-            add_address(t, &pcs[module - 1], pc - h->modules[module - 1].bias);
+            add_address(t, &queries[module - 1].pcs, pc - h->modules[module - 1].bias);
     }
     for (uint32_t i = 0; i < h->n_modules; i++) {
-        sort_addresses(&words[i]);
-        sort_addresses(&pcs[i]);
+        sort_addresses(&queries[i].words);
+        sort_addresses(&queries[i].tls_words);
+        sort_addresses(&queries[i].pcs);
     }
 }
 
 static int load_layouts(struct typing *t, snap_error *err) {
     struct heap *const h = t->heap;
     const uint64_t deadline = now_ns() + TOTAL_NS_MAX;
-    struct addresses *const words = mem_zalloc(h->n_modules, sizeof *words);
-    struct addresses *const pcs = mem_zalloc(h->n_modules, sizeof *pcs);
+    struct image_query *const queries = mem_zalloc(h->n_modules, sizeof *queries);
     struct wanted *const wanted = mem_zalloc(1, sizeof *wanted);
-    int result = words && pcs && wanted ? SNAP_OK : SNAP_E_NOMEM;
+    int result = queries && wanted ? SNAP_OK : err_set(err, SNAP_E_NOMEM, "no memory for types");
     if (result == SNAP_OK) {
         want(t, wanted);
-        collect_addresses(t, words, pcs);
+        collect_addresses(t, queries);
     }
     for (uint32_t i = 0; result == SNAP_OK && i < h->n_modules; i++) {
         const uint64_t now = now_ns();
@@ -231,22 +264,24 @@ static int load_layouts(struct typing *t, snap_error *err) {
             .module = h->modules[i].symbols,
             .number = i + 1,
             .bias = h->modules[i].bias,
-            .words = words[i].values,
-            .n_words = words[i].n,
-            .pcs = pcs[i].values,
-            .n_pcs = pcs[i].n,
+            .words = queries[i].words.values,
+            .n_words = queries[i].words.n,
+            .tls_words = queries[i].tls_words.values,
+            .n_tls_words = queries[i].tls_words.n,
+            .pcs = queries[i].pcs.values,
+            .n_pcs = queries[i].pcs.n,
             .names = wanted->names,
             .n_names = wanted->n_names,
             .sizes = wanted->sizes,
             .budget_ns = deadline - now < MODULE_NS_MAX ? deadline - now : MODULE_NS_MAX};
         result = layout_load(t->layout, h->symbolizer, &query, &found, err);
     }
-    for (uint32_t i = 0; words && pcs && i < h->n_modules; i++) {
-        free(words[i].values);
-        free(pcs[i].values);
+    for (uint32_t i = 0; queries && i < h->n_modules; i++) {
+        free(queries[i].words.values);
+        free(queries[i].tls_words.values);
+        free(queries[i].pcs.values);
     }
-    free(words);
-    free(pcs);
+    free(queries);
     if (wanted)
         free(wanted->names);
     free(wanted);
@@ -464,7 +499,7 @@ static void set_type(struct typing *t, uint32_t node, uint32_t type, enum streng
     uint8_t *const state = &t->state[node - 1];
     t->type[node - 1] = type;
     *state = (uint8_t)((*state & (NODE_VOID | NODE_FORCED)) | strength |
-                       (is_array ? NODE_ARRAY : 0) | (t->is_guessing ? NODE_GUESS : 0));
+                       (is_array ? NODE_ARRAY : 0) | (t->phase == PHASE_GUESSES ? NODE_GUESS : 0));
     if (has_references(t->heap, node) && get(t, type)->kind != LAYOUT_SCALAR)
         enqueue(t, node);
 }
@@ -475,7 +510,7 @@ static void settle(struct typing *t, uint32_t node, uint32_t type, enum strength
     uint8_t *const state = &t->state[node - 1];
     const uint32_t old = t->type[node - 1];
     const unsigned old_strength = *state & NODE_STRENGTH;
-    if (t->is_guessing || *state & NODE_FORCED)
+    if (t->phase != PHASE_CERTAIN || *state & NODE_FORCED)
         return;
     if (starts_with(t, old, type))
         return;
@@ -541,7 +576,7 @@ static void propose(struct typing *t, uint32_t node, uint64_t offset, const stru
     }
     if (t->type[i] == type) {
         /* One object and an array of one are the same. */
-        if (is_array && !t->is_guessing)
+        if (is_array && t->phase == PHASE_CERTAIN)
             t->state[i] |= NODE_ARRAY;
         return;
     }
@@ -604,21 +639,87 @@ static uint32_t variable_text(struct typing *t, const struct layout_variable *va
     return *slot;
 }
 
-static void name_and_follow_roots(struct typing *t, int is_first) {
-    struct heap *const h = t->heap;
+static const struct layout_variable *
+variable_of(const struct typing *t, const struct heap_root *root, uint64_t *out_offset) {
     const struct layout_variable *variable = NULL;
+    uint64_t address = root->address;
+    if (root->kind == SNAP_ROOT_GLOBAL)
+        variable = layout_variable_at(t->layout, address);
+    else if (root->kind == SNAP_ROOT_TLS) {
+        const struct heap_tls *const tls = tls_of(t->heap, root);
+        if (tls) {
+            address -= tls->address;
+            variable = layout_tls_at(t->layout, tls->module, address);
+        }
+    }
+    if (variable)
+        *out_offset = address - variable->address;
+    return variable;
+}
+
+static void follow_variables(struct typing *t, int is_first) {
+    struct heap *const h = t->heap;
     for (uint32_t i = 0; i < h->n_roots && !t->is_out_of_memory; i++) {
         struct heap_root *const root = &h->roots[i];
-        if (root->kind != SNAP_ROOT_GLOBAL)
-            continue;
-        variable = layout_variable_at(t->layout, root->address);
+        uint64_t offset = 0;
+        const struct layout_variable *const variable = variable_of(t, root, &offset);
         if (!variable)
             continue;
-        const struct word word = word_of_variable(t, variable, root->address - variable->address);
+        const struct word word = word_of_variable(t, variable, offset);
         if (is_first && !root->name)
             root->name = variable_text(t, variable, &word);
         propose(t, root->target, root->target_offset, &word);
     }
+}
+
+/* The local variable that holds a word of a stack: the smallest of several, where blocks share
+ * memory. */
+static const struct layout_local *local_at(const struct typing *t, uint32_t frame_number,
+                                           uint64_t address, uint64_t *out_offset) {
+    const struct heap *const h = t->heap;
+    const struct heap_frame *const frame = &h->frames[frame_number - 1];
+    const struct heap_frame *const caller =
+        frame_number < h->n_frames && frame[1].thread == frame->thread ? &frame[1] : NULL;
+    const struct layout_local *locals, *best = NULL;
+    const size_t n = layout_locals(t->layout, frame->pc - !frame->is_exact, &locals);
+    uint64_t best_size = UINT64_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t size = locals[i].type ? get(t, locals[i].type)->size : 0;
+        const uint64_t base = locals[i].is_of_sp ? frame->sp : caller ? caller->sp : 0;
+        const uint64_t start = base + (uint64_t)locals[i].offset;
+        if (base == 0 || address - start >= size || size >= best_size)
+            continue;
+        best = &locals[i];
+        best_size = size;
+        *out_offset = address - start;
+    }
+    return best;
+}
+
+static void follow_locals(struct typing *t) {
+    struct heap *const h = t->heap;
+    char text[NAME_MAX_BYTES];
+    t->phase = PHASE_STACKS;
+    for (uint32_t i = 0; i < h->n_roots && !t->is_out_of_memory; i++) {
+        struct heap_root *const root = &h->roots[i];
+        uint64_t offset = 0;
+        const uint32_t frame =
+            root->kind == SNAP_ROOT_STACK ? heap_frame_at(h, root->thread, root->address) : 0;
+        const struct layout_local *const local =
+            frame ? local_at(t, frame, root->address, &offset) : NULL;
+        if (!local)
+            continue;
+        const struct word word = words_at(&t->words, local->type, offset);
+        if (!root->label) {
+            size_t length;
+            const char *const label = strtab_text(&t->words.labels, word.label, &length);
+            snprintf(text, sizeof text, "%s%s%s", local->name, *label && *label != '[' ? "." : "",
+                     label);
+            root->label = heap_string(h, text);
+        }
+        propose(t, root->target, root->target_offset, &word);
+    }
+    run(t);
 }
 
 /* Blocks whose types others gave. */
@@ -656,7 +757,7 @@ static void conclude(struct typing *t) {
         t->has_changed = 0;
         keep_given(t);
         follow_given(t);
-        name_and_follow_roots(t, round == 0);
+        follow_variables(t, round == 0);
         run(t);
         if (!t->has_changed || t->is_out_of_memory || round + 1 == ROUNDS_MAX)
             return;
@@ -740,7 +841,7 @@ static uint32_t single_candidate(struct typing *t, uint32_t node) {
 }
 
 static void guess(struct typing *t) {
-    t->is_guessing = 1;
+    t->phase = PHASE_GUESSES;
     for (size_t i = 0; i < t->n_hinted && !t->is_out_of_memory; i++) {
         const uint32_t node = t->hinted[i];
         const uint8_t state = t->state[node - 1];
@@ -755,7 +856,6 @@ static void guess(struct typing *t) {
         set_type(t, node, type, STRENGTH_WHOLE, 0);
         run(t);
     }
-    t->is_guessing = 0;
 }
 
 /* Results. */
@@ -904,6 +1004,7 @@ int typing_pass(struct heap *h, snap_error *err) {
             know_given(t);
             collect_candidates(t);
             conclude(t);
+            follow_locals(t);
             guess(t);
             give_types(t);
         }
