@@ -72,6 +72,7 @@ struct typing {
     int has_changed;     /* a round has to be repeated */
     uint32_t *hint_type; /* by node - 1: a pointer into the middle: to what */
     uint32_t *hint_offset;
+    uint32_t *limit;  /* by node - 1: of a vector's block: bytes of elements + 1; 0: all */
     uint32_t *hinted; /* nodes with a hint or NODE_VOID */
     size_t n_hinted, hinted_capacity;
 
@@ -431,6 +432,14 @@ static int has_references(const struct heap *h, uint32_t node) {
     return h->first_edge[node] > h->first_edge[node - 1];
 }
 
+/* Whether a block may be nothing but numbers or text: a reference here and there is what is left
+ * over from a block that was in its place before. */
+static int may_be_plain(const struct heap *h, uint32_t node) {
+    const uint64_t first = h->first_edge[node - 1];
+    const uint64_t n = h->first_edge[node] - first;
+    return n == 0 || (h->edges[first].source_word != 0 && n * 2 <= h->size[node - 1] / 8);
+}
+
 /* What a block of a size is that a pointer to `type` starts at. */
 static enum strength fit(struct typing *t, uint32_t node, uint32_t *type, uint32_t flags,
                          int *is_array) {
@@ -449,7 +458,9 @@ static enum strength fit(struct typing *t, uint32_t node, uint32_t *type, uint32
     }
     if (to->kind == LAYOUT_SCALAR) {
         *is_array = 1;
-        return size % to->size || has_references(h, node) ? STRENGTH_NONE : STRENGTH_BYTES;
+        return size % to->size || (!(flags & WORD_ARRAY) && !may_be_plain(h, node))
+                   ? STRENGTH_NONE
+                   : STRENGTH_BYTES;
     }
     uint64_t from, element;
     if (size == to->size && !(flags & WORD_ARRAY))
@@ -583,8 +594,15 @@ static void propose(struct typing *t, uint32_t node, uint64_t offset, const stru
     settle(t, node, type, strength, is_array);
 }
 
+/* The memory of a vector behind its last element holds what is left over from others. */
+static void limit(struct typing *t, uint32_t node, uint64_t used) {
+    if (node <= t->heap->n_blocks && used < UINT32_MAX - 1 && !t->limit[node - 1])
+        t->limit[node - 1] = (uint32_t)used + 1;
+}
+
 static void follow(struct typing *t, uint32_t node) {
     const struct heap *const h = t->heap;
+    const uint64_t used = t->limit[node - 1] ? t->limit[node - 1] - 1 : UINT64_MAX;
     const uint32_t type = t->type[node - 1];
     const uint64_t size = get(t, type)->size;
     const int is_array = (t->state[node - 1] & NODE_ARRAY) != 0;
@@ -593,9 +611,15 @@ static void follow(struct typing *t, uint32_t node) {
     for (uint64_t i = h->first_edge[node - 1]; i < h->first_edge[node]; i++) {
         const struct heap_edge *const edge = &h->edges[i];
         uint64_t offset = (uint64_t)edge->source_word * 8;
+        if (offset >= used)
+            return;
         if (is_array)
             offset %= size;
         const struct word word = words_at(&t->words, type, offset);
+        if (word.flags & WORD_ARRAY && i + 1 < h->first_edge[node] &&
+            edge[1].source_word == edge->source_word + 1 && edge[1].target == edge->target &&
+            words_at(&t->words, type, offset + 8).flags & WORD_END)
+            limit(t, edge->target, edge[1].target_offset);
         propose(t, edge->target, edge->target_offset, &word);
     }
 }
@@ -668,6 +692,10 @@ static void follow_variables(struct typing *t, int is_first) {
         const struct word word = word_of_variable(t, variable, offset);
         if (is_first && !root->name)
             root->name = variable_text(t, variable, &word);
+        if (word.flags & WORD_ARRAY && i + 1 < h->n_roots && root[1].address == root->address + 8 &&
+            root[1].kind == root->kind && root[1].target == root->target &&
+            word_of_variable(t, variable, offset + 8).flags & WORD_END)
+            limit(t, root->target, root[1].target_offset);
         propose(t, root->target, root->target_offset, &word);
     }
 }
@@ -958,6 +986,7 @@ static void release(void *context) {
     free(t->queue);
     free(t->hint_type);
     free(t->hint_offset);
+    free(t->limit);
     free(t->hinted);
     free(t->known);
     free(t->candidates);
@@ -971,10 +1000,12 @@ static void drop_working_memory(struct typing *t) {
     free(t->queue);
     free(t->hint_type);
     free(t->hint_offset);
+    free(t->limit);
     free(t->hinted);
     free(t->candidates);
     free(t->derived);
     t->derived = NULL;
+    t->limit = NULL;
     t->type = t->queue = t->hint_type = t->hint_offset = t->hinted = t->candidates = NULL;
     t->state = NULL;
 }
@@ -998,7 +1029,8 @@ int typing_pass(struct heap *h, snap_error *err) {
         t->state = mem_zalloc(h->n_blocks, 1);
         t->hint_type = mem_zalloc(h->n_blocks, sizeof *t->hint_type);
         t->hint_offset = mem_zalloc(h->n_blocks, sizeof *t->hint_offset);
-        if (!t->type || !t->state || !t->hint_type || !t->hint_offset)
+        t->limit = mem_zalloc(h->n_blocks, sizeof *t->limit);
+        if (!t->type || !t->state || !t->hint_type || !t->hint_offset || !t->limit)
             out_of_memory(t);
         else if (layout_n_types(t->layout) > 0) {
             know_given(t);

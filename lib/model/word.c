@@ -31,6 +31,7 @@ enum trait {
     TRAIT_NONE,
     TRAIT_OPAQUE, /* its own name says enough */
     TRAIT_NAMED,  /* likewise, and people name the container in it so */
+    TRAIT_STRING,
     TRAIT_VECTOR,
     TRAIT_TREE,
     TRAIT_HASH,
@@ -93,6 +94,22 @@ static int starts(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
+/* Length of a template argument: up to a ',' or '>' of its own level. */
+static size_t argument_length(const char *at) {
+    int depth = 0;
+    size_t n = 0;
+    for (; at[n]; n++) {
+        const char c = at[n];
+        if (c == '<' || c == '(' || c == '[')
+            depth++;
+        else if (depth > 0 && (c == '>' || c == ')' || c == ']'))
+            depth--;
+        else if (depth == 0 && (c == ',' || c == '>'))
+            break;
+    }
+    return n;
+}
+
 static enum trait find_trait(const struct words *w, uint32_t type) {
     static const struct {
         const char *name;
@@ -115,7 +132,7 @@ static enum trait find_trait(const struct words *w, uint32_t type) {
         {"stack<", TRAIT_OPAQUE},
         {"queue<", TRAIT_OPAQUE},
         {"priority_queue<", TRAIT_OPAQUE},
-        {"basic_string<", TRAIT_OPAQUE},
+        {"basic_string<", TRAIT_STRING},
         {"unique_ptr<", TRAIT_OPAQUE},
         {"shared_ptr<", TRAIT_OPAQUE},
         {"__shared_ptr<", TRAIT_OPAQUE},
@@ -138,8 +155,17 @@ static enum trait find_trait(const struct words *w, uint32_t type) {
         return layout_argument(w->layout, type, 0) ? TRAIT_STORAGE : TRAIT_NONE;
     const char *const rest = library_name(name);
     for (size_t i = 0; rest && i < sizeof known / sizeof *known; i++) {
-        if (starts(rest, known[i].name))
-            return known[i].trait;
+        const size_t length = strlen(known[i].name);
+        if (!starts(rest, known[i].name))
+            continue;
+        /* Not what is declared in it. */
+        const char *at = rest + length;
+        if (rest[length - 1] == '<') {
+            for (at += argument_length(at); *at == ',';)
+                at += 1 + argument_length(at + 1);
+            at += *at == '>';
+        }
+        return *at ? TRAIT_NONE : known[i].trait;
     }
     return TRAIT_NONE;
 }
@@ -163,22 +189,6 @@ static int is_default_argument(const char *at) {
             return 1;
     }
     return 0;
-}
-
-/* Length of a template argument: up to a ',' or '>' of its own level. */
-static size_t argument_length(const char *at) {
-    int depth = 0;
-    size_t n = 0;
-    for (; at[n]; n++) {
-        const char c = at[n];
-        if (c == '<' || c == '(' || c == '[')
-            depth++;
-        else if (depth > 0 && (c == '>' || c == ')' || c == ']'))
-            depth--;
-        else if (depth == 0 && (c == ',' || c == '>'))
-            break;
-    }
-    return n;
 }
 
 void words_plain_name(const char *name, char *out, size_t size) {
@@ -222,8 +232,7 @@ void words_plain_name(const char *name, char *out, size_t size) {
 void words_type_name(const struct words *w, uint32_t type, char *out, size_t size) {
     unsigned n_stars = 0;
     const struct layout_type *t = layout_type_get(w->layout, type);
-    while ((t->kind == LAYOUT_POINTER || (t->kind == LAYOUT_ARRAY && n_stars == 0)) && t->target &&
-           n_stars < 8) {
+    while ((t->kind == LAYOUT_POINTER || t->kind == LAYOUT_ARRAY) && t->target && n_stars < 8) {
         n_stars += t->kind == LAYOUT_POINTER;
         t = layout_type_get(w->layout, t->target);
     }
@@ -306,12 +315,16 @@ static uint32_t member_at(const struct words *w, uint32_t type, uint64_t offset)
     }
     for (unsigned steps = 0; low > 0 && steps < DEPTH_MAX; steps++) {
         const struct layout_field *const field = &fields[--low];
-        if (!field->is_bit_field && offset - field->offset < size_of(w, field->type))
+        const uint64_t size = size_of(w, field->type);
+        /* An empty base class has a size, but no memory of its own. */
+        const int is_empty =
+            size == 1 && layout_type_get(w->layout, field->type)->kind == LAYOUT_STRUCT;
+        if (!field->is_bit_field && !is_empty && offset - field->offset < size)
             return low;
     }
-    uint64_t from, size;
-    return offset >= t->size && words_is_flexible(w, type, &from, &size) ? t->n_fields - 1
-                                                                         : UINT32_MAX;
+    uint64_t from, element;
+    return offset >= t->size && words_is_flexible(w, type, &from, &element) ? t->n_fields - 1
+                                                                            : UINT32_MAX;
 }
 
 int words_has_part(const struct words *w, uint32_t type, uint64_t offset, uint32_t part) {
@@ -422,16 +435,20 @@ static uint32_t make_node(struct descent *d, uint32_t base) {
 
 /* A struct of one pointer without a name: what the array of a hash table's buckets, or of a deque's
  * chunks, consists of. */
-static uint32_t make_cell(struct descent *d, enum node_kind kind, const char *suffix,
-                          uint32_t target) {
+static uint32_t make_cell(struct descent *d, enum node_kind kind, uint32_t target) {
     struct words *const w = d->w;
     const uint32_t made = map_get(&w->nodes, node_key(d, kind));
     if (made || !target)
         return made;
     char text[NAME_MAX_BYTES];
-    node_name(d, suffix, text, sizeof text);
     const struct layout_field field = {.name = "", .type = layout_add_pointer(w->layout, target)};
-    const uint32_t cell = field.type ? layout_add_struct(w->layout, text, 8, &field, 1) : 0;
+    if (!field.type)
+        return 0;
+    if (kind == NODE_BUCKET)
+        node_name(d, "::bucket", text, sizeof text);
+    else
+        words_type_name(w, field.type, text, sizeof text);
+    const uint32_t cell = layout_add_struct(w->layout, text, 8, &field, 1);
     return remember(d, kind, cell);
 }
 
@@ -459,6 +476,7 @@ static int container_target(struct descent *d, uint32_t declared, struct word *o
                               : 0;
     const char *base = NULL;
     switch (d->container) {
+    case TRAIT_STRING: out->flags |= WORD_ARRAY; return 0;
     case TRAIT_VECTOR:
         if (strcmp(d->last, "_M_start") == 0 || strcmp(d->last, "__begin_") == 0 ||
             strcmp(d->last, "_M_p") == 0) {
@@ -466,12 +484,14 @@ static int container_target(struct descent *d, uint32_t declared, struct word *o
             return 0;
         }
         /* The others are past elements: the end of the last may be the start of what follows. */
+        if (strcmp(d->last, "_M_finish") == 0 || strcmp(d->last, "__end_") == 0)
+            out->flags |= WORD_END;
         return 1;
     case TRAIT_TREE: base = "_Rb_tree_node_base"; break;
     case TRAIT_HASH:
         base = "__detail::_Hash_node_base";
         if (is_named(w, next, base)) {
-            out->target = make_cell(d, NODE_BUCKET, "::bucket", make_node(d, next));
+            out->target = make_cell(d, NODE_BUCKET, make_node(d, next));
             out->flags |= WORD_ARRAY | WORD_CONTAINER;
             return 1;
         }
@@ -483,7 +503,7 @@ static int container_target(struct descent *d, uint32_t declared, struct word *o
         if (!element)
             return 0;
         if (next == element && strcmp(d->last, "_M_map") == 0) {
-            out->target = make_cell(d, NODE_CHUNKS, "::chunk*", chunk_of(d, element));
+            out->target = make_cell(d, NODE_CHUNKS, chunk_of(d, element));
             out->flags |= WORD_ARRAY | WORD_CONTAINER;
         } else if (declared == element && strcmp(d->last, "_M_first") == 0) {
             out->target = chunk_of(d, element);
@@ -580,12 +600,13 @@ static void enter(struct descent *d, uint32_t *type) {
         *type = layout_argument(d->w->layout, *type, 0);
         return;
     }
-    if (trait == TRAIT_NAMED || trait >= TRAIT_LIST || trait == TRAIT_VECTOR || !d->outer_type)
+    if (trait == TRAIT_NAMED || trait >= TRAIT_LIST || trait == TRAIT_VECTOR ||
+        trait == TRAIT_STRING || !d->outer_type)
         d->outer_type = *type;
     if (d->mark == SIZE_MAX)
         d->mark = d->n;
     d->is_cut = 1;
-    if (trait >= TRAIT_VECTOR && trait <= TRAIT_DEQUE) {
+    if (trait >= TRAIT_STRING && trait <= TRAIT_DEQUE) {
         d->container = trait;
         d->container_type = *type;
     }

@@ -8,10 +8,11 @@
 #include "symbol/layout.h"
 
 enum {
-    WORD_POINTER = 1,  /* may point at something: not a number, not padding */
-    WORD_ARRAY = 2,    /* at an array even if it has one element */
-    WORD_VOID = 4,     /* a pointer to anything */
-    WORD_CONTAINER = 8 /* the target is known by knowledge of a library's container */
+    WORD_POINTER = 1,   /* may point at something: not a number, not padding */
+    WORD_ARRAY = 2,     /* at an array even if it has one element */
+    WORD_VOID = 4,      /* a pointer to anything */
+    WORD_CONTAINER = 8, /* the target is known by knowledge of a library's container */
+    WORD_END = 16       /* past the last element of what the word before it points at */
 };
 
 struct word {

@@ -176,7 +176,7 @@ static void write_orders() {
 static void write_tickets() {
     for (const Ticket &ticket : tickets) {
         const char *const block = (const char *)&ticket - 16;
-        node(block, 16 + sizeof ticket, "~^std::_List_node<shop::Ticket>");
+        node(block, 16 + sizeof ticket, "std::list<shop::Ticket>::node");
         words(block, {0, 8});
         ticket_words(block, ticket);
     }
@@ -201,33 +201,34 @@ static void write_tickets() {
 static void write_maps() {
     for (const auto &pair : names) {
         const char *const block = (const char *)&pair - 32;
-        node(block, 32 + sizeof pair, "~^std::_Rb_tree_node<std::pair<");
+        node(block, 32 + sizeof pair, "std::map<int, std::string>::node");
         words(block, {8, 16, 24});
         string_in(block, pair.second);
     }
     for (const auto &pair : by_name) {
         const char *const block = (const char *)&pair - 32;
-        node(block, 32 + sizeof pair, "~^std::_Rb_tree_node<std::pair<");
+        node(block, 32 + sizeof pair, "std::map<std::string, shop::Item*>::node");
         words(block, {8, 16, 24});
         string_in(block, pair.first);
         word(block, &pair.second);
     }
     for (const auto &item : seen) {
         const char *const block = (const char *)&item - 32;
-        node(block, 40, "~^std::_Rb_tree_node<shop::Item ?\\*>");
+        node(block, 40, "std::set<shop::Item*>::node");
         words(block, {8, 16, 24, 32});
     }
     const auto *const raw = (const uintptr_t *)&stock; // buckets, their number, first node
-    node((const void *)raw[0], raw[1] * 8, "~^std::__detail::_(Hash_node_base|Node.*) ?\\*\\[\\]");
+    node((const void *)raw[0], raw[1] * 8,
+         "std::unordered_map<int, std::shared_ptr<shop::Item>>::bucket[]");
     for (size_t i = 0; i < raw[1]; i++)
         word((const void *)raw[0], (const uintptr_t *)raw[0] + i);
     for (const auto &pair : stock) {
         const char *const block = (const char *)&pair - 8;
-        node(block, 8 + sizeof pair, "~^std::__detail::_Hash_node<std::pair<");
+        node(block, 8 + sizeof pair, "std::unordered_map<int, std::shared_ptr<shop::Item>>::node");
         words(block, {0});
         shared_in(block, pair.second);
         const char *const counted = (const char *)pair.second.get() - 16;
-        node(counted, 16 + sizeof(Item), "~^std::_Sp_counted_ptr_inplace<shop::Item,");
+        node(counted, 16 + sizeof(Item), "std::make_shared<shop::Item>");
         item_words(counted, *pair.second);
     }
     root_of("stock", (const void *)raw[0]);
@@ -236,7 +237,7 @@ static void write_maps() {
 }
 
 static void write_shapes() {
-    vector_in(nullptr, shapes, "~^std::unique_ptr<shop::Shape,.*\\[\\]");
+    vector_in(nullptr, shapes, "std::unique_ptr<shop::Shape>[]");
     vector_in(nullptr, labels, "shop::Named*[]");
     for (const auto &shape : shapes) {
         word(shapes.data(), &shape);
@@ -275,7 +276,7 @@ static void write_leaves() {
 
 static void write_others() {
     node((const char *)favourites.get() - 16, 16 + sizeof *favourites,
-         "~^std::_Sp_counted_ptr_inplace<std::vector<shop::Item");
+         "~^std::make_shared<std::vector<shop::Item");
     vector_in((const char *)favourites.get() - 16, *favourites, "shop::Item*[]");
     for (const auto &item : *favourites)
         word(favourites->data(), &item);
@@ -283,7 +284,7 @@ static void write_others() {
     const Item *const chosen = std::get<std::unique_ptr<Item>>(choice).get();
     node(chosen, sizeof *chosen, "?shop::Item"); // which alternative a variant has is not guessed
     item_words(chosen, *chosen);
-    vector_in(nullptr, choices, "~^std::variant<int, ?std::unique_ptr<shop::Item,.*\\[\\]");
+    vector_in(nullptr, choices, "std::variant<int, std::unique_ptr<shop::Item>, double>[]");
     for (const auto &one : choices)
         if (const auto *const item = std::get_if<std::unique_ptr<Item>>(&one)) {
             word(choices.data(), item);
