@@ -25,13 +25,15 @@ static uint64_t mix(uint64_t h, uint64_t value) {
     return h ^ h >> 29;
 }
 
-/* Sums over nodes of the first snapshot that are gone, by key of place. */
+/* Sums over nodes of the first snapshot, and over those of them that are gone, by key of place. */
 struct gone {
     struct map index; /* key -> row + 1 */
     struct gone_row {
         uint64_t count, bytes;
+        uint64_t all_count, all_bytes;
     } * rows;
     size_t n, capacity;
+    int is_known; /* the first snapshot has references */
 };
 
 static struct gone_row *gone_row(struct gone *g, uint64_t key) {
@@ -85,8 +87,6 @@ static int read_first(struct gone *g, const struct cohort *cohort, const snap_sn
     if (result == 0)
         result = find_lost(h, &places, &lost, err);
     for (uint32_t v = 1; result == 0 && v <= h->n_nodes; v++) {
-        if (!cohort_bit(cohort->gone, v))
-            continue;
         uint64_t key = 0;
         if (places.of[v] != 0)
             key = places.rows[places.of[v]].key;
@@ -99,9 +99,15 @@ static int read_first(struct gone *g, const struct cohort *cohort, const snap_sn
             result = result < 0 ? result : no_memory(err);
             break;
         }
+        const uint64_t bytes = heap_node_bytes(h, v);
+        row->all_count++;
+        row->all_bytes = add_sat(row->all_bytes, bytes);
+        if (!cohort_bit(cohort->gone, v))
+            continue;
         row->count++;
-        row->bytes = add_sat(row->bytes, heap_node_bytes(h, v));
+        row->bytes = add_sat(row->bytes, bytes);
     }
+    g->is_known = 1;
     if (lost != NULL)
         snap_lost_free(lost);
     places_release(&places);
@@ -109,11 +115,40 @@ static int read_first(struct gone *g, const struct cohort *cohort, const snap_sn
     return result;
 }
 
+/* How much of what is fresh in a place is more than there was, and how much it gained by nodes that
+ * moved there. */
+struct settled {
+    uint64_t count, bytes;             /* of what is fresh: growth */
+    uint64_t moved_count, moved_bytes; /* beyond that: growth by nodes that are not fresh */
+};
+
+static uint64_t minus(uint64_t a, uint64_t b) {
+    return a > b ? a - b : 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static struct settled settle(const struct gone *gone, uint64_t key, uint64_t fresh_count,
+                             uint64_t fresh_bytes, uint64_t all_count, uint64_t all_bytes) {
+    const struct gone_row g = gone_get(gone, key);
+    struct settled s = {minus(fresh_count, g.count), minus(fresh_bytes, g.bytes), 0, 0};
+    if (!gone->is_known)
+        return s;
+    const uint64_t count = minus(all_count, g.all_count), bytes = minus(all_bytes, g.all_bytes);
+    s.count = least(s.count, count);
+    s.bytes = least(s.bytes, bytes);
+    s.moved_count = count - s.count;
+    s.moved_bytes = bytes - s.bytes;
+    return s;
+}
+
 struct work {
     struct candidates *c;
     struct gone gone;
     snap_lost *lost;
-    uint64_t *place_gone_count, *place_gone_bytes;
+    struct settled *places;     /* by place */
     struct map lost_candidates; /* key -> candidate + 1 */
     struct map cell_index;
     uint32_t *stack;
@@ -134,7 +169,7 @@ static int is_fresh(const struct candidates *c, uint32_t v) {
 
 /* Whether a place has more nodes than it had. */
 static int place_grew(const struct work *w, uint32_t place) {
-    return w->c->place_fresh_count[place] > w->place_gone_count[place];
+    return w->places[place].count > 0;
 }
 
 static int is_autograd(const snap_heap *h, const struct place *p) {
@@ -171,6 +206,11 @@ static int count_node(struct work *w, uint32_t candidate, uint32_t node) {
     const snap_heap *const h = w->c->heap;
     const uint64_t bytes = heap_node_bytes(h, node);
     struct candidate *const r = &w->c->rows[candidate];
+    if (!is_fresh(w->c, node)) {
+        cell->old_count++;
+        cell->old_bytes = add_sat(cell->old_bytes, bytes);
+        return 0;
+    }
     cell->count++;
     cell->bytes = add_sat(cell->bytes, bytes);
     if (heap_node_flags(h, node) & SNAP_NODE_FLAG_GARBAGE)
@@ -240,11 +280,9 @@ static int sum_places(struct work *w, snap_error *err) {
     c->place_fresh_bytes = mem_zalloc(n, sizeof *c->place_fresh_bytes);
     c->place_total_bytes = mem_zalloc(n, sizeof *c->place_total_bytes);
     c->place_candidate = mem_zalloc(n, sizeof *c->place_candidate);
-    w->place_gone_count = mem_zalloc(n, sizeof *w->place_gone_count);
-    w->place_gone_bytes = mem_zalloc(n, sizeof *w->place_gone_bytes);
+    w->places = mem_zalloc(n, sizeof *w->places);
     if (c->place_fresh_count == NULL || c->place_fresh_bytes == NULL ||
-        c->place_total_bytes == NULL || c->place_candidate == NULL || w->place_gone_count == NULL ||
-        w->place_gone_bytes == NULL)
+        c->place_total_bytes == NULL || c->place_candidate == NULL || w->places == NULL)
         return no_memory(err);
     for (uint32_t v = 1; v <= c->heap->n_nodes; v++)
         if (c->places.of[v] != 0 && is_fresh(c, v)) {
@@ -252,9 +290,9 @@ static int sum_places(struct work *w, snap_error *err) {
             c->place_fresh_bytes[c->places.of[v]] += heap_node_bytes(c->heap, v);
         }
     for (uint32_t p = 1; p <= c->places.n; p++) {
-        const struct gone_row g = gone_get(&w->gone, c->places.rows[p].key);
-        w->place_gone_count[p] = g.count;
-        w->place_gone_bytes[p] = g.bytes;
+        const struct place *const r = &c->places.rows[p];
+        w->places[p] = settle(&w->gone, r->key, c->place_fresh_count[p], c->place_fresh_bytes[p],
+                              r->count, r->bytes);
     }
     return 0;
 }
@@ -277,7 +315,7 @@ static int find_held(struct work *w, snap_error *err) {
             continue;
         uint32_t candidate = c->entry[v];
         if (candidate == 0) {
-            if (c->place_fresh_bytes[place] <= w->place_gone_bytes[place])
+            if (w->places[place].bytes == 0)
                 continue; /* it took the place of others */
             candidate = candidate_of_place(w, place);
             if (candidate == 0)
@@ -288,6 +326,31 @@ static int find_held(struct work *w, snap_error *err) {
             return no_memory(err);
     }
     return 0;
+}
+
+/* Nodes that are not fresh may have come from another place: those in and below a place that grew
+ * by more than what is fresh there. */
+static int find_moved(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    if (!w->gone.is_known)
+        return 0;
+    uint32_t *const nearest = mem_zalloc((size_t)c->places.n + 1, sizeof *nearest);
+    if (nearest == NULL)
+        return no_memory(err);
+    for (uint32_t p = 1; p <= c->places.n; p++)
+        nearest[p] =
+            c->place_candidate[p] != 0 ? c->place_candidate[p] : nearest[c->places.rows[p].parent];
+    int result = 0;
+    for (uint32_t v = 1; result == 0 && v <= c->heap->n_nodes; v++) {
+        const uint32_t place = c->places.of[v];
+        if (place == 0 || nearest[place] == 0 || is_fresh(c, v) ||
+            w->places[place].moved_bytes == 0)
+            continue;
+        if (count_node(w, nearest[place] - 1, v) < 0)
+            result = no_memory(err);
+    }
+    free(nearest);
+    return result;
 }
 
 static int find_lost_nodes(struct work *w, snap_error *err) {
@@ -315,10 +378,10 @@ static int find_lost_nodes(struct work *w, snap_error *err) {
         r->total_bytes = add_sat(r->total_bytes, heap_node_bytes(h, v));
         r->total_count += v == leader;
         c->entry[v] = candidate + 1;
-        if (!is_fresh(c, v))
-            continue;
-        if (v == leader)
+        if (v == leader && is_fresh(c, v))
             count_entry(w, candidate, v);
+        if (r->node == 0)
+            r->node = leader;
         if (count_node(w, candidate, v) < 0)
             return no_memory(err);
     }
@@ -354,80 +417,72 @@ static void sum_totals(struct candidates *c) {
     }
 }
 
-/* What is gone is taken off first from topmost nodes in that place, for a node that took another's
- * place hangs on an old one; the rest in proportion. */
-static int subtract_gone(struct work *w, snap_error *err) {
-    struct candidates *const c = w->c;
-    const size_t n = (size_t)c->places.n + 1;
-    struct {
-        double own_count, own_bytes, other_count, other_bytes;
-    } *const sums = mem_zalloc(n, sizeof *sums);
-    if (sums == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < c->n_cells; i++) {
-        const struct cell *const cell = &c->cells[i];
-        if (cell->place == 0)
-            continue;
-        if (c->rows[cell->candidate].place == cell->place) {
-            sums[cell->place].own_count += (double)cell->count;
-            sums[cell->place].own_bytes += (double)cell->bytes;
-        } else {
-            sums[cell->place].other_count += (double)cell->count;
-            sums[cell->place].other_bytes += (double)cell->bytes;
-        }
-    }
-    for (size_t i = 0; i < c->n_cells; i++) {
-        struct cell *const cell = &c->cells[i];
-        const uint32_t p = cell->place;
-        cell->net_count = (double)cell->count;
-        cell->net_bytes = (double)cell->bytes;
-        if (p == 0)
-            continue;
-        const int is_own = c->rows[cell->candidate].place == p;
-        double gone_count = (double)w->place_gone_count[p],
-               gone_bytes = (double)w->place_gone_bytes[p];
-        if (!is_own) {
-            gone_count -= sums[p].own_count;
-            gone_bytes -= sums[p].own_bytes;
-        }
-        const double count = is_own ? sums[p].own_count : sums[p].other_count,
-                     bytes = is_own ? sums[p].own_bytes : sums[p].other_bytes;
-        if (gone_count > 0)
-            cell->net_count *= count > gone_count ? 1 - gone_count / count : 0;
-        if (gone_bytes > 0)
-            cell->net_bytes *= bytes > gone_bytes ? 1 - gone_bytes / bytes : 0;
-    }
-    free(sums);
-    return 0;
+struct sums {
+    double own_count, own_bytes, other_count, other_bytes; /* fresh */
+    double old_count, old_bytes;
+};
+
+static double ratio(double part, double whole) {
+    return whole > 0 && part > 0 ? (part < whole ? part / whole : 1) : 0;
 }
 
-/* The same for lost nodes, by the key that they are counted under. */
-static int subtract_gone_lost(struct work *w, snap_error *err) {
+/* The growth of a place is divided among its cells. What only took the place of others is first
+ * taken off from topmost nodes, for such a node hangs on an old one. */
+static void settle_cell(const struct candidates *c, struct cell *cell, const struct sums *sums,
+                        const struct settled *s) {
+    const int is_own = c->rows[cell->candidate].place == cell->place;
+    const double count = (double)s->count, bytes = (double)s->bytes;
+    if (is_own) {
+        cell->net_count = (double)cell->count * ratio(count - sums->other_count, sums->own_count);
+        cell->net_bytes = (double)cell->bytes * ratio(bytes - sums->other_bytes, sums->own_bytes);
+    } else {
+        cell->net_count = (double)cell->count * ratio(count, sums->other_count);
+        cell->net_bytes = (double)cell->bytes * ratio(bytes, sums->other_bytes);
+    }
+    cell->moved_count = (double)cell->old_count * ratio((double)s->moved_count, sums->old_count);
+    cell->moved_bytes = (double)cell->old_bytes * ratio((double)s->moved_bytes, sums->old_bytes);
+}
+
+static void add_to_sums(const struct candidates *c, const struct cell *cell, struct sums *sums) {
+    const int is_own = c->rows[cell->candidate].place == cell->place;
+    *(is_own ? &sums->own_count : &sums->other_count) += (double)cell->count;
+    *(is_own ? &sums->own_bytes : &sums->other_bytes) += (double)cell->bytes;
+    sums->old_count += (double)cell->old_count;
+    sums->old_bytes += (double)cell->old_bytes;
+}
+
+static int settle_cells(struct work *w, snap_error *err) {
     struct candidates *const c = w->c;
-    double *const bytes = mem_zalloc(c->n + 1, sizeof *bytes);
-    double *const keep = mem_zalloc(c->n + 1, sizeof *keep);
-    int result = bytes != NULL && keep != NULL ? 0 : no_memory(err);
-    for (size_t i = 0; result == 0 && i < c->n_cells; i++)
-        bytes[c->cells[i].candidate] += (double)c->cells[i].bytes;
+    struct sums *const of_place = mem_zalloc((size_t)c->places.n + 1, sizeof *of_place);
+    struct sums *const of_lost = mem_zalloc(c->n + 1, sizeof *of_lost);
+    struct settled *const lost = mem_zalloc(c->n + 1, sizeof *lost);
+    int result = of_place != NULL && of_lost != NULL && lost != NULL ? 0 : no_memory(err);
+    for (size_t i = 0; result == 0 && i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        add_to_sums(c, cell, cell->place != 0 ? &of_place[cell->place] : &of_lost[cell->candidate]);
+    }
     for (size_t i = 0; result == 0 && i < c->n; i++) {
         const struct candidate *const r = &c->rows[i];
-        keep[i] = 1;
         if (r->kind != CANDIDATE_LOST || r->node == 0)
             continue;
+        const struct sums *const s = &of_lost[i];
         uint64_t key;
         result = lost_key(c->heap, snap_lost_leader(w->lost, r->node), &key, err);
-        if (result < 0)
-            break;
-        const double gone = (double)gone_get(&w->gone, key).bytes;
-        if (gone > 0)
-            keep[i] = bytes[i] > gone ? 1 - gone / bytes[i] : 0;
+        if (result == 0)
+            lost[i] = settle(&w->gone, key, (uint64_t)s->own_count, (uint64_t)s->own_bytes,
+                             (uint64_t)(s->own_count + s->old_count),
+                             (uint64_t)(s->own_bytes + s->old_bytes));
     }
     for (size_t i = 0; result == 0 && i < c->n_cells; i++) {
-        c->cells[i].net_bytes *= keep[c->cells[i].candidate];
-        c->cells[i].net_count *= keep[c->cells[i].candidate];
+        struct cell *const cell = &c->cells[i];
+        if (cell->place != 0)
+            settle_cell(c, cell, &of_place[cell->place], &w->places[cell->place]);
+        else
+            settle_cell(c, cell, &of_lost[cell->candidate], &lost[cell->candidate]);
     }
-    free(bytes);
-    free(keep);
+    free(of_place);
+    free(of_lost);
+    free(lost);
     return result;
 }
 
@@ -439,6 +494,14 @@ static void sum_net(struct candidates *c) {
         r->net_bytes = add_sat(r->net_bytes, (uint64_t)c->cells[i].net_bytes);
         if (c->cells[i].place != 0 && is_autograd(c->heap, &c->places.rows[c->cells[i].place]))
             r->autograd_bytes = add_sat(r->autograd_bytes, (uint64_t)c->cells[i].net_bytes);
+    }
+}
+
+static void move_cells(struct candidates *c) {
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const uint32_t into = c->rows[c->cells[i].candidate].merged_into;
+        if (into != 0)
+            c->cells[i].candidate = into - 1;
     }
 }
 
@@ -469,12 +532,62 @@ static int merge_buffers(struct candidates *c, snap_error *err) {
         into->total_bytes = add_sat(into->total_bytes, c->places.rows[buffer->place].bytes);
     }
     free(best);
-    for (size_t i = 0; i < c->n_cells; i++) {
-        const uint32_t into = c->rows[c->cells[i].candidate].merged_into;
-        if (into != 0)
-            c->cells[i].candidate = into - 1;
-    }
+    move_cells(c);
     return 0;
+}
+
+/* Which candidates are one thing: elements of one table, though of several types; and nodes of one
+ * type that one owner refers to over several fields, as over both ends of a list. */
+static uint64_t owner_key(const struct candidates *c, const struct candidate *r, int by_type) {
+    const struct place *const p = &c->places.rows[r->place];
+    const uint64_t type = c->heap->type_key[p->type];
+    if (p->parent != 0)
+        return mix(mix(mix(11, p->parent), by_type ? type : p->field), (unsigned)by_type);
+    return mix(mix(mix(13, heap_root_owner(c->heap, p->row)), by_type ? type : p->field),
+               (unsigned)by_type << 8 | p->kind);
+}
+
+/* Whether a place is known to be entered over one and the same field by all of its nodes. */
+static int has_field(const struct candidates *c, const struct candidate *r) {
+    const struct place *const p = &c->places.rows[r->place];
+    return p->field != 0 || !p->is_list;
+}
+
+static int merge_by(struct candidates *c, int by_type, snap_error *err) {
+    struct map best; /* owner -> candidate + 1 that grew most */
+    map_init(&best);
+    int result = 0;
+    for (int round = 0; round < 2 && result == 0; round++)
+        for (size_t i = 0; i < c->n && result == 0; i++) {
+            struct candidate *const r = &c->rows[i];
+            if (r->kind != CANDIDATE_HELD || r->merged_into != 0 || (!by_type && !has_field(c, r)))
+                continue;
+            uint32_t *const slot = map_slot(&best, owner_key(c, r, by_type));
+            if (slot == NULL) {
+                result = no_memory(err);
+            } else if (round == 0) {
+                if (*slot == 0 || r->net_bytes > c->rows[*slot - 1].net_bytes)
+                    *slot = (uint32_t)i + 1;
+            } else if (*slot != i + 1) {
+                struct candidate *const into = &c->rows[*slot - 1];
+                r->merged_into = *slot;
+                into->net_bytes = add_sat(into->net_bytes, r->net_bytes);
+                into->total_bytes = add_sat(into->total_bytes, r->total_bytes);
+                into->total_count = add_sat(into->total_count, r->total_count);
+                into->n_entries += r->n_entries;
+                into->garbage_bytes = add_sat(into->garbage_bytes, r->garbage_bytes);
+                into->device_bytes = add_sat(into->device_bytes, r->device_bytes);
+                into->autograd_bytes = add_sat(into->autograd_bytes, r->autograd_bytes);
+            }
+        }
+    map_release(&best);
+    move_cells(c);
+    return result;
+}
+
+static int merge_siblings(struct candidates *c, snap_error *err) {
+    SNAP_TRY(merge_by(c, 1, err));
+    return merge_by(c, 0, err);
 }
 
 static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *last,
@@ -490,12 +603,13 @@ static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *
     SNAP_TRY(find_lost(c->heap, &c->places, &w->lost, err));
     SNAP_TRY(sum_places(w, err));
     SNAP_TRY(find_held(w, err));
+    SNAP_TRY(find_moved(w, err));
     SNAP_TRY(find_lost_nodes(w, err));
     sum_totals(c);
-    SNAP_TRY(subtract_gone(w, err));
-    SNAP_TRY(subtract_gone_lost(w, err));
+    SNAP_TRY(settle_cells(w, err));
     sum_net(c);
-    return merge_buffers(c, err);
+    SNAP_TRY(merge_buffers(c, err));
+    return merge_siblings(c, err);
 }
 
 int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
@@ -513,8 +627,7 @@ int candidates_init(struct candidates *c, const snap_snapshot *first, const snap
     map_release(&w.lost_candidates);
     map_release(&w.cell_index);
     free(w.gone.rows);
-    free(w.place_gone_count);
-    free(w.place_gone_bytes);
+    free(w.places);
     free(w.stack);
     if (result < 0)
         candidates_release(c);

@@ -29,8 +29,10 @@ struct candidate {
 /* Fresh nodes of a candidate in one place from one stack. */
 struct cell {
     uint32_t candidate, place, stack, type, domain;
-    uint64_t count, bytes;       /* fresh */
-    double net_count, net_bytes; /* without those that took the place of others */
+    uint64_t count, bytes;           /* fresh */
+    uint64_t old_count, old_bytes;   /* others, if some of them may have moved here */
+    double net_count, net_bytes;     /* of the fresh ones, without those that took others' place */
+    double moved_count, moved_bytes; /* of the others, growth of this place but not of the heap */
 };
 
 struct candidates {

@@ -268,6 +268,7 @@ static int load_labels(struct loading *l, snap_error *err) {
     snap_heap *const h = l->h;
     h->n_labels = h->n_strings + 1 + (uint32_t)h->n_root_names;
     SNAP_TRY(take(h, &h->label_key, h->n_labels, sizeof *h->label_key, err));
+    SNAP_TRY(take(h, &h->owner_key, h->n_root_names, sizeof *h->owner_key, err));
     SNAP_TRY(for_chunks(l, SNAP_TABLE_STRS, 1u << SNAP_STRS_COL_TEXT, h->n_strings, NULL,
                         take_strings, err));
     for (size_t i = 0; i < h->n_root_names; i++) {
@@ -281,6 +282,8 @@ static int load_labels(struct loading *l, snap_error *err) {
         SNAP_TRY(snap_string(h->snapshot, r->name, &variable, err));
         const uint64_t parts[3] = {strtab_key(variable, base_length(variable)),
                                    h->label_key[r->label], strtab_key(name, strlen(name))};
+        const uint64_t owner[3] = {strtab_key(variable, strcspn(variable, ".[+")), 0, parts[2]};
+        h->owner_key[i] = strtab_key((const char *)owner, sizeof owner);
         h->label_key[h->n_strings + 1 + i] = strtab_key((const char *)parts, sizeof parts);
     }
     return 0;
@@ -421,6 +424,15 @@ static int load(struct loading *l, snap_error *err) {
     return build_graph(h, err);
 }
 
+uint64_t heap_root_owner(const snap_heap *h, uint64_t root) {
+    const uint32_t label = h->root_label[root];
+    if (label <= h->n_strings)
+        return 0;
+    /* Locals of a function have no owner in common. */
+    const struct root_name *const r = &h->root_names[label - h->n_strings - 1];
+    return r->label != 0 ? h->label_key[label] : h->owner_key[label - h->n_strings - 1];
+}
+
 int snap_heap_has_graph(const snap_snapshot *s) {
     return snap_rows(s, SNAP_TABLE_EDGE) != 0 || snap_rows(s, SNAP_TABLE_ROOT) != 0;
 }
@@ -467,7 +479,7 @@ void snap_heap_close(snap_heap *h) {
         h->size,        h->birth,       h->domain,     h->flags,      h->type,       h->stack,
         h->edge_source, h->edge_target, h->edge_label, h->edge_kind,  h->edge_flags, h->edge_offset,
         h->root_target, h->root_label,  h->root_kind,  h->root_flags, h->type_name,  h->type_key,
-        h->type_size,   h->label_key,   h->root_names, h->by_address, h->address};
+        h->type_size,   h->label_key,   h->owner_key,  h->root_names, h->by_address, h->address};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     map_release(&h->root_name_map);

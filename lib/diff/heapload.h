@@ -47,6 +47,7 @@ struct snap_heap {
     uint64_t *type_key, *type_size;
     uint32_t n_file_types; /* types above are made of sites */
     uint64_t *label_key;   /* by label: strings of the file, then root_names */
+    uint64_t *owner_key;   /* by root_names */
     struct root_name *root_names;
     size_t n_root_names, root_name_capacity;
     struct map root_name_map, root_module_map;
@@ -61,6 +62,9 @@ struct snap_heap {
 /* The row with an id, in reader->batch at *out_row. */
 int row_reader_seek(struct row_reader *r, const snap_snapshot *s, uint64_t id, uint32_t *out_row,
                     snap_error *err);
+
+/* A hash of the variable that a root is in: the same for all of its words and fields. */
+uint64_t heap_root_owner(const snap_heap *h, uint64_t root);
 
 /* "g_server.sessions", "main() local 'p'", "register rbx"; lives as long as the heap. */
 int heap_root_text(snap_heap *h, uint64_t root, const char **out, snap_error *err);

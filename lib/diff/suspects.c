@@ -44,7 +44,7 @@ static uint64_t minus(uint64_t a, uint64_t b) {
 /* The row of sites (blocks with a stack) or types (those without) that a cell's blocks are in. */
 struct source_row {
     const uint64_t *counts, *bytes;
-    double net; /* of all cells with it */
+    double net, moved; /* bytes of all cells with it */
 };
 
 struct work {
@@ -75,7 +75,7 @@ static int index_rows(struct work *w, snap_error *err) {
         if (slot == NULL)
             return no_memory(err);
         *slot = (uint32_t)i + 1;
-        w->rows[i] = (struct source_row){d->sites[i].counts, d->sites[i].bytes, 0};
+        w->rows[i] = (struct source_row){d->sites[i].counts, d->sites[i].bytes, 0, 0};
     }
     for (size_t i = 0; i < d->n_types; i++) {
         const char *const name = d->types[i].name;
@@ -84,7 +84,7 @@ static int index_rows(struct work *w, snap_error *err) {
         if (slot == NULL)
             return no_memory(err);
         *slot = (uint32_t)(d->n_sites + i) + 1;
-        w->rows[d->n_sites + i] = (struct source_row){d->types[i].counts, d->types[i].bytes, 0};
+        w->rows[d->n_sites + i] = (struct source_row){d->types[i].counts, d->types[i].bytes, 0, 0};
     }
     return 0;
 }
@@ -93,8 +93,7 @@ static uint64_t growth_of_row(const struct work *w, const struct source_row *r) 
     return minus(r->bytes[w->d->n - 1], r->bytes[0]);
 }
 
-/* Finds each cell's row, and takes off what is more than the row's own growth: there it is blocks
- * that moved from one place to another. */
+/* Finds each cell's row, and takes off what is more than the row's own growth. */
 static int cap_by_rows(struct work *w, snap_error *err) {
     struct candidates *const c = &w->c;
     w->row_of = mem_zalloc(c->n_cells + 1, sizeof *w->row_of);
@@ -111,17 +110,26 @@ static int cap_by_rows(struct work *w, snap_error *err) {
         if (row == 0)
             row = map_get(&w->sites, mix(key, cell->domain));
         w->row_of[i] = row;
-        if (row != 0)
+        if (row != 0) {
             w->rows[row - 1].net += cell->net_bytes;
+            w->rows[row - 1].moved += cell->moved_bytes;
+        }
     }
     for (size_t i = 0; i < c->n_cells; i++) {
         if (w->row_of[i] == 0)
             continue;
+        struct cell *const cell = &c->cells[i];
         const struct source_row *const r = &w->rows[w->row_of[i] - 1];
         const double growth = (double)growth_of_row(w, r);
         if (r->net > growth) {
-            c->cells[i].net_bytes *= growth / r->net;
-            c->cells[i].net_count *= growth / r->net;
+            cell->net_bytes *= growth / r->net;
+            cell->net_count *= growth / r->net;
+        } else if (r->moved > 0) {
+            /* Blocks that moved here made room there, and what is fresh there does not count as
+             * growth: it is growth of the place they moved to. */
+            const double part = growth - r->net < r->moved ? (growth - r->net) / r->moved : 1;
+            cell->net_bytes += cell->moved_bytes * part;
+            cell->net_count += cell->moved_count * part;
         }
     }
     return 0;
