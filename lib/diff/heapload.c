@@ -79,7 +79,8 @@ static int put_u64(snap_heap *h, uint64_t **array, uint64_t n, uint64_t at, cons
 
 struct loading {
     snap_heap *h;
-    uint64_t done, total; /* rows */
+    uint8_t *is_site_type; /* by type of the file */
+    uint64_t done, total;  /* rows */
     snap_batch batch;
 };
 
@@ -301,7 +302,37 @@ static int take_types(struct loading *l, uint64_t at, snap_error *err) {
     return 0;
 }
 
-/* Types of the file, and one per label of a site that made blocks without a type. */
+static int take_sources(struct loading *l, uint64_t at, snap_error *err) {
+    (void)err;
+    for (uint32_t i = 0; i < l->batch.n_rows; i++)
+        l->is_site_type[at + i + 1] = l->batch.column[SNAP_TYPE_COL_SOURCE][i] == SNAP_TYPE_SITE;
+    return 0;
+}
+
+/* A type that only says where blocks are allocated: here it is told more closely. */
+static int is_site_type(const struct loading *l, uint32_t type) {
+    return type <= l->h->n_file_types && l->is_site_type[type];
+}
+
+/* Number of the type that stands for what a place in the code allocates: its label, NUL, and the
+ * hash of the place. */
+static int site_type(snap_heap *h, struct tables *tables, struct strtab *labels, uint32_t stack,
+                     uint32_t *out, snap_error *err) {
+    const char *label, *module;
+    struct table_place place;
+    SNAP_TRY(tables_label(tables, h->snapshot, stack, &label, &module, &place, err));
+    char text[1024];
+    const int written = place.line != 0 ? snprintf(text, sizeof text - 16, "%s:%llu", label,
+                                                   (unsigned long long)place.line)
+                                        : snprintf(text, sizeof text - 16, "%s", label);
+    const size_t length = written < (int)sizeof text - 16 ? (size_t)written : sizeof text - 16 - 1;
+    memcpy(text + length + 1, &place.key, sizeof place.key);
+    return strtab_intern(labels, text, length + 1 + sizeof place.key, out, NULL) < 0
+               ? no_memory(err)
+               : 0;
+}
+
+/* Types of the file, and one per place of a site that made blocks without a type. */
 static int load_types(struct loading *l, snap_error *err) {
     snap_heap *const h = l->h;
     const uint64_t n_stacks = snap_rows(h->snapshot, SNAP_TABLE_STAK);
@@ -314,20 +345,22 @@ static int load_types(struct loading *l, snap_error *err) {
         result = no_memory(err);
     const int has_tables = result == 0;
     h->n_file_types = (uint32_t)snap_rows(h->snapshot, SNAP_TABLE_TYPE);
+    if (result == 0)
+        result = take(h, &l->is_site_type, (uint64_t)h->n_file_types + 1, 1, err);
+    if (result == 0)
+        result = for_chunks(l, SNAP_TABLE_TYPE, 1u << SNAP_TYPE_COL_SOURCE, h->n_file_types, NULL,
+                            take_sources, err);
     if (result == 0 && h->stack != NULL && h->type == NULL)
         result = take(h, &h->type, h->n_nodes, sizeof *h->type, err);
     for (uint32_t i = 0; result == 0 && h->stack != NULL && i < h->n_nodes; i++) {
         const uint32_t stack = h->stack[i];
-        if (h->type[i] != 0 || stack == 0)
+        if (stack == 0 || (h->type[i] != 0 && !is_site_type(l, h->type[i])))
             continue;
         if (stack > n_stacks) {
             result = err_set_at(err, SNAP_E_CORRUPT, SNAP_ID_NODE, 0, "a stack that is not there");
         } else if (type_of_stack[stack] == 0) {
-            const char *label, *module;
             uint32_t id = 0;
-            result = tables_label(&tables, h->snapshot, stack, &label, &module, err);
-            if (result == 0 && strtab_intern(&labels, label, strlen(label), &id, NULL) < 0)
-                result = no_memory(err);
+            result = site_type(h, &tables, &labels, stack, &id, err);
             type_of_stack[stack] = h->n_file_types + id;
         }
         if (result == 0)
@@ -348,7 +381,7 @@ static int load_types(struct loading *l, snap_error *err) {
     for (uint32_t id = 1; result == 0 && id <= labels.n; id++) {
         size_t length;
         const char *const text = strtab_text(&labels, id, &length);
-        h->type_name[h->n_file_types + id] = arena_string(&h->arena, text, length);
+        h->type_name[h->n_file_types + id] = arena_string(&h->arena, text, strlen(text));
         h->type_key[h->n_file_types + id] = strtab_key(text, length);
         if (h->type_name[h->n_file_types + id] == NULL)
             result = no_memory(err);
@@ -455,6 +488,7 @@ int snap_heap_open(snap_heap **out, const snap_snapshot *s, const snap_heap_opti
     snap_batch_init(&l.batch);
     const int result = load(&l, err);
     snap_batch_release(&l.batch);
+    free(l.is_site_type);
     if (result < 0) {
         snap_heap_close(h);
         return result;

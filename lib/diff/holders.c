@@ -72,6 +72,16 @@ static int add(struct work *w, uint32_t node, snap_error *err) {
     return 0;
 }
 
+/* Types made of sites are found with and without the line. */
+static int is_named(const snap_heap *h, uint32_t type, const char *name) {
+    const char *const own = h->type_name[type];
+    const size_t length = strlen(name);
+    if (strcmp(own, name) == 0)
+        return 1;
+    return type > h->n_file_types && strncmp(own, name, length) == 0 && own[length] == ':' &&
+           own[length + 1 + strspn(own + length + 1, "0123456789")] == '\0';
+}
+
 static int find_nodes(struct work *w, snap_error *err) {
     snap_heap *const h = w->h;
     const snap_holders_query *const q = w->query;
@@ -81,7 +91,7 @@ static int find_nodes(struct work *w, snap_error *err) {
     int result =
         w->is_found != NULL && w->has_function != NULL && is_type != NULL ? 0 : no_memory(err);
     for (uint32_t t = 0; result == 0 && t < h->n_types; t++)
-        is_type[t] = q->type == NULL || strcmp(h->type_name[t], q->type) == 0;
+        is_type[t] = q->type == NULL || is_named(h, t, q->type);
     uint32_t at_address = 0;
     if (result == 0 && q->address != 0)
         result = snap_heap_find(h, q->address, &at_address, NULL, err);

@@ -7,6 +7,7 @@
 #include "diff/tables.h"
 
 #include "base/err.h"
+#include "base/strtab.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,9 +165,19 @@ static int is_noise(struct tables *t, const snap_snapshot *s, const snap_locatio
     return *slot == 2;
 }
 
+/* The line if it is known, so that copies of an inlined function are one place; else the offset. */
+static uint64_t place_of(const snap_location *l, const char *module) {
+    const char *const where = base_name(l->line != 0 ? l->file : module);
+    const uint64_t parts[2] = {strtab_key(where, strlen(where)),
+                               l->line != 0 ? l->line : l->offset};
+    return strtab_key((const char *)parts, sizeof parts);
+}
+
 int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
-                 const char **out_module, snap_error *err) {
+                 const char **out_module, struct table_place *out_place, snap_error *err) {
     *out_module = "";
+    if (out_place != NULL)
+        *out_place = (struct table_place){0};
     if (stack == 0) {
         *out_label = "allocated without a stack";
         return 0;
@@ -200,6 +211,8 @@ int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const
         if (l->module != 0)
             result = snap_module_get(s, l->module, &module, err);
         *out_module = module.path;
+        if (out_place != NULL)
+            *out_place = (struct table_place){place_of(l, module.path), l->line};
         label = *l->function != '\0' ? label_of_function(t, l->function)
                                      : label_of_address(t, module.path, l->offset);
     }
@@ -256,7 +269,7 @@ static int find_site(struct tables *t, const snap_snapshot *s, size_t index, con
     struct row *const site = &t->sites.rows[found - 1];
     if (site->type_row == 0) {
         const char *label;
-        SNAP_TRY(tables_label(t, s, g->stack, &label, &site->module, err));
+        SNAP_TRY(tables_label(t, s, g->stack, &label, &site->module, NULL, err));
         site->type_row = find_row(t, &t->types, g->domain, 0, label);
         site->module_row = find_row(t, &t->modules, g->domain, 0, site->module);
         if (site->type_row == 0 || site->module_row == 0)

@@ -53,10 +53,14 @@ void tables_release(struct tables *t); /* all but the arena, which the caller to
 int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const struct groups *groups,
                int was_joined, snap_error *err);
 
+struct table_place {
+    uint64_t key, line;
+};
+
 /* Where a stack's blocks were allocated: "allocated in FUNCTION" for its first frame outside of
- * allocators, and that frame's module. Strings live as long as the tables' arena, or the snapshot.
- */
+ * allocators, that frame's module, and (NULL: not wanted) a hash of the place in the function,
+ * which is the same in every file. Strings live as long as the tables' arena, or the snapshot. */
 int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
-                 const char **out_module, snap_error *err);
+                 const char **out_module, struct table_place *out_place, snap_error *err);
 
 #endif
