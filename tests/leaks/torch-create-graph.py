@@ -23,7 +23,7 @@ def main():
     for number in range(rounds.N_ROUNDS + 1):
         for _ in range(5):
             step(leak)
-            leaked += 3 * SIZE * 4  # the parameter, its gradient, its square that the graph saves
+            leaked += 2 * SIZE * 4  # the parameter and its gradient
         rounds.end(number, leaked if leak else 0)
 
 

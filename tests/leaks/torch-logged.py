@@ -4,7 +4,7 @@ import torch
 import rounds
 
 torch.manual_seed(1)
-WIDTH, ROWS = 64, 32
+WIDTH, ROWS = 64, 128
 
 
 class History:
@@ -22,7 +22,7 @@ def main():
     history = History()
     leaked = 0
     for number in range(rounds.N_ROUNDS + 1):
-        for step in range(12):
+        for step in range(6):
             loss = torch.sigmoid(model(torch.randn(ROWS, WIDTH))).mean()
             history.log(train_loss=loss if leak else loss.item(), step=step)
             leaked += 2 * ROWS * WIDTH * 4  # x, and what sigmoid made

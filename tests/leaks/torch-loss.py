@@ -4,12 +4,12 @@ import torch
 import rounds
 
 torch.manual_seed(1)
-WIDTH, ROWS = 64, 32
+WIDTH, ROWS = 64, 128
 
 
 def train(model, number, total_loss, leak):
     leaked = 0
-    for _ in range(10):
+    for _ in range(4):
         x = torch.randn(ROWS, WIDTH)
         loss = model(x).pow(2).mean()
         loss.backward(retain_graph=leak)
