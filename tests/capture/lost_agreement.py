@@ -49,6 +49,21 @@ def is_wrapper(module):
     return WRAPPERS.match(module) is not None
 
 
+def named(module, function):
+    """A frame as two tools name it alike: aliases and versions of the C library's functions differ."""
+    return (module, "" if is_wrapper(module) else function)
+
+
+def up_to_main(frames):
+    """Without what called main."""
+    for index, (_, function) in enumerate(frames):
+        if function == "main":
+            return frames[:index + 1]
+        if function.startswith("__libc_start") or function == "(below main)":
+            return frames[:index]
+    return frames
+
+
 def trimmed(frames):
     """Without the frames of allocators at the inner end."""
     index = 0
@@ -119,8 +134,10 @@ class Snapshot:
     def key(self, node, column):
         """(stack, size) of a block, as LeakSanitizer (column 1) or valgrind (column 2) name frames."""
         row = self.tables["NODE"][node - 1]
-        stack = trimmed([(frame[0], frame[column]) for frame in self.stacks[row.get("stack", 0)]])
-        return stack, row.get("size", 0)
+        frames = [(frame[0], frame[column]) for frame in self.stacks[row.get("stack", 0)]]
+        if column == 2:
+            frames = [named(*frame) for frame in up_to_main(frames)]
+        return trimmed(frames), row.get("size", 0)
 
     def is_by_loader(self, node):
         frames = self.stacks[self.tables["NODE"][node - 1].get("stack", 0)]
@@ -154,7 +171,7 @@ def valgrind_records(path):
         size = re.search(r"\(([\d,]+) direct", text) or re.match(r"([\d,]+)", text)
         frames = [(module_of(frame.findtext("obj")), frame.findtext("fn") or "")
                   for frame in error.find("stack").iter("frame")]
-        entry = result[trimmed(frames)]
+        entry = result[trimmed([named(*frame) for frame in up_to_main(frames)])]
         entry[0] += int(error.findtext("xwhat/leakedblocks"))
         entry[1] += int(size[1].replace(",", ""))
     return result
@@ -197,11 +214,11 @@ class Agreement(unittest.TestCase):
         return lsan_blocks(text)
 
     def valgrind(self, command):
-        path = os.path.join(self.directory, "valgrind.xml")
-        self.run_in(["valgrind", "--xml=yes", f"--xml-file={path}", "--leak-check=full", "--show-leak-kinds=definite,indirect",
+        pattern = os.path.join(self.directory, "valgrind.%p.xml")
+        pid = self.run_in(["valgrind", "--xml=yes", f"--xml-file={pattern}", "--leak-check=full", "--show-leak-kinds=definite,indirect",
                      "--leak-resolution=high", "--run-libc-freeres=no", "--run-cxx-freeres=no", "--read-inline-info=no",
                      "--num-callers=60", *command])
-        return valgrind_records(path)
+        return valgrind_records(pattern.replace("%p", str(pid)))
 
     def explain_reached(self, snapshot, nodes):
         """Explanations of blocks that the snapshot reaches and the other tool does not."""
