@@ -18,7 +18,7 @@ CASES = [
     Case("c-callbacks", "hook", ["on_colours_changed", "colour_bus", "listeners|dwarf"]),
     Case("c-lost", "lost", ["make_token|dwarf", "line:token = malloc(", r"\b(make_token|log_in|main)\b"]),
     Case("c-op-temp", "lost", ["op_softmax", "line:workspace = malloc("]),
-    Case("cc-map-shared", "rooted", ["players", r"\bPlayer\b"]),
+    Case("cc-map-shared", "rooted", ["players", r"\bPlayer\b|dwarf"]),
     Case("cc-vtable-stripped", "rooted", ["drawing::StrokeAction"]),
     Case("c-freelist", None, not_leak="plateau"),
     Case("c-ring", None),
