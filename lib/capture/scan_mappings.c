@@ -113,7 +113,15 @@ static int is_candidate(const struct scan_segment *g) {
     const uint64_t local = park_main_pointer();
     if (strcmp(moment_process.allocator, "glibc") != 0 && !(local - g->start < g->end - g->start))
         return 0;
-    return !scan_threads_is_dead(g->start, g->end);
+    return !scan_threads_dead_block(g->start, g->end);
+}
+
+/* The stack of a thread that ended, kept by glibc for the next one: its words are stale, but its
+ * control block still owns the vector of thread-local storage, second word of it. */
+static uint64_t dead_thread(const struct scan_segment *g) {
+    return g->is_writable && !g->is_file && g->kind == SNAP_REGN_ANONYMOUS
+               ? scan_threads_dead_block(g->start, g->end)
+               : 0;
 }
 
 void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uint64_t end),
@@ -132,8 +140,12 @@ void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uin
     uint64_t covered = 0; /* everything before it is done with */
     for (size_t i = 0; i < n_segments && !s->error; i++) {
         const struct scan_segment *const g = &segments[i];
-        if (!is_candidate(g))
+        if (!is_candidate(g)) {
+            const uint64_t block = dead_thread(g);
+            if (block)
+                fn(context, block, block + 16);
             continue;
+        }
         uint64_t at = g->start;
         for (; k < n && out[k].start < g->end; k++) {
             if (at < covered)

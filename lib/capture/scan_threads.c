@@ -66,9 +66,9 @@ static uint64_t block_at_end(uint64_t start, uint64_t end) {
     return 0;
 }
 
-int scan_threads_is_dead(uint64_t start, uint64_t end) {
+uint64_t scan_threads_dead_block(uint64_t start, uint64_t end) {
     const uint64_t block = block_at_end(start, end);
-    return block && *(const int32_t *)(block + BLOCK_TID) <= 0;
+    return block && *(const int32_t *)(block + BLOCK_TID) <= 0 ? block : 0;
 }
 
 /* The control block of a thread that sleeps on another stack than its own. */
