@@ -2,33 +2,27 @@
  *
  * Invariants: what goes into a chunk, and when it is closed, follows from the rows of its table
  * alone, so the same rows give the same bytes and a file that is read chunk by chunk and written
- * again comes out the same. After the first failure every call fails with its code. Chunks are
- * closed as soon as they are full; those still open at the end come in the order of the tables. */
+ * again comes out the same; that threads encode chunks changes nothing, as they are written in the
+ * order in which they were closed. After the first failure every call fails with its code. Chunks
+ * are closed as soon as they are full; those still open at the end come in the order of the tables.
+ */
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/strtab.h"
-#include "codec/choose.h"
 #include "codec/chunk.h"
+#include "codec/pack.h"
+#include "codec/packline.h"
 #include "codec/summary.h"
 
 #include <heapsnap/writer.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #define ZSTD_LEVEL_DEFAULT 1
-#define ROWS_LEAST 256u  /* room for rows at first; a power of 4 less than SNAP_CHUNK_ROWS_MAX */
-#define TEXT_WIDTH_MAX 2 /* bytes of a text's length in planes */
-
-/* One open chunk. A column's arrays are made with its first value that is not 0. */
-struct open_chunk {
-    uint32_t n, capacity;               /* rows */
-    uint64_t *column[SNAP_COLUMNS_MAX]; /* numbers; of text columns the lengths */
-    uint8_t *text[SNAP_COLUMNS_MAX];
-    size_t text_size[SNAP_COLUMNS_MAX], text_capacity[SNAP_COLUMNS_MAX];
-    size_t text_total;
-};
+#define ROWS_LEAST 256u /* room for rows at first; a power of 4 less than SNAP_CHUNK_ROWS_MAX */
+#define LINE_ROWS_LEAST 4096u /* in a chunk that is worth a thread */
+#define TEXT_WIDTH_MAX 2      /* bytes of a text's length in planes */
 
 struct toc_row {
     uint64_t id, offset, stored_size, raw_size, n_rows;
@@ -52,9 +46,9 @@ struct snap_writer {
     int has_rows, has_begun, is_finished, is_unsorted;
     uint64_t bytes, header_hash;
 
-    struct open_chunk open[SNAP_N_TABLES];
-    uint64_t n_rows[SNAP_N_TABLES];                                       /* given, by table */
-    uint64_t max_ref[SNAP_N_TABLES][SNAP_COLUMNS_MAX];                    /* greatest id seen */
+    struct pack_rows open[SNAP_N_TABLES], spare[SNAP_N_TABLES]; /* spare: memory, no rows */
+    uint64_t n_rows[SNAP_N_TABLES];                             /* given, by table */
+    uint64_t max_ref[SNAP_N_TABLES][SNAP_COLUMNS_MAX];          /* greatest id seen */
     uint64_t last_node[3], last_edge_source, last_symbol[2], last_region; /* order of rows */
 
     struct arena arena; /* metadata */
@@ -65,10 +59,10 @@ struct snap_writer {
     struct toc_row *toc;
     size_t n_toc, toc_capacity;
 
-    struct column_scratch scratch;
-    ZSTD_CCtx *zstd;
-    uint8_t *raw, *stored; /* payload before and, behind room for the header, after compression */
-    size_t raw_capacity, stored_capacity;
+    struct packer packer;
+    struct pack_chunks chunks;
+    unsigned n_threads;
+    struct packline *line; /* NULL: none yet */
 };
 
 static int fail_at(snap_writer *w, snap_error *err, int code, snap_table table, const char *text) {
@@ -105,101 +99,74 @@ static int emit(snap_writer *w, const void *data, size_t size, snap_error *err) 
     return SNAP_OK;
 }
 
-/* Appends a chunk around the payload in w->raw. */
-static int emit_chunk(snap_writer *w, uint32_t id, size_t raw_size, uint32_t n_rows,
-                      snap_error *err) {
-    const size_t bound = SNAP_CHUNK_HEADER_SIZE + ZSTD_compressBound(raw_size);
-    if (mem_grow(&w->stored, &w->stored_capacity, bound, 1) < 0)
-        return no_memory(w, err);
-    uint8_t *const payload = w->stored + SNAP_CHUNK_HEADER_SIZE;
-    const size_t packed =
-        ZSTD_compress2(w->zstd, payload, bound - SNAP_CHUNK_HEADER_SIZE, w->raw, raw_size);
-    if (ZSTD_isError(packed))
-        return no_memory(w, err);
-    struct chunk_header h = {.id = id,
-                             .codec = SNAP_CODEC_ZSTD,
-                             .layout = SNAP_LAYOUT_TABLE,
-                             .stored_size = packed,
-                             .raw_size = raw_size};
-    if (packed >= raw_size) {
-        memcpy(payload, w->raw, raw_size);
-        h.codec = SNAP_CODEC_RAW;
-        h.stored_size = raw_size;
-    }
-    chunk_header_put(w->stored, &h);
-    h.hash = chunk_hash(w->stored, payload, h.stored_size);
-    chunk_header_put(w->stored, &h);
-    if (id != SNAP_ID_TOCC) {
+/* Appends chunks to the file and to its table of contents. */
+static int emit_chunks(snap_writer *w, snap_table table, const struct pack_chunks *c,
+                       snap_error *err) {
+    uint64_t offset = w->bytes;
+    for (size_t i = 0; i < c->n_parts && table != SNAP_TABLE_TOCC; i++) {
+        const struct pack_part *const p = &c->parts[i];
         if (w->n_toc == SNAP_CHUNKS_MAX)
             return fail(w, err, SNAP_E_LIMIT, "more chunks than a file can hold");
         if (mem_grow(&w->toc, &w->toc_capacity, w->n_toc + 1, sizeof *w->toc) < 0)
             return no_memory(w, err);
-        w->toc[w->n_toc++] = (struct toc_row){id, w->bytes, h.stored_size, raw_size, n_rows};
+        w->toc[w->n_toc++] =
+            (struct toc_row){snap_table_id(table), offset, p->stored_size, p->raw_size, p->n_rows};
+        offset += SNAP_CHUNK_HEADER_SIZE + p->stored_size;
     }
-    return emit(w, w->stored, SNAP_CHUNK_HEADER_SIZE + h.stored_size, err);
+    return emit(w, c->bytes, c->size, err);
 }
 
-/* Rows [from, from + n) of an open chunk as a payload in w->raw; its size, or 0 without memory. */
-static size_t build_payload(snap_writer *w, snap_table table, size_t from, size_t n) {
-    const struct open_chunk *const open = &w->open[table];
-    const uint64_t *columns[SNAP_COLUMNS_MAX] = {0};
-    size_t bound = CHUNK_TABLE_HEADER_SIZE, n_columns = 0;
-    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++)
-        if (open->column[c]) {
-            columns[c] = open->column[c] + from;
-            bound += SNAP_COLUMN_ENTRY_SIZE + column_bound(n) + open->text_size[c];
-        }
-    if (mem_grow(&w->raw, &w->raw_capacity, bound, 1) < 0)
+/* Emits the oldest chunk in the line, if it is done or has to be. 1, 0 if there is none, or an
+ * error. */
+static int emit_oldest(snap_writer *w, int must_wait, snap_error *err) {
+    struct packline_job *const job = packline_oldest(w->line, must_wait);
+    if (!job)
         return 0;
-    struct choice choices[SNAP_COLUMNS_MAX];
-    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        choices[c] = choose_encoding(table, c, columns, n, w->scratch.last);
-        n_columns += choices[c].encoding != 0;
+    const int result =
+        job->result < 0 ? no_memory(w, err) : emit_chunks(w, job->table, &job->chunks, err);
+    struct pack_rows *const spare = &w->spare[job->table];
+    if (!spare->capacity) {
+        *spare = job->rows;
+        job->rows = (struct pack_rows){0};
+        pack_rows_clear(spare);
     }
-    put_u32(w->raw, (uint32_t)n);
-    put_u16(w->raw + 4, (uint16_t)n_columns);
-    put_u16(w->raw + 6, 0);
-    uint8_t *entry = w->raw + CHUNK_TABLE_HEADER_SIZE;
-    uint8_t *data = entry + n_columns * SNAP_COLUMN_ENTRY_SIZE;
-    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        if (!choices[c].encoding)
-            continue;
-        unsigned encoding = choices[c].encoding, width;
-        size_t size;
-        if (snap_table_column(table, c).type == SNAP_COLUMN_BYTES) {
-            encoding = SNAP_ENC_BYTES;
-            size =
-                column_encode(&w->scratch, SNAP_ENC_PLANES, columns[c], n, 0, NULL, data, &width);
-            memcpy(data + size, open->text[c], open->text_size[c]);
-            size += open->text_size[c];
-        } else {
-            const uint64_t *key = choices[c].key_column ? columns[choices[c].key_column] : NULL;
-            size = column_encode(&w->scratch, encoding, columns[c], n, choices[c].key_column, key,
-                                 data, &width);
-        }
-        chunk_column_put(entry, &(struct chunk_column){(uint16_t)c, (uint8_t)encoding,
-                                                       (uint8_t)width, (uint32_t)size});
-        entry += SNAP_COLUMN_ENTRY_SIZE;
-        data += size;
-    }
-    return (size_t)(data - w->raw);
+    packline_drop(w->line);
+    return result < 0 ? result : 1;
 }
 
-/* Writes rows [from, from + n) as one chunk, or, if they do not fit one, their halves. Text columns
- * always fit (is_text_full). */
-static int write_rows(snap_writer *w, snap_table table, size_t from, size_t n, snap_error *err) {
-    const size_t size = build_payload(w, table, from, n);
-    if (!size)
-        return no_memory(w, err);
-    if (size <= SNAP_CHUNK_RAW_MAX)
-        return emit_chunk(w, snap_table_id(table), size, (uint32_t)n, err);
-    const size_t half = n / 2;
-    SNAP_TRY(write_rows(w, table, from, half, err));
-    return write_rows(w, table, from + half, n - half, err);
+/* Ends the line: all its chunks are in the file. */
+static int drain(snap_writer *w, snap_error *err) {
+    int result = w->line != NULL;
+    while (result > 0)
+        result = emit_oldest(w, 1, err);
+    return result;
+}
+
+/* Has the rows of an open chunk encoded, here or in the line, and what is done written. */
+static int pack(snap_writer *w, snap_table table, struct pack_rows *rows, snap_error *err) {
+    if (!w->line && w->n_threads > 0 && rows->n >= LINE_ROWS_LEAST) {
+        w->line = packline_new(w->n_threads, w->level);
+        if (!w->line)
+            return no_memory(w, err);
+    }
+    if (!w->line || (rows->n < LINE_ROWS_LEAST && packline_is_empty(w->line))) {
+        if (packer_run(&w->packer, table, rows, &w->chunks) < 0)
+            return no_memory(w, err);
+        return emit_chunks(w, table, &w->chunks, err);
+    }
+    if (packline_is_full(w->line))
+        SNAP_TRY(emit_oldest(w, 1, err));
+    packline_put(w->line, table, rows);
+    *rows = w->spare[table];
+    w->spare[table] = (struct pack_rows){0};
+    int result;
+    while ((result = emit_oldest(w, 0, err)) > 0)
+        ;
+    return result;
 }
 
 static int summarize(snap_writer *w, snap_table table, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     const char **build_ids = NULL;
     char *text = NULL;
     if (table == SNAP_TABLE_MODS && open->column[SNAP_MODS_COL_BUILD_ID]) {
@@ -235,7 +202,7 @@ static int begin(snap_writer *w, snap_error *err);
 
 /* Closes a table's open chunk. */
 static int flush(snap_writer *w, snap_table table, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     if (!open->n)
         return SNAP_OK;
     if (table != SNAP_TABLE_META)
@@ -251,16 +218,14 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
             return fail_at(w, err, SNAP_E_ARG, table, "a reference is no id of any row");
     }
     SNAP_TRY(summarize(w, table, err));
-    SNAP_TRY(write_rows(w, table, 0, open->n, err));
-    open->n = 0;
-    open->text_total = 0;
-    memset(open->text_size, 0, sizeof open->text_size);
+    SNAP_TRY(pack(w, table, open, err));
+    pack_rows_clear(open);
     return SNAP_OK;
 }
 
 /* Makes room for n rows in all arrays of a table; small tables stay small. */
 static int reserve_rows(snap_writer *w, snap_table table, uint32_t n, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     if (n <= open->capacity)
         return SNAP_OK;
     uint32_t capacity = open->capacity ? open->capacity : ROWS_LEAST;
@@ -280,7 +245,7 @@ static int reserve_rows(snap_writer *w, snap_table table, uint32_t n, snap_error
 
 /* Makes the array of a column, its values so far 0, with room for the row that is being added. */
 static int open_column(snap_writer *w, snap_table table, unsigned column, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     if (!open->column[column]) {
         SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
         open->column[column] = mem_zalloc(open->capacity, sizeof(uint64_t));
@@ -293,7 +258,7 @@ static int open_column(snap_writer *w, snap_table table, unsigned column, snap_e
 /* Gives the row that is being added (index open->n) a text. */
 static int add_text(snap_writer *w, snap_table table, unsigned column, const char *text,
                     size_t length, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
     if (!length && !open->column[column])
         return SNAP_OK;
@@ -310,7 +275,7 @@ static int add_text(snap_writer *w, snap_table table, unsigned column, const cha
 }
 
 /* Could one more row of the greatest size be too much for a chunk with text? */
-static int is_text_full(snap_table table, const struct open_chunk *open) {
+static int is_text_full(snap_table table, const struct pack_rows *open) {
     size_t per_row = 0, header = CHUNK_TABLE_HEADER_SIZE, n_text = 0;
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
         const snap_column_type type = snap_table_column(table, c).type;
@@ -326,7 +291,7 @@ static int is_text_full(snap_table table, const struct open_chunk *open) {
 }
 
 static int end_row(snap_writer *w, snap_table table, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     open->n++;
     w->n_rows[table]++;
     if (open->n == SNAP_CHUNK_ROWS_MAX || is_text_full(table, open))
@@ -335,7 +300,7 @@ static int end_row(snap_writer *w, snap_table table, snap_error *err) {
 }
 
 static int add_numbers(snap_writer *w, snap_table table, const uint64_t *row, snap_error *err) {
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
         const snap_column_type type = snap_table_column(table, c).type;
@@ -421,7 +386,7 @@ static int open_writer(snap_writer **out, const snap_writer_options *options, sn
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
     }
     const int level = o.zstd_level ? o.zstd_level : ZSTD_LEVEL_DEFAULT;
-    if (level < ZSTD_minCLevel() || level > ZSTD_maxCLevel())
+    if (!packer_has_level(level))
         return err_set(err, SNAP_E_ARG, "no zstd level %d", level);
     snap_writer *const w = mem_zalloc(1, sizeof *w);
     if (!w)
@@ -429,15 +394,14 @@ static int open_writer(snap_writer **out, const snap_writer_options *options, sn
     w->file.fd = -1;
     w->level = level;
     w->no_sync = o.no_sync;
+    w->n_threads = o.n_threads;
     w->summary_rows = o.summary_rows ? o.summary_rows : SUMMARY_ROWS_DEFAULT;
     if (w->summary_rows > SUMMARY_ROWS_MAX)
         w->summary_rows = SUMMARY_ROWS_MAX;
     summary_init(&w->summary);
     strtab_init(&w->strings);
     arena_init(&w->arena);
-    w->zstd = ZSTD_createCCtx();
-    if (!w->zstd || column_scratch_init_encoder(&w->scratch) < 0 ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, level))) {
+    if (packer_init(&w->packer, level) < 0) {
         snap_writer_close(w);
         return err_set(err, SNAP_E_NOMEM, "no memory for the writer");
     }
@@ -534,7 +498,7 @@ int snap_writer_string(snap_writer *w, const char *text, uint32_t *out_id, snap_
  * order. */
 static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t to,
                       snap_error *err) {
-    const struct open_chunk *const open = &w->open[table];
+    const struct pack_rows *const open = &w->open[table];
     uint64_t *const *const column = open->column;
 #define VALUE(c, i) (column[c] ? column[c][i] : 0)
     switch (table) {
@@ -649,7 +613,7 @@ int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *co
     SNAP_TRY(check_table(w, table, n, err));
     if (table == SNAP_TABLE_MODS)
         return err_set(err, SNAP_E_ARG, "modules are added one by one");
-    struct open_chunk *const open = &w->open[table];
+    struct pack_rows *const open = &w->open[table];
     const uint64_t first_id = w->n_rows[table] + 1;
     for (size_t done = 0; done < n;) {
         size_t part = SNAP_CHUNK_ROWS_MAX - open->n;
@@ -739,6 +703,7 @@ int snap_writer_finish(snap_writer *w, snap_error *err) {
     SNAP_TRY(begin(w, err));
     for (unsigned t = SNAP_TABLE_STRS; t < SNAP_TABLE_SUMM; t++)
         SNAP_TRY(flush(w, (snap_table)t, err));
+    SNAP_TRY(drain(w, err));
     SNAP_TRY(check_references(w, err));
     SNAP_TRY(write_summary(w, err));
     SNAP_TRY(write_toc(w, err));
@@ -762,19 +727,17 @@ void snap_writer_close(snap_writer *w) {
         return;
     if (w->is_file)
         file_new_close(&w->file);
-    for (unsigned t = 0; t < SNAP_N_TABLES; t++)
-        for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++) {
-            free(w->open[t].column[c]);
-            free(w->open[t].text[c]);
-        }
+    packline_free(w->line);
+    for (unsigned t = 0; t < SNAP_N_TABLES; t++) {
+        pack_rows_release(&w->open[t]);
+        pack_rows_release(&w->spare[t]);
+    }
     summary_release(&w->summary);
     strtab_release(&w->strings);
     arena_release(&w->arena);
-    column_scratch_release(&w->scratch);
-    ZSTD_freeCCtx(w->zstd);
+    packer_release(&w->packer);
+    pack_chunks_release(&w->chunks);
     free(w->meta);
     free(w->toc);
-    free(w->raw);
-    free(w->stored);
     free(w);
 }

@@ -154,24 +154,48 @@ static uint32_t class_of(const struct summary *s, uint64_t node) {
     return chunk->classes ? chunk->classes[node - chunk->first_id] : chunk->one_class;
 }
 
+/* The cell of a pair of classes. */
+static int64_t edge_cell(struct summary *s, uint32_t from, uint32_t to) {
+    return cell_of(&s->type_edges, (uint64_t)from << 32 | to);
+}
+
 static int add_edge(struct summary *s, uint64_t source, uint64_t target) {
-    const int64_t cell =
-        cell_of(&s->type_edges, (uint64_t)class_of(s, source) << 32 | class_of(s, target));
+    const int64_t cell = edge_cell(s, class_of(s, source), class_of(s, target));
     if (cell < 0)
         return SNAP_E_NOMEM;
     s->type_edges.cells[cell].count++;
     return SNAP_OK;
 }
 
+/* Edges of one source come together, and most pairs of classes come often. */
 static int add_edges(struct summary *s, const uint64_t *const *columns, size_t n) {
+    enum { SLOTS = 256 };
+    struct {
+        uint32_t from, to, cell; /* cell + 1 */
+    } known[SLOTS] = {{0}};
+    uint64_t last_source = 0;
+    uint32_t from = 0;
     for (size_t i = 0; i < n; i++) {
         const uint64_t source = COLUMN(SNAP_EDGE_COL_SOURCE, i);
         const uint64_t target = COLUMN(SNAP_EDGE_COL_TARGET, i);
         if (!source || !target)
             continue;
         if (source <= s->n_nodes && target <= s->n_nodes) {
-            if (add_edge(s, source, target) < 0)
-                return SNAP_E_NOMEM;
+            if (source != last_source) {
+                from = class_of(s, source);
+                last_source = source;
+            }
+            const uint32_t to = class_of(s, target);
+            const size_t at = (from * 31 + to) % SLOTS;
+            if (!known[at].cell || known[at].from != from || known[at].to != to) {
+                const int64_t cell = edge_cell(s, from, to);
+                if (cell < 0)
+                    return SNAP_E_NOMEM;
+                known[at].from = from;
+                known[at].to = to;
+                known[at].cell = (uint32_t)cell + 1;
+            }
+            s->type_edges.cells[known[at].cell - 1].count++;
             continue;
         }
         if (mem_grow(&s->pending, &s->pending_capacity, s->n_pending + 2, sizeof *s->pending) < 0)

@@ -61,11 +61,17 @@ static char *unique_path(const struct destination *d, unsigned attempt) {
     return path;
 }
 
+/* One besides this one where there is a processor for it: more would be the target's. */
+static uint32_t n_threads(void) {
+    return sysconf(_SC_NPROCESSORS_ONLN) > 1;
+}
+
 /* A name that may have to change is found only when the file is complete: until then it is written
  * under a hidden one, which cannot be taken. */
 int destination_open(struct destination *d, snap_writer **out, snap_error *err) {
     const snap_writer_options options = {.struct_size = sizeof options,
-                                         .overwrite = (d->target.flags & WIRE_OVERWRITE) != 0};
+                                         .overwrite = (d->target.flags & WIRE_OVERWRITE) != 0,
+                                         .n_threads = n_threads()};
     const char *path = d->path;
     if ((d->target.flags & WIRE_UNIQUE) && !options.overwrite) {
         const char *const slash = strrchr(d->path, '/');

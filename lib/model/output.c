@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "model/stream.h"
 
-#define BATCH_ROWS 65536u
+#define BATCH_ROWS 4096u   /* stays in a cache until the writer takes it */
 #define LABEL_SLOTS 16384u /* a power of two */
 
 /* What a reference at an offset of a type is called. */

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         snprintf(name, sizeof name, "/dev/shm/heapsnap-fuzz-%ld.snap", (long)getpid());
     struct wire_stream s = {0};
     wire_begin(&s, size % 2 ? WIRE_SPOOL : 0, name, WIRE_OVERWRITE);
-    if (bytes_sink(&s.bytes, data, size))
+    if (size && bytes_sink(&s.bytes, data, size))
         abort();
     const struct ingest_options options = {.no_symbols = 1};
     char *path = NULL;

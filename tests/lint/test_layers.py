@@ -39,7 +39,7 @@ SIBLINGS = ("codec/snapwrite", "codec/snapread")
 
 # Header of a dependency -> the files that touch it. With a dependency away, these are what has to be replaced.
 DEPENDENCIES = {
-    r"zstd\w*\.h": ["lib/codec/snapread.h", "lib/codec/snapwrite.c", "lib/symbol/inflate.c", "lib/symbol/inflate_zstd.c"],
+    r"zstd\w*\.h": ["lib/codec/pack.c", "lib/codec/snapread.h", "lib/symbol/inflate.c", "lib/symbol/inflate_zstd.c"],
     r"xxhash\.h": ["lib/base/strtab.c", "lib/codec/chunk.c", "lib/codec/stackkey.c", "lib/codec/summary.c", "lib/codec/verify.c"],
     r"jansson\.h": ["lib/report/json.c"],
     r"(libdwarf/)?(lib)?dwarf\w*\.h": ["lib/symbol/dwarf.c"],

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static void append(struct wire_stream *s, const void *data, size_t size) {
-    if (bytes_sink(&s->bytes, data, size))
+    if (size && bytes_sink(&s->bytes, data, size))
         abort();
 }
 
@@ -99,7 +99,13 @@ void wire_release(struct wire_stream *s) {
 int wire_ingest(const void *data, size_t size, const struct ingest_options *options,
                 char **out_path, snap_error *err) {
     const int fd = memfd_create("stream", MFD_CLOEXEC);
-    if (fd < 0 || write(fd, data, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET) != 0)
+    for (size_t n = 0; fd >= 0 && n < size;) {
+        const ssize_t part = write(fd, (const char *)data + n, size - n);
+        if (part <= 0)
+            abort();
+        n += (size_t)part;
+    }
+    if (fd < 0 || lseek(fd, 0, SEEK_SET) != 0)
         abort();
     const int result = ingest(fd, options, out_path, err);
     close(fd);

@@ -211,6 +211,40 @@ START_TEST(same_rows_same_bytes) {
 }
 END_TEST
 
+static int failing_sink(void *context, const void *data, size_t size) {
+    (void)data;
+    (void)size;
+    return --*(int *)context ? 0 : SNAP_E_CANCELED;
+}
+
+/* Threads that encode change no byte, and a sink that refuses or an end without finish leaves none
+ * of them behind. */
+START_TEST(threads_write_the_same) {
+    OK(sample_make(&file, 5, 20000, &err));
+    for (uint32_t n = 0; n <= 4; n += 2) {
+        const snap_writer_options options = {.struct_size = sizeof options, .n_threads = n};
+        struct bytes second = {0};
+        snap_writer *w2;
+        OK(snap_writer_open_sink(&w2, bytes_sink, &second, &options, &err));
+        OK(sample_write(w2, 5, 20000, &err));
+        OK(snap_writer_finish(w2, &err));
+        ck_assert_uint_eq(snap_writer_bytes(w2), file.size);
+        snap_writer_close(w2);
+        ck_assert_uint_eq(file.size, second.size);
+        ck_assert_int_eq(memcmp(file.data, second.data, file.size), 0);
+        bytes_release(&second);
+
+        int left = 20; /* calls */
+        OK(snap_writer_open_sink(&w2, failing_sink, &left, &options, &err));
+        int result = sample_write(w2, 5, 20000, &err);
+        if (!result)
+            result = snap_writer_finish(w2, &err);
+        ck_assert_int_eq(result, SNAP_E_CANCELED);
+        snap_writer_close(w2);
+    }
+}
+END_TEST
+
 START_TEST(rows_come_back) {
     enum { N = 1000000 };
     static uint64_t address[N], size[N], stack[N], birth[N], one[N];
@@ -634,12 +668,6 @@ START_TEST(files_and_options) {
 }
 END_TEST
 
-static int failing_sink(void *context, const void *data, size_t size) {
-    (void)data;
-    (void)size;
-    return --*(int *)context ? 0 : SNAP_E_CANCELED;
-}
-
 START_TEST(a_sink_can_refuse) {
     int left = 4;
     OK(snap_writer_open_sink(&w, failing_sink, &left, NULL, &err));
@@ -676,6 +704,7 @@ int main(void) {
     tcase_add_test(t, long_strings_fill_chunks);
     tcase_add_test(t, wide_rows_make_smaller_chunks);
     tcase_add_loop_test(t, same_rows_same_bytes, 0, 6);
+    tcase_add_test(t, threads_write_the_same);
     tcase_add_test(t, rows_come_back);
     tcase_add_loop_test(t, rows_out_of_order, 0, 8);
     tcase_add_test(t, references_to_nowhere);

@@ -34,6 +34,8 @@ typedef struct snap_writer_options {
     int overwrite;         /* files: replace an existing one; 0: refuse with SNAP_E_IO */
     int no_sync;           /* files: 1: no fsync before the rename */
     uint32_t summary_rows; /* most rows of each kind in SUMM; 0: 256 */
+    uint32_t n_threads; /* that encode besides the caller's, at most 8; 0: none. The bytes are the
+                           same, and the sink is only called by the caller's thread */
 } snap_writer_options;
 
 /* Starts a file. The bytes go to a temporary file in the same directory, which gets its name in
