@@ -24,6 +24,7 @@
 
 #include "capture/notes.h"
 #include "capture/notes_send.h"
+#include "capture/objects.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
@@ -61,8 +62,11 @@ struct copy {
     uint32_t n_stacks_old;
     size_t stack_ids_size;
     uint64_t n_blocks, block_bytes;
-    struct scan *scan; /* NULL: no references are wanted, or no memory */
     struct notes_sink notes;
+    struct objects objects;
+    struct managed_sink ids; /* what has been given out in the stream */
+    uint32_t *n_meta;        /* rows of metadata in the making */
+    struct scan *scan;       /* NULL: no references are wanted, or no memory */
 };
 
 /* --- memory --- */
@@ -377,6 +381,11 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     meta_missing(c, n, "unstopped_threads", n_unstopped);
 }
 
+static void add_counter(void *context, uint32_t key, const char *name, uint64_t value) {
+    struct copy *const c = context;
+    meta(c, c->n_meta, key, name, "", 0, value);
+}
+
 static void put_meta(struct copy *c) {
     const struct collect *const m = c->collect;
     const struct moment_request *const r = m->request;
@@ -425,11 +434,18 @@ static void put_meta(struct copy *c) {
     meta_number(c, &n, SNAP_META_BIRTH_MARK, m->birth_mark);
     meta_number(c, &n, SNAP_META_TRACKED,
                 SNAP_TRACKED_MALLOC | SNAP_TRACKED_MMAP | SNAP_TRACKED_STACKS |
-                    (c->scan ? SNAP_TRACKED_EDGES : 0));
+                    (c->scan ? SNAP_TRACKED_EDGES : 0) |
+                    (c->objects.walk ? SNAP_TRACKED_PYTHON : 0));
     meta_text(c, &n, SNAP_META_ALLOCATOR, p->allocator);
     for (uint32_t i = 0; i < r->n_counters; i++)
         meta(c, &n, SNAP_META_USER, r->counters[i].name, "", 0, (uint64_t)r->counters[i].value);
     meta_counters(c, &n);
+    if (c->objects.walk) {
+        struct managed_sink sink = {.context = c, .counter = add_counter};
+        c->n_meta = &n;
+        c->objects.walker->send_counters(c->objects.walk, &sink);
+    } else if (c->objects.walker)
+        meta_missing(c, &n, "python_objects_unread", 1);
     put_scratch(c, WIRE_META, n);
 }
 
@@ -566,7 +582,9 @@ static void put_modules(struct copy *c) {
         if (n_segments < 0 || !is_executable(c, e, w.end))
             continue;
         covered = w.end;
-        if (c->scan && !is_vdso)
+        if (c->scan && objects_is_own(w.start, w.end))
+            scan_add_own(c->scan, w.start, w.end);
+        else if (c->scan && !is_vdso)
             scan_add_image(c->scan, w.start, w.end, w.bias, segments, (unsigned)n_segments);
         w.path_len = e->name_length;
         if (exe_length > 0 && (size_t)exe_length == e->name_length &&
@@ -840,8 +858,53 @@ static void put_target(struct copy *c) {
 
 static int put_scanned(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
     struct copy *const c = context;
+    if (c->objects.walk && n > 0 && (kind == WIRE_EDGE || kind == WIRE_ROOT)) {
+        c->scratch.length = 0;
+        buffer_add(&c->scratch, data, bytes);
+        const uint32_t left = objects_filter(&c->objects, kind, n, c->scratch.data);
+        c->scratch.length = bytes / n * left;
+        if (left > 0)
+            put_scratch(c, kind, left);
+        c->ids.n_roots += kind == WIRE_ROOT ? left : 0;
+        return c->error;
+    }
     put_section(c, kind, n, data, bytes);
     return c->error;
+}
+
+static int put_walked(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
+    struct copy *const c = context;
+    put_section(c, kind, n, data, bytes);
+    return c->error;
+}
+
+/* The number of a thread in the stream. */
+static uint32_t thread_number(void *context, uint32_t tid) {
+    const struct copy *const c = context;
+    for (uint32_t i = 0; i < c->collect->threads.n_threads; i++)
+        if (park_threads()[i].tid == tid)
+            return i + 1;
+    return 0;
+}
+
+static void put_objects(struct copy *c) {
+    c->objects.n_blocks = (uint32_t)c->n_blocks;
+    c->ids = (struct managed_sink){.context = c,
+                                   .section = put_walked,
+                                   .thread = thread_number,
+                                   .n_nodes = (uint32_t)c->n_blocks,
+                                   .n_strings = c->notes.n_strings,
+                                   .n_types = c->notes.n_types};
+    if (c->objects.walk && !c->error)
+        c->error = c->objects.walker->send_nodes(c->objects.walk, &c->ids);
+}
+
+static void put_object_references(struct copy *c) {
+    struct objects *const o = &c->objects;
+    if (o->walk && !c->error && !c->collect->request->no_edges)
+        c->error = o->walker->send_references(o->walk, &c->ids);
+    if (o->walk && !c->error && !c->collect->request->no_edges)
+        c->error = o->walker->send_roots(o->walk, &c->ids, o->held);
 }
 
 static void tick_scanned(void *context) {
@@ -899,7 +962,7 @@ static size_t read_some(void *context, uint64_t address, void *out, size_t size)
 static void init_notes(struct copy *c) {
     struct notes_sink *const s = &c->notes;
     s->context = c;
-    s->put = put_scanned;
+    s->put = put_walked;
     s->stack = stack_of_note;
     s->find = find_node;
     s->read = read_some;
@@ -930,8 +993,10 @@ static void send_all(struct copy *c) {
     recorder_for_each_block(put_blocks, c);
     c->notes.n_blocks = (uint32_t)c->n_blocks;
     notes_send_names(&c->notes);
+    put_objects(c); /* names of ours from here on */
     put_references(c);
     notes_send_facts(&c->notes);
+    put_object_references(c);
 }
 
 static int prepare(struct copy *c) {
@@ -940,9 +1005,12 @@ static int prepare(struct copy *c) {
     c->n_stacks_old = recorder_n_stacks();
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
+    objects_open(&c->objects);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
     if (!c->collect->request->no_edges)
         c->scan = scan_new(&sink);
+    if (c->scan && c->objects.walk)
+        scan_set_targets(c->scan, c->objects.targets, c->objects.n);
     return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
 }
 
@@ -956,6 +1024,7 @@ static void release(struct copy *c) {
     scan_free(c->scan);
     c->scan = NULL;
     notes_places_release();
+    objects_close(&c->objects);
 }
 
 static void say(struct copy *c, int result, const char *text) {

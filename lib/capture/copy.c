@@ -478,7 +478,7 @@ static void send_meta(struct copy *c) {
 static int send_all(struct copy *c) {
     struct managed_sink sink = {
         .context = c, .section = sink_section, .counter = sink_counter, .thread = sink_thread};
-    struct managed_walk *const walk = c->walker->open();
+    struct managed_walk *const walk = c->walker->open(0);
     if (walk)
         c->walker->send_counters(walk, &sink);
     else
@@ -495,7 +495,7 @@ static int send_all(struct copy *c) {
     if (walk && !failed)
         failed = c->walker->send_references(walk, &sink);
     if (walk && !failed)
-        failed = c->walker->send_roots(walk, &sink);
+        failed = c->walker->send_roots(walk, &sink, NULL);
     if (failed)
         return failed;
     const struct wire_end end = {0};

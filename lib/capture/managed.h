@@ -29,6 +29,11 @@ struct managed_sink {
 
 struct managed_object {
     uint64_t address, size;
+    uint32_t flags, reserved; /* MANAGED_* */
+};
+enum {
+    MANAGED_HIDDEN = 1,  /* somebody that the walker does not know holds a reference */
+    MANAGED_READABLE = 2 /* may hold addresses of native memory */
 };
 
 struct managed_walk;
@@ -36,15 +41,17 @@ struct managed_walk;
 struct managed_walker {
     uint32_t version;    /* MANAGED_VERSION */
     const char *runtime; /* such as "CPython 3.11" */
-    /* Finds all objects. NULL: the runtime is not up, or there is no memory. */
-    struct managed_walk *(*open)(void);
+    /* Finds all objects. NULL: the runtime is not up, or there is no memory. has_blocks: memory
+     * that objects have from malloc is not counted with them. */
+    struct managed_walk *(*open)(int has_blocks);
     /* The nodes that it will send, in the order in which it will send them. */
     size_t (*objects)(const struct managed_walk *walk, const struct managed_object **out);
     /* In this order. 0, or what the sink returned, or -ENOMEM. */
     int (*send_counters)(struct managed_walk *walk, struct managed_sink *sink);
     int (*send_nodes)(struct managed_walk *walk, struct managed_sink *sink);
     int (*send_references)(struct managed_walk *walk, struct managed_sink *sink);
-    int (*send_roots)(struct managed_walk *walk, struct managed_sink *sink);
+    /* held[i]: who holds object i has been found in native memory; NULL: nobody has looked. */
+    int (*send_roots)(struct managed_walk *walk, struct managed_sink *sink, const uint8_t *held);
     void (*close)(struct managed_walk *walk);
 };
 

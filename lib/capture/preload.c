@@ -26,6 +26,7 @@
 #include "capture/hook_cuda.h"
 #include "capture/moment.h"
 #include "capture/notes_send.h"
+#include "capture/objects.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
@@ -406,6 +407,7 @@ __attribute__((constructor)) static void start(void) {
     notes_find_keys();
     exec_init();
     new_lineage();
+    objects_load();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack)
         rawmem_note(preload.stack, MOMENT_STACK_SIZE);

@@ -463,6 +463,13 @@ static uint64_t pyarray_bytes(PyObject *op) {
     return a->item && a->descr ? (uint64_t)a->allocated * (uint64_t)a->descr->itemsize : 0;
 }
 
+/* What objects have from malloc is counted there if malloc is recorded: Python's own allocator asks
+ * it for all that is larger than 512 bytes. */
+static size_t piece(const struct managed_walk *w, size_t bytes) {
+    enum { SMALL_MAX = 512 };
+    return w->has_blocks && bytes > SMALL_MAX ? 0 : bytes;
+}
+
 size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *external) {
     PyObject *const op = node->object;
     PyTypeObject *const type = Py_TYPE(op);
@@ -488,23 +495,25 @@ size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *exte
     if (PyDict_Check(op)) {
         PyDictObject *const dict = (PyDictObject *)op;
         if (!dict->ma_values && dict->ma_used > 0)
-            out += cpython_keys_size(dict->ma_keys);
-        out += cpython_values_size(dict);
+            out += piece(w, cpython_keys_size(dict->ma_keys));
+        out += piece(w, cpython_values_size(dict));
     } else if (PyList_Check(op))
-        out += (size_t)((PyListObject *)op)->allocated * sizeof(PyObject *);
+        out += piece(w, (size_t)((PyListObject *)op)->allocated * sizeof(PyObject *));
     else if (PyAnySet_Check(op)) {
         const PySetObject *const set = (PySetObject *)op;
         if (set->table != set->smalltable)
-            out += ((size_t)set->mask + 1) * sizeof(setentry);
+            out += piece(w, ((size_t)set->mask + 1) * sizeof(setentry));
     } else if (PyByteArray_Check(op))
-        out += (size_t)((PyByteArrayObject *)op)->ob_alloc;
+        out += piece(w, (size_t)((PyByteArrayObject *)op)->ob_alloc);
     else if (PyType_Check(op) && type->tp_flags & Py_TPFLAGS_TYPE_SUBCLASS && node->is_gc &&
              ((PyHeapTypeObject *)op)->ht_cached_keys)
-        out += cpython_keys_size(((PyHeapTypeObject *)op)->ht_cached_keys);
+        out += piece(w, cpython_keys_size(((PyHeapTypeObject *)op)->ht_cached_keys));
     switch (walk_types(w)[node->type].special) {
-    case SPECIAL_ARRAY: out += array_bytes(op); break;
-    case SPECIAL_PYARRAY: out += pyarray_bytes(op); break;
-    case SPECIAL_DEQUE: out += ((size_t)Py_SIZE(op) / 64 + 1) * 66 * sizeof(PyObject *); break;
+    case SPECIAL_ARRAY: out += w->has_blocks ? 0 : array_bytes(op); break;
+    case SPECIAL_PYARRAY: out += piece(w, pyarray_bytes(op)); break;
+    case SPECIAL_DEQUE:
+        out += piece(w, ((size_t)Py_SIZE(op) / 64 + 1) * 66 * sizeof(PyObject *));
+        break;
     default: break;
     }
     if (type->tp_flags & CPYTHON_MANAGED_DICT) {
@@ -557,15 +566,24 @@ static int sort_nodes(struct managed_walk *w) {
     return 0;
 }
 
+/* Values are bytes that only look like addresses; tuples and code refer to objects only. */
+static int may_hold_addresses(PyObject *op) {
+    return !PyUnicode_Check(op) && !PyBytes_Check(op) && !PyLong_Check(op) && !PyFloat_Check(op) &&
+           !PyComplex_Check(op) && !PyTuple_CheckExact(op) && !PyCode_Check(op);
+}
+
 static int list_object(void *context, size_t i) {
     struct managed_walk *const w = context;
     struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
     uint64_t external;
     if (i >= w->n_nodes)
         return 1;
-    o->address = (uintptr_t)walk_nodes(w)[i].object;
+    const struct node *const node = &walk_nodes(w)[i];
+    o->address = (uintptr_t)node->object;
     o->size = sizeof(PyObject);
-    o->size = walk_size(w, &walk_nodes(w)[i], &external);
+    o->flags = (walk_hidden(node) > 0 ? MANAGED_HIDDEN : 0u) |
+               (may_hold_addresses(node->object) ? MANAGED_READABLE : 0u);
+    o->size = walk_size(w, node, &external);
     return 0;
 }
 
@@ -609,33 +627,7 @@ static int is_known(void) {
     return known;
 }
 
-static struct managed_walk *walk_open(void) {
-    struct memory self = {0};
-    if (!Py_IsInitialized() || guard_start() < 0 || !is_known())
-        return NULL;
-    struct managed_walk *const w = memory_zeroed(&self, sizeof *w);
-    if (!w)
-        return NULL;
-    w->types_size = 4096;
-    if (memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry)) == NULL ||
-        index_make(w, (size_t)1 << 18) < 0)
-        return NULL;
-    add_lists(w);
-    roots_find(w);
-    close_over(w);
-    if (w->failed || sort_nodes(w) < 0)
-        return NULL; /* the copy ends soon: nothing is given back */
-    find_garbage(w);
-    return w->failed || list_objects(w) < 0 ? NULL : w;
-}
-
-static size_t walk_objects(const struct managed_walk *w, const struct managed_object **out) {
-    *out = (const struct managed_object *)(const void *)w->objects.data;
-    return w->n_nodes;
-}
-
 static void walk_close(struct managed_walk *w) {
-    guard_stop();
     struct memory *const all[] = {
         &w->nodes,           &w->index,         &w->types,   &w->roots,   &w->places,
         &w->names,           &w->objects,       &w->targets, &w->claimed, &w->strings.text,
@@ -643,6 +635,43 @@ static void walk_close(struct managed_walk *w) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     raw_unmap(w, (size_t)64 << 10);
+}
+
+static int walk_all(struct managed_walk *w) {
+    w->types_size = 4096;
+    if (!memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry)) ||
+        index_make(w, (size_t)1 << 18) < 0)
+        return -1;
+    add_lists(w);
+    roots_find(w);
+    close_over(w);
+    if (w->failed || sort_nodes(w) < 0)
+        return -1;
+    find_garbage(w);
+    return w->failed ? -1 : list_objects(w);
+}
+
+static struct managed_walk *walk_open(int has_blocks) {
+    struct memory self = {0};
+    struct managed_walk *w = NULL;
+    if (!Py_IsInitialized() || guard_start() < 0)
+        return NULL;
+    if (is_known())
+        w = memory_zeroed(&self, sizeof *w);
+    if (w) {
+        w->has_blocks = has_blocks;
+        if (walk_all(w) < 0) {
+            walk_close(w);
+            w = NULL;
+        }
+    }
+    guard_stop();
+    return w;
+}
+
+static size_t walk_objects(const struct managed_walk *w, const struct managed_object **out) {
+    *out = (const struct managed_object *)(const void *)w->objects.data;
+    return w->n_nodes;
 }
 
 #define TEXT_(x) #x

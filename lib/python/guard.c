@@ -24,6 +24,8 @@ static struct {
 } guard;
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+#define N_SIGNALS (sizeof signals / sizeof *signals)
+static struct sigaction before[N_SIGNALS];
 
 static void end_process(int signal) {
     struct sigaction action;
@@ -69,8 +71,8 @@ int guard_start(void) {
     action.sa_handler = on_signal;
     action.sa_flags = SA_NODEFER | SA_ONSTACK | SA_RESTART;
     uint64_t mask = 0;
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        sigaction(signals[i], &action, NULL);
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        sigaction(signals[i], &action, &before[i]);
         mask |= (uint64_t)1 << (signals[i] - 1);
     }
     raw_call(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, (long)&mask, 0, 8, 0, 0);
@@ -80,6 +82,8 @@ int guard_start(void) {
 
 void guard_stop(void) {
     set_timer(0);
+    for (size_t i = 0; i < N_SIGNALS; i++)
+        sigaction(signals[i], &before[i], NULL);
 }
 
 size_t guard_each(size_t first, int (*work)(void *context, size_t i),

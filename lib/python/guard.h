@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-/* 0, or -1: the copy has no memory for it. */
+/* 0, or -1: the copy has no memory for it. guard_stop gives the signals back. */
 int guard_start(void);
 void guard_stop(void);
 

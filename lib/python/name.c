@@ -127,7 +127,7 @@ size_t name_read(PyObject *op, char *out, size_t size) {
 
 uint32_t name_of(struct managed_walk *w, PyObject *op) {
     char text[NAME_MAX_SIZE];
-    return name_add(w, text, name_read(op, text, sizeof text));
+    return op ? name_add(w, text, name_read(op, text, sizeof text)) : 0;
 }
 
 int name_is_identifier(const char *text, size_t length) {
@@ -167,9 +167,10 @@ uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare) {
     if (PyUnicode_Check(key)) {
         char name[KEY_MAX_SIZE + 4];
         const size_t n = name_read(key, name, sizeof name);
-        if (!name_is_identifier(name, n))
+        const int is_number = n > 0 && n < 10 && strspn(name, "0123456789") == n;
+        if (!name_is_identifier(name, n) && !is_number)
             return 0;
-        if (is_bare)
+        if (is_bare && !is_number)
             return name_add(w, name, n);
         memcpy(text, "['", 2);
         memcpy(text + 2, name, n);
@@ -200,6 +201,10 @@ static PyObject *entry(PyObject *dict, const char *name) {
             name_read(key, text, sizeof text) == strlen(name) && strcmp(text, name) == 0)
             return value;
     return NULL;
+}
+
+uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name) {
+    return name_of(w, entry(dict, name));
 }
 
 static uint32_t join(struct managed_walk *w, PyObject *module, const char *between,

@@ -31,6 +31,13 @@ static void add_named(struct managed_walk *w, PyObject *target, uint32_t kind, c
         add(w, target, kind, literal(w, name), 0, 1);
 }
 
+/* A module may stand under several names; its own is the same under all. */
+static uint32_t name_of_module(struct managed_walk *w, PyObject *key, PyObject *value) {
+    const uint32_t name =
+        PyModule_Check(value) ? name_of_entry(w, PyModule_GetDict(value), "__name__") : 0;
+    return name ? name : name_of(w, key);
+}
+
 /* The dictionary of modules is the interpreter's; a module is known by its name. */
 static void modules(struct managed_walk *w, PyInterpreterState *interp) {
     PyObject *const dict = cpython_modules(interp), *key, *value;
@@ -38,7 +45,7 @@ static void modules(struct managed_walk *w, PyInterpreterState *interp) {
     if (!dict || !PyDict_CheckExact(dict))
         return;
     while (PyDict_Next(dict, &at, &key, &value))
-        add(w, value, SNAP_ROOT_MODULE, name_of(w, key), 0, 0);
+        add(w, value, SNAP_ROOT_MODULE, name_of_module(w, key, value), 0, 0);
     add_named(w, dict, SNAP_ROOT_INTERPRETER, "sys.modules");
     const uint32_t node = walk_find(w, dict);
     if (node)

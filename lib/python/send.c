@@ -150,11 +150,13 @@ static int send_bad_node(void *context, size_t i) {
 
 int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
     w->sink = sink;
+    guard_start();
     w->first_node = sink->n_nodes;
     w->first_string = sink->n_strings;
     guard_each(0, send_type, NULL, w);
     flush(w, WIRE_TYPE);
     guard_each(0, send_one_node, send_bad_node, w);
+    guard_stop();
     flush(w, WIRE_NODE);
     sink->n_nodes += w->n_nodes;
     return result(w);
@@ -191,7 +193,9 @@ static int count_bad(void *context, size_t i) {
 
 int send_references(struct managed_walk *w, struct managed_sink *sink) {
     w->sink = sink;
+    guard_start();
     guard_each(0, send_references_of, count_bad, w);
+    guard_stop();
     flush(w, WIRE_REFERENCE);
     return result(w);
 }
@@ -212,12 +216,14 @@ static void send_places(struct managed_walk *w) {
     flush(w, WIRE_MANAGED_FRAME);
 }
 
-int send_roots(struct managed_walk *w, struct managed_sink *sink) {
+int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held) {
     const struct root *const roots = (struct root *)(void *)w->roots.data;
     w->sink = sink;
     send_places(w);
     for (uint32_t i = 0; i < w->n_roots && !w->error && !w->failed; i++) {
         const uint32_t target = walk_find(w, roots[i].target);
+        if (held && target && roots[i].kind == SNAP_ROOT_NATIVE && held[target - 1])
+            continue;
         const struct wire_root r = {
             .target = w->first_node + target,
             .kind = roots[i].kind,

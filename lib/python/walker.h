@@ -79,7 +79,7 @@ struct managed_walk {
     struct memory claimed; /* uint8_t, for each of targets */
     struct strings strings;
     uint64_t n_bad, n_unlisted, n_hidden;
-    int is_collecting;
+    int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
     uint32_t current;                                           /* node at work */
     int failed;                                                 /* no memory */
@@ -118,6 +118,8 @@ void roots_find(struct managed_walk *w);
 /* name.c: names as indices + 1 over all strings; 0: none. */
 uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
 uint32_t name_of(struct managed_walk *w, PyObject *op);
+/* Of the string that a dictionary has under a name; 0: none. */
+uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name);
 uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type);
 /* Text of a str object in UTF-8, cut at size - 1. Its length; 0: no str, or empty. */
 size_t name_read(PyObject *op, char *out, size_t size);
@@ -138,6 +140,6 @@ void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint
 int send_counters(struct managed_walk *w, struct managed_sink *sink);
 int send_nodes(struct managed_walk *w, struct managed_sink *sink);
 int send_references(struct managed_walk *w, struct managed_sink *sink);
-int send_roots(struct managed_walk *w, struct managed_sink *sink);
+int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held);
 
 #endif

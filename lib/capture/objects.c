@@ -1,0 +1,148 @@
+/* Loads a walker into the target, and runs it in the copy.
+ *
+ * The walker is a shared object of its own, made for one minor version of CPython; its undefined
+ * symbols are the interpreter's. It is loaded when the recorder starts, before main, if the program
+ * is an interpreter (linked with one statically or by a shared library): nothing of Python runs
+ * then, and nothing is injected into it later. Without a walker that fits everything goes on, with
+ * blocks only. */
+#include "capture/objects.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "capture/procfs.h"
+#include "capture/raw.h"
+#include "capture/scan.h"
+#include "model/wire.h"
+#include <heapsnap/snapdef.h>
+
+static const struct managed_walker *walker;
+
+/* --- in the target --- */
+
+/* "3.11" of "3.11.2 (main, ...) ..."; 0 if it is no such version. */
+static size_t version_length(const char *version) {
+    size_t n = strspn(version, "0123456789");
+    if (n == 0 || version[n] != '.')
+        return 0;
+    const size_t minor = strspn(version + n + 1, "0123456789");
+    return minor ? n + 1 + minor : 0;
+}
+
+static void *load(const char *version, size_t length) {
+    char path[4096];
+    struct text t;
+    Dl_info info;
+    const char *const given = getenv("HEAPSNAP_WALKERS");
+    text_init(&t, path, sizeof path);
+    if (given && *given) {
+        text_add(&t, given);
+        text_add(&t, "/");
+    } else if (dladdr(&walker, &info) && info.dli_fname) {
+        const char *const slash = strrchr(info.dli_fname, '/');
+        text_add_n(&t, info.dli_fname, slash ? (size_t)(slash + 1 - info.dli_fname) : 0);
+    }
+    text_add(&t, "heapsnap-python");
+    text_add_n(&t, version, length);
+    text_add(&t, ".so");
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+void objects_load(void) {
+    const char *(*get_version)(void);
+    *(void **)&get_version = dlsym(RTLD_DEFAULT, "Py_GetVersion");
+    if (!get_version || !dlsym(RTLD_DEFAULT, "_PyRuntime"))
+        return;
+    const char *const version = get_version();
+    const size_t length = version_length(version);
+    if (length == 0 || strstr(version, "free-threading"))
+        return;
+    void *const handle = load(version, length);
+    const struct managed_walker *const found = handle ? dlsym(handle, MANAGED_WALKER_NAME) : NULL;
+    if (found && found->version == MANAGED_VERSION)
+        walker = found;
+}
+
+/* --- in the copy --- */
+
+int objects_is_own(uint64_t start, uint64_t end) {
+    return walker && (uintptr_t)walker >= start && (uintptr_t)walker < end;
+}
+
+void objects_open(struct objects *o) {
+    memset(o, 0, sizeof *o);
+    o->walker = walker;
+    o->walk = walker ? walker->open(1) : NULL;
+    if (!o->walk)
+        return;
+    o->n = walker->objects(o->walk, &o->list);
+    const size_t size = o->n * (sizeof(struct scan_target) + 1) + 1;
+    o->targets = raw_map(size, MAP_PRIVATE | MAP_ANONYMOUS);
+    if (!o->targets) {
+        objects_close(o);
+        return;
+    }
+    o->targets_size = size;
+    o->held = (uint8_t *)(o->targets + o->n);
+    struct scan_target *const targets = o->targets;
+    for (size_t i = 0; i < o->n; i++)
+        targets[i] = (struct scan_target){
+            .address = o->list[i].address,
+            .size = o->list[i].size,
+            .node = (uint32_t)i + 1,
+            .flags = SCAN_TARGET_ABSORBS |
+                     (o->list[i].flags & MANAGED_READABLE ? SCAN_TARGET_READABLE : 0u)};
+}
+
+void objects_close(struct objects *o) {
+    if (o->targets)
+        raw_unmap(o->targets, o->targets_size);
+    if (o->walk)
+        o->walker->close(o->walk);
+    o->targets = NULL;
+    o->walk = NULL;
+}
+
+/* Whether a reference from native memory to a node says something: always to a block; to an object
+ * only if somebody unknown holds it, for else all of its references are known by name. */
+static int is_told(struct objects *o, uint32_t target) {
+    const uint32_t i = target - o->n_blocks - 1;
+    if (target <= o->n_blocks || i >= o->n)
+        return 1;
+    if (!(o->list[i].flags & MANAGED_HIDDEN))
+        return 0;
+    o->held[i] = 1;
+    return 1;
+}
+
+/* Objects stand everywhere in an interpreter's stacks and arenas, where dead words are, too. */
+static int is_root_told(struct objects *o, const struct wire_root *root) {
+    return root->target <= o->n_blocks ||
+           ((root->kind == SNAP_ROOT_GLOBAL || root->kind == SNAP_ROOT_TLS ||
+             root->kind == SNAP_ROOT_API) &&
+            is_told(o, root->target));
+}
+
+uint32_t objects_filter(struct objects *o, uint32_t kind, uint32_t n, void *data) {
+    uint32_t left = 0;
+    if (!o->walk)
+        return n;
+    if (kind == WIRE_EDGE) {
+        struct wire_edge *const edges = data;
+        for (uint32_t i = 0; i < n; i++)
+            if ((edges[i].source <= o->n_blocks || edges[i].target <= o->n_blocks) &&
+                is_told(o, edges[i].target))
+                edges[left++] = edges[i];
+        return left;
+    }
+    if (kind == WIRE_ROOT) {
+        struct wire_root *const roots = data;
+        for (uint32_t i = 0; i < n; i++)
+            if (is_root_told(o, &roots[i]))
+                roots[left++] = roots[i];
+        return left;
+    }
+    return n;
+}

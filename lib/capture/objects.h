@@ -1,0 +1,39 @@
+/* The objects of a managed runtime in a moment: found before the blocks are sent, joined with them
+ * by the scan. */
+#ifndef HEAPSNAP_OBJECTS_H
+#define HEAPSNAP_OBJECTS_H
+
+#include "capture/managed.h"
+
+struct scan_target;
+
+/* --- in the target --- */
+
+/* Loads the walker for the runtime that the program consists of, if there is one for it. */
+void objects_load(void);
+
+/* --- in the copy --- */
+
+struct objects {
+    const struct managed_walker *walker; /* NULL: no runtime */
+    struct managed_walk *walk;           /* NULL: it could not be read */
+    const struct managed_object *list;
+    size_t n;
+    struct scan_target *targets; /* n of them, for the scan */
+    size_t targets_size;
+    uint8_t *held; /* by native memory: one of each object */
+    uint32_t n_blocks;
+};
+
+/* Whether an image is the walker's: its memory refers to what it has looked at. */
+int objects_is_own(uint64_t start, uint64_t end);
+/* Finds all objects. */
+void objects_open(struct objects *o);
+void objects_close(struct objects *o);
+
+/* Takes out of a section of the scan what is not to be sent: references between objects, whose
+ * names the walker knows, and words that happen to hold an object's address. Returns the number of
+ * records left, at the start of data. */
+uint32_t objects_filter(struct objects *o, uint32_t kind, uint32_t n, void *data);
+
+#endif

@@ -1,0 +1,122 @@
+"""A snapshot as its rows, through `snap convert`, and programs to take one of."""
+import collections
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+SNAP = os.environ["SNAP"]
+EDGE = dict(enumerate("0 pointer attribute key value index cell local slot type internal storage saved next hook weak".split()))
+ROOT = dict(
+    enumerate(
+        "0 global stack register tls api mapping alt_stack module interpreter thread frame context atexit signal codec collector "
+        "trace event_loop native".split()
+    )
+)
+GARBAGE, FROZEN, IMMORTAL, UNTRACKED = 8, 16, 32, 64
+PYTHON, OBJECT = 2, 5
+
+Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain")
+Edge = collections.namedtuple("Edge", "source target kind label index")
+Root = collections.namedtuple("Root", "kind target name label thread")
+Hook = collections.namedtuple("Hook", "kind registry callback file line holder argument count")
+
+
+class Graph:
+    def __init__(self, path):
+        self.strings, self.types, self.nodes = {0: ""}, {0: ""}, [None]
+        self.edges, self.roots, self.hooks, self.meta = [], [], [], {}
+        text, types, edges, roots, hooks = self.strings, [], [], [], []
+        done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
+        for line in done.stdout.splitlines():
+            row = json.loads(line)
+            get = row.get
+            table = row["table"]
+            if table == "STRS":
+                text[row["id"]] = row["text"]
+            elif table == "TYPE":
+                types.append(get("name", 0))
+            elif table == "NODE":
+                self.nodes.append(row)
+            elif table == "EDGE":
+                edges.append(row)
+            elif table == "ROOT":
+                roots.append(row)
+            elif table == "HOOK":
+                hooks.append(row)
+            elif table == "META":
+                self.meta[get("name") or row["key"]] = row.get("value", row.get("text", 0))
+        names = [""] + [text[name] for name in types]
+        self.nodes = [None] + [
+            Node(names[r.get("type", 0)], r["address"], r.get("size", 0), r.get("external", 0), r.get("refcount", 0),
+                 r.get("hidden", 0), r.get("flags", 0), r.get("kind", 0), r.get("domain", 0))
+            for r in self.nodes[1:]
+        ]
+        self.edges = [
+            Edge(r["source"], r["target"], EDGE.get(r["kind"], r["kind"]), text[r.get("label", 0)], r.get("source_offset", 0))
+            for r in edges
+        ]
+        self.roots = [
+            Root(ROOT.get(r["kind"], r["kind"]), r["target"], text[r.get("name", 0)], text[r.get("label", 0)], r.get("thread", 0))
+            for r in roots
+        ]
+        self.hooks = [
+            Hook(r.get("kind", 0), text[r.get("registry", 0)], text[r.get("callback", 0)], text[r.get("file", 0)], r.get("line", 0),
+                 r.get("holder", 0), r.get("argument", 0), r.get("count", 1))
+            for r in hooks
+        ]
+        self.at = {node.address: i for i, node in enumerate(self.nodes) if node}
+        self.out = collections.defaultdict(list)
+        for edge in self.edges:
+            self.out[edge.source].append(edge)
+
+    def of_type(self, name):
+        return [i for i, node in enumerate(self.nodes) if node and node.type == name]
+
+    def one(self, name):
+        (index,) = self.of_type(name)
+        return index
+
+    def follow(self, node, *labels):
+        """The node at the end of a path of labels; an int is an index."""
+        for label in labels:
+            targets = [
+                e.target for e in self.out[node] if (e.kind == "index" and e.index == label if isinstance(label, int) else e.label == label)
+            ]
+            assert len(targets) == 1, (self.nodes[node], label, [(e.kind, e.label) for e in self.out[node]])
+            node = targets[0]
+        return node
+
+    def find_root(self, kind, name=None, label=None):
+        return [
+            r for r in self.roots if r.kind == kind and (name is None or r.name == name) and (label is None or r.label == label)
+        ]
+
+
+class Program:
+    """Runs a program; its snapshots go to a folder of their own and are read at the end. What it prints as JSON is `said`."""
+
+    def __init__(self, text, *arguments, command=(), environment=None, timeout=200):
+        with tempfile.TemporaryDirectory(prefix="heapsnap-python-") as folder:
+            script = os.path.join(folder, "program.py")
+            with open(script, "w", encoding="utf-8") as out:
+                out.write("import gc, json, os, sys, threading\nimport heapsnap\n\ndef snap(name, **options):\n"
+                          f"    heapsnap.snap(os.path.join({folder!r}, name + '.snap'), **options)\n\n" + text)
+            self.done = subprocess.run(
+                [*command, sys.executable, script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                timeout=timeout, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, cwd=folder, check=False,
+            )
+            if self.done.returncode != 0:
+                raise AssertionError(f"the program ended with {self.done.returncode}:\n{self.done.stderr}")
+            self.said = json.loads(self.done.stdout) if self.done.stdout.startswith(("{", "[")) else None
+            self.graphs, self.bytes = {}, {}
+            for name in sorted(os.listdir(folder)):
+                if name.endswith(".snap"):
+                    path = os.path.join(folder, name)
+                    self.graphs[name[:-5]] = Graph(path)
+                    with open(path, "rb") as file:
+                        self.bytes[name[:-5]] = file.read()
+
+    def __getitem__(self, name):
+        return self.graphs[name]
