@@ -37,22 +37,23 @@ static int is_step(const struct place *p, const struct step *s) {
            p->field == s->field;
 }
 
-static size_t hash(const struct step *s) {
-    return (size_t)mix(mix((uint64_t)s->parent << 32 | s->type, s->kind), s->field);
+static uint64_t hash(const struct step *s) {
+    return mix(mix((uint64_t)s->parent << 32 | s->type, s->kind), s->field);
 }
 
 static int grow_slots(struct places *p) {
     const size_t n_slots = p->mask != 0 ? (p->mask + 1) * 2 : 1024;
-    uint32_t *const slots = mem_zalloc(n_slots, sizeof *slots);
+    struct place_slot *const slots = mem_zalloc(n_slots, sizeof *slots);
     if (slots == NULL)
         return -1;
     for (uint32_t i = 1; i <= p->n; i++) {
         const struct place *const r = &p->rows[i];
         const struct step s = {r->parent, r->type, r->kind, r->field};
-        size_t at = hash(&s) & (n_slots - 1);
-        while (slots[at] != 0)
+        const uint64_t h = hash(&s);
+        size_t at = h & (n_slots - 1);
+        while (slots[at].place != 0)
             at = (at + 1) & (n_slots - 1);
-        slots[at] = i;
+        slots[at] = (struct place_slot){i, (uint32_t)(h >> 32)};
     }
     free(p->slots);
     p->slots = slots;
@@ -69,10 +70,11 @@ static uint32_t find(struct places *p, const snap_heap *h, const struct step *s,
                      int is_low) {
     if ((uint64_t)p->n * 2 >= p->mask && grow_slots(p) < 0)
         return 0;
-    size_t at = hash(s) & p->mask;
-    for (; p->slots[at] != 0; at = (at + 1) & p->mask)
-        if (is_step(&p->rows[p->slots[at]], s))
-            return p->slots[at];
+    const uint64_t code = hash(s);
+    size_t at = code & p->mask;
+    for (; p->slots[at].place != 0; at = (at + 1) & p->mask)
+        if (p->slots[at].tag == (uint32_t)(code >> 32) && is_step(&p->rows[p->slots[at].place], s))
+            return p->slots[at].place;
     if (mem_grow(&p->rows, &p->capacity, (size_t)p->n + 2, sizeof *p->rows) < 0)
         return 0;
     const struct place *const parent = &p->rows[s->parent];
@@ -87,7 +89,7 @@ static uint32_t find(struct places *p, const snap_heap *h, const struct step *s,
         .depth = s->parent != 0 ? parent->depth + 1 : 0,
         .is_low = (uint8_t)(is_low || (s->parent != 0 && parent->is_low)),
     };
-    p->slots[at] = p->n;
+    p->slots[at] = (struct place_slot){p->n, (uint32_t)(code >> 32)};
     return p->n;
 }
 

@@ -29,7 +29,9 @@ struct places {
     uint32_t *of; /* by node; 0: no chain leads there */
     snap_paths *paths;
     const uint64_t *marked;
-    uint32_t *slots;
+    struct place_slot {
+        uint32_t place, tag; /* 0: free; part of the hash, so that few rows are looked at */
+    } * slots;
     size_t mask;
 };
 

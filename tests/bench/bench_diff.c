@@ -1,10 +1,11 @@
 /* Time and memory of snapdiff on two large snapshots of one process.
  *
- *     bench_diff SNAPDIFF [BLOCKS]
+ *     bench_diff SNAPDIFF [BLOCKS [REFERENCES]]
  *
  * Makes two files of BLOCKS blocks (4,000,000) in a temporary directory: 20,000 stacks of some 20
  * frames, sizes as programs have them (many small, few large), 70% of the blocks of the first in
- * the second, the rest with new births, some at addresses that were freed. Then runs SNAPDIFF on
+ * the second, the rest with new births, some at addresses that were freed; and REFERENCES (2) from
+ * each to others, most of them near, from 1,000 roots. Then runs SNAPDIFF on
  * them three times and prints wall time, processor time and peak memory of each run. Decides
  * nothing: times depend on the machine. */
 #include <inttypes.h>
@@ -24,6 +25,7 @@
 #define DEPTH 20
 
 static uint64_t seed = 42;
+static size_t n_references;
 
 static uint64_t next_random(void) {
     seed ^= seed << 13;
@@ -92,6 +94,79 @@ static void write_stacks(snap_writer *w, uint32_t *leaves) {
     }
 }
 
+#define N_ROOTS 1000
+#define N_TYPES 400
+
+/* Types go with the field that refers, as in programs: see write_references. */
+static uint64_t type_of(size_t i, size_t n) {
+    const size_t part = n / N_ROOTS + 1, position = i % part;
+    if (n_references == 0)
+        return 0;
+    const size_t parent = position > 0 ? (position - 1) / n_references : 0;
+    const size_t field = position > 0 ? (position - 1) % n_references : 0;
+    const size_t label = (i / part * part + parent + field) % 4;
+    return 1 + label + 4 * (i / part % (N_TYPES / 4));
+}
+
+/* A stack makes blocks of one type. */
+static uint32_t stack_of(const struct block *b, size_t i, size_t n) {
+    const uint32_t stacks = N_STACKS / N_TYPES;
+    const uint64_t type = type_of(i, n);
+    return type == 0 ? b->stack : (uint32_t)(type - 1) * stacks + b->stack % stacks;
+}
+
+static void write_types(snap_writer *w) {
+    snap_error err;
+    for (int i = 0; i < N_TYPES && n_references > 0; i++) {
+        char name[48];
+        uint32_t string;
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        snprintf(name, sizeof name, "application::Type<%d>", i);
+        check(snap_writer_string(w, name, &string, &err), &err);
+        row[SNAP_TYPE_COL_NAME] = string;
+        row[SNAP_TYPE_COL_SOURCE] = SNAP_TYPE_DWARF;
+        check(snap_writer_row(w, SNAP_TABLE_TYPE, row, NULL, &err), &err);
+    }
+}
+
+/* Trees with cross-references: block i hangs on an earlier one of its thousand, which a root holds.
+ */
+static void write_references(snap_writer *w, size_t n) {
+    static const char *const labels[] = {"next", "left", "items[*]", "buffer"};
+    snap_error err;
+    uint32_t strings[4], names[N_ROOTS];
+    for (int i = 0; i < 4; i++)
+        check(snap_writer_string(w, labels[i], &strings[i], &err), &err);
+    for (int i = 0; i < N_ROOTS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "g_variable_%d", i);
+        check(snap_writer_string(w, name, &names[i], &err), &err);
+    }
+    const size_t part = n / N_ROOTS + 1;
+    for (size_t i = 0; i < n && n_references > 0; i++) {
+        const size_t base = i / part * part, position = i - base;
+        for (size_t k = 0; k < n_references; k++) {
+            size_t target = base + position * n_references + k + 1;
+            if (target >= base + part || target >= n)
+                target = base + next_random() % (position + 1);
+            uint64_t row[SNAP_COLUMNS_MAX] = {0};
+            row[SNAP_EDGE_COL_SOURCE] = i + 1;
+            row[SNAP_EDGE_COL_TARGET] = target + 1;
+            row[SNAP_EDGE_COL_KIND] = SNAP_EDGE_POINTER;
+            row[SNAP_EDGE_COL_LABEL] = strings[(i + k) % 4];
+            row[SNAP_EDGE_COL_SOURCE_OFFSET] = 8 * k;
+            check(snap_writer_row(w, SNAP_TABLE_EDGE, row, NULL, &err), &err);
+        }
+    }
+    for (size_t i = 0; i < N_ROOTS && i * part < n && n_references > 0; i++) {
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_ROOT_COL_KIND] = SNAP_ROOT_GLOBAL;
+        row[SNAP_ROOT_COL_TARGET] = i * part + 1;
+        row[SNAP_ROOT_COL_NAME] = names[i];
+        check(snap_writer_row(w, SNAP_TABLE_ROOT, row, NULL, &err), &err);
+    }
+}
+
 static void write_file(const char *path, uint64_t sequence, uint64_t mark,
                        const struct block *blocks, size_t n) {
     static uint32_t leaves[N_STACKS];
@@ -108,6 +183,7 @@ static void write_file(const char *path, uint64_t sequence, uint64_t mark,
     check(snap_writer_meta_number(w, SNAP_META_SEQUENCE, sequence, &err), &err);
     check(snap_writer_meta_number(w, SNAP_META_BIRTH_MARK, mark, &err), &err);
     write_stacks(w, leaves);
+    write_types(w);
     seed = stack_seed;
     for (size_t i = 0; i < n; i++) {
         uint64_t row[SNAP_COLUMNS_MAX] = {0};
@@ -115,10 +191,12 @@ static void write_file(const char *path, uint64_t sequence, uint64_t mark,
         row[SNAP_NODE_COL_KIND] = SNAP_NODE_BLOCK;
         row[SNAP_NODE_COL_ADDRESS] = blocks[i].address;
         row[SNAP_NODE_COL_SIZE] = blocks[i].size;
-        row[SNAP_NODE_COL_STACK] = leaves[blocks[i].stack];
+        row[SNAP_NODE_COL_TYPE] = type_of(i, n);
+        row[SNAP_NODE_COL_STACK] = leaves[stack_of(&blocks[i], i, n)];
         row[SNAP_NODE_COL_BIRTH] = blocks[i].birth;
         check(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err), &err);
     }
+    write_references(w, n);
     check(snap_writer_finish(w, &err), &err);
     snap_writer_close(w);
     struct stat st;
@@ -193,8 +271,9 @@ int main(int argc, char **argv) {
     char directory[] = "/tmp/bench_diff.XXXXXX";
     char *const snapdiff = argc > 1 ? realpath(argv[1], NULL) : NULL;
     const size_t n = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 4000000;
+    n_references = argc > 3 ? (size_t)strtoull(argv[3], NULL, 10) : 2;
     if (snapdiff == NULL || n == 0) {
-        fprintf(stderr, "Usage: bench_diff SNAPDIFF [BLOCKS]\n");
+        fprintf(stderr, "Usage: bench_diff SNAPDIFF [BLOCKS [REFERENCES]]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
