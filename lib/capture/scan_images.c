@@ -225,6 +225,18 @@ static const char *type_info_name(const struct scan *s, uint64_t type_info, size
     return name;
 }
 
+/* Whether a type_info is that of a class: by the name of its own class. */
+static int is_of_class(const struct scan *s, uint64_t type_info) {
+    static const char suffix[] = "class_type_infoE";
+    const uint64_t table = *(const uint64_t *)type_info;
+    size_t length;
+    if (!data_at(s, table - 16, 24))
+        return 0;
+    const char *const name = type_info_name(s, ((const uint64_t *)table)[-1], &length);
+    return name && length >= sizeof suffix - 1 &&
+           memcmp(name + length - (sizeof suffix - 1), suffix, sizeof suffix - 1) == 0;
+}
+
 static int looks_like_vtable(const struct scan *s, uint64_t value) {
     if (value % 8 != 0 || !data_at(s, value - 16, 24))
         return 0;
@@ -232,7 +244,7 @@ static int looks_like_vtable(const struct scan *s, uint64_t value) {
     const uint64_t type_info = ((const uint64_t *)(const void *)value)[-1];
     size_t length;
     return offset_to_top <= 0 && offset_to_top >= -((int64_t)1 << 24) &&
-           type_info_name(s, type_info, &length) != NULL;
+           type_info_name(s, type_info, &length) != NULL && is_of_class(s, type_info);
 }
 
 int scan_images_is_vtable(struct scan_worker *w, uint64_t value) {

@@ -7,7 +7,7 @@
  *   missing BYTES                     of blocks cannot be read
  * All numbers but KIND are hexadecimal.
  *
- * usage: scan_cases [THREADS] */
+ * usage: scan_cases [THREADS [LENGTH OF A CHAIN]] */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -97,10 +97,10 @@ static KEEP void make_edges(void) {
 }
 
 /* Chains through blocks of many sizes and distances. */
-static KEEP void make_chain(void) {
+static KEEP void make_chain(int length) {
     hidden last = make(24);
     uint64_t seed = 7;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < length; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         const size_t size = 8 + (seed >> 40) % (i % 100 == 0 ? 100000 : 300);
         const hidden next = make(size);
@@ -302,9 +302,9 @@ static void start(void *(*fn)(void *)) {
     pthread_attr_destroy(&attributes);
 }
 
-static KEEP void make_all(int n_threads) {
+static KEEP void make_all(int n_threads, int length) {
     make_edges();
-    make_chain();
+    make_chain(length);
     make_great();
     make_holes(getenv("IN_PLACE") != NULL);
     put_globals();
@@ -324,7 +324,7 @@ int main(int argc, char **argv) {
     action.sa_flags = SA_ONSTACK;
     sigaction(SIGUSR1, &action, NULL);
     pthread_key_create(&key, NULL);
-    make_all(n_threads);
+    make_all(n_threads, argc > 2 ? atoi(argv[2]) : 20000);
     while (atomic_load(&n_ready) < n_threads + 2)
         usleep(1000);
     usleep(100000); /* until they sleep */

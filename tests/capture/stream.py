@@ -7,6 +7,7 @@ import collections
 import os
 import struct
 import sys
+import time
 
 KINDS = {}
 for number, (name, fmt, fields, texts) in {
@@ -88,11 +89,23 @@ def read(path):
 
 
 def stand_in():
-    data = sys.stdin.buffer.read()
-    size = struct.unpack_from("<Q", data, 8)[0]
-    at = 16 + size + 16
-    length = struct.unpack_from("<I", data, at + 4)[0]
-    path = data[at + 16:at + 16 + length]
+    """Takes the stream; while a file of its name with ".hold" exists, nothing after the first references:
+    ".held" says that it is there."""
+    learn_kinds(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lib/model/wire.h"))
+    data, path = bytearray(), b""
+    while True:
+        head = sys.stdin.buffer.read(16)
+        if len(head) < 16:
+            break
+        kind, _, size = struct.unpack("<IIQ", head)
+        data += head + sys.stdin.buffer.read(size)
+        if KINDS[kind][0] == "TARGET":
+            length = struct.unpack_from("<I", data, len(data) - size + 4)[0]
+            path = bytes(data[len(data) - size + 16:len(data) - size + 16 + length])
+        if KINDS[kind][0] == "EDGE" and os.path.exists(path + b".hold"):
+            open(path + b".held", "w").close()
+        while KINDS[kind][0] == "EDGE" and os.path.exists(path + b".hold"):
+            time.sleep(0.02)
     with open(path, "wb") as file:
         file.write(data)
     os.write(3, b"ok " + path + b"\n")

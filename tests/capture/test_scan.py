@@ -4,8 +4,10 @@ The stream is taken instead of a file: what is checked is the sender alone."""
 import collections
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 import stream
@@ -18,6 +20,19 @@ LOW = 2
 META_TRACKED, TRACKED_EDGES = 24, 8
 UNREAD = "unread_bytes"
 stream.learn_kinds(os.environ["WIRE"])
+
+
+def processes():
+    """{pid: (name, parent's pid)}"""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                name, rest = file.read().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        found[int(pid)] = name, int(rest.split()[1])
+    return found
 
 
 class Heap:
@@ -152,6 +167,35 @@ class Scan(unittest.TestCase):
             self.assertEqual(len(tables), len(t["VTABLE"]))
             for v in t["VTABLE"]:
                 self.assertRegex(tables[v.type_info_vtable], r"^N10__cxxabiv1\d+__\w*type_infoE$")
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "one processor: there are no workers")
+    def test_worker_dies(self):
+        path = os.path.join(self.directory, "out.stream")
+        open(path + ".hold", "w").close()
+        said = open(os.path.join(self.directory, "said"), "w+")
+        self.addCleanup(said.close)
+        process = subprocess.Popen([SNAP, "run", "-q", "-o", path, "--", "env", "HEAPSNAP_WRITE=" + STAND_IN, CASES, "0", "300000"],
+                                   cwd=self.directory, stdout=said, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        end = time.monotonic() + 100
+        while not os.path.exists(path + ".held"):
+            self.assertLess(time.monotonic(), end, "no references")
+            time.sleep(0.02)
+        found = processes()
+        copies = [pid for pid, (name, parent) in found.items() if name == "heapsnap" and found[parent][1] == process.pid]
+        workers = [pid for pid, (name, parent) in found.items() if name == "heapsnap" and parent in copies]
+        self.assertEqual(len(copies), 1)
+        self.assertGreater(len(workers), 0)
+        os.kill(workers[0], signal.SIGKILL)
+        os.unlink(path + ".hold")
+        _, err = process.communicate(timeout=200)
+        said.seek(0)
+        self.assertEqual(process.returncode, 0, err.decode())
+        tables, order = stream.read(path)
+        self.assertEqual(order[-1], "END")
+        heap = Heap(tables)
+        self.assertGreater(self.check(said.read().splitlines(), heap)["edge"], 300000)
+        self.check_order(heap)
 
     def test_without_edges(self):
         _, heap = self.take(CASES, options=["--no-edges"])
