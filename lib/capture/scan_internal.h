@@ -219,8 +219,8 @@ void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uin
 
 /* Finds s->layout and sends the frames of all stacks. */
 void scan_threads(struct scan *s, struct scan_worker *w);
-/* The control block of a thread that has ended, if a mapping is its stack, kept by the C library for
- * another; else 0. */
+/* The control block of a thread that has ended, if a mapping is its stack, kept by the C library
+ * for another; else 0. */
 uint64_t scan_threads_dead_block(uint64_t start, uint64_t end);
 
 #endif
