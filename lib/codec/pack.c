@@ -16,11 +16,13 @@ void pack_rows_clear(struct pack_rows *r) {
     r->n = 0;
     r->text_total = 0;
     memset(r->text_size, 0, sizeof r->text_size);
+    memset(r->column, 0, sizeof r->column);
+    memset(r->constant, 0, sizeof r->constant);
 }
 
 void pack_rows_release(struct pack_rows *r) {
     for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++) {
-        free(r->column[c]);
+        free(r->memory[c]);
         free(r->text[c]);
     }
     *r = (struct pack_rows){0};
@@ -57,15 +59,16 @@ static size_t build_payload(struct packer *p, snap_table table, const struct pac
     const uint64_t *columns[SNAP_COLUMNS_MAX] = {0};
     size_t bound = CHUNK_TABLE_HEADER_SIZE, n_columns = 0;
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++)
-        if (rows->column[c]) {
-            columns[c] = rows->column[c] + from;
+        if (rows->column[c] || rows->constant[c]) {
+            columns[c] = rows->column[c] ? rows->column[c] + from : NULL;
             bound += SNAP_COLUMN_ENTRY_SIZE + column_bound(n) + rows->text_size[c];
         }
     if (mem_grow(&p->raw, &p->raw_capacity, bound, 1) < 0)
         return 0;
     struct choice choices[SNAP_COLUMNS_MAX];
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        choices[c] = choose_encoding(table, c, columns, n, p->scratch.last);
+        choices[c] = columns[c] ? choose_encoding(table, c, columns, n, p->scratch.last)
+                                : (struct choice){rows->constant[c] ? SNAP_ENC_CONST : 0, 0};
         n_columns += choices[c].encoding != 0;
     }
     put_u32(p->raw, (uint32_t)n);
@@ -85,9 +88,11 @@ static size_t build_payload(struct packer *p, snap_table table, const struct pac
             memcpy(data + size, rows->text[c], rows->text_size[c]);
             size += rows->text_size[c];
         } else {
-            const uint64_t *key = choices[c].key_column ? columns[choices[c].key_column] : NULL;
-            size = column_encode(&p->scratch, encoding, columns[c], n, choices[c].key_column, key,
-                                 data, &width);
+            const uint64_t *const key =
+                choices[c].key_column ? columns[choices[c].key_column] : NULL;
+            const uint64_t *const v = columns[c] ? columns[c] : &rows->constant[c];
+            size = column_encode(&p->scratch, encoding, v, n, choices[c].key_column, key, data,
+                                 &width);
         }
         chunk_column_put(entry, &(struct chunk_column){(uint16_t)c, (uint8_t)encoding,
                                                        (uint8_t)width, (uint32_t)size});

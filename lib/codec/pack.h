@@ -4,10 +4,13 @@
 
 #include "codec/column.h"
 
-/* Rows of an open chunk. A column's arrays are made with its first value that is not 0. */
+/* Rows of an open chunk. A column is one number until a row has another one; its array is kept for
+ * the next chunk. */
 struct pack_rows {
     uint32_t n, capacity;               /* rows */
-    uint64_t *column[SNAP_COLUMNS_MAX]; /* numbers; of text columns the lengths */
+    uint64_t *column[SNAP_COLUMNS_MAX]; /* numbers, of text columns the lengths; NULL: constant */
+    uint64_t constant[SNAP_COLUMNS_MAX];
+    uint64_t *memory[SNAP_COLUMNS_MAX]; /* of columns */
     uint8_t *text[SNAP_COLUMNS_MAX];
     size_t text_size[SNAP_COLUMNS_MAX], text_capacity[SNAP_COLUMNS_MAX];
     size_t text_total;

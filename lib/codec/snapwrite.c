@@ -198,6 +198,46 @@ static int summarize(snap_writer *w, snap_table table, snap_error *err) {
     return result < 0 ? no_memory(w, err) : SNAP_OK;
 }
 
+/* Makes room for n rows in all arrays of a table; small tables stay small. */
+static int reserve_rows(snap_writer *w, snap_table table, uint32_t n, snap_error *err) {
+    struct pack_rows *const open = &w->open[table];
+    if (n <= open->capacity)
+        return SNAP_OK;
+    uint32_t capacity = open->capacity ? open->capacity : ROWS_LEAST;
+    while (capacity < n)
+        capacity *= 4;
+    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
+        if (!open->memory[c])
+            continue;
+        uint64_t *const grown = realloc(open->memory[c], capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(w, err);
+        open->memory[c] = grown;
+        if (open->column[c])
+            open->column[c] = grown;
+    }
+    open->capacity = capacity;
+    return SNAP_OK;
+}
+
+/* Makes the array of a column that was one number so far, with room for the row that is being
+ * added. */
+static int open_column(snap_writer *w, snap_table table, unsigned column, snap_error *err) {
+    struct pack_rows *const open = &w->open[table];
+    if (open->column[column])
+        return SNAP_OK;
+    SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
+    if (!open->memory[column])
+        open->memory[column] = mem_alloc(open->capacity, sizeof(uint64_t));
+    if (!open->memory[column])
+        return no_memory(w, err);
+    open->column[column] = open->memory[column];
+    for (uint32_t i = 0; i < open->n; i++)
+        open->column[column][i] = open->constant[column];
+    open->constant[column] = 0;
+    return SNAP_OK;
+}
+
 static int begin(snap_writer *w, snap_error *err);
 
 /* Closes a table's open chunk. */
@@ -208,50 +248,28 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
     if (table != SNAP_TABLE_META)
         SNAP_TRY(begin(w, err));
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        if (!open->column[c] || snap_table_column(table, c).type != SNAP_COLUMN_REF)
+        if (snap_table_column(table, c).type != SNAP_COLUMN_REF)
             continue;
         uint64_t max = w->max_ref[table][c];
-        for (uint32_t i = 0; i < open->n; i++)
+        max = open->constant[c] > max ? open->constant[c] : max;
+        for (uint32_t i = 0; open->column[c] && i < open->n; i++)
             max = open->column[c][i] > max ? open->column[c][i] : max;
         w->max_ref[table][c] = max;
         if (max > SNAP_ROWS_MAX)
             return fail_at(w, err, SNAP_E_ARG, table, "a reference is no id of any row");
     }
+    /* The summary looks at arrays; of references, which are many, only at these two. */
+    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++)
+        if (open->constant[c] &&
+            (table != SNAP_TABLE_EDGE || c == SNAP_EDGE_COL_SOURCE || c == SNAP_EDGE_COL_TARGET)) {
+            open->n--; /* open_column makes room for one more */
+            const uint64_t value = open->constant[c];
+            SNAP_TRY(open_column(w, table, c, err));
+            open->column[c][open->n++] = value;
+        }
     SNAP_TRY(summarize(w, table, err));
     SNAP_TRY(pack(w, table, open, err));
     pack_rows_clear(open);
-    return SNAP_OK;
-}
-
-/* Makes room for n rows in all arrays of a table; small tables stay small. */
-static int reserve_rows(snap_writer *w, snap_table table, uint32_t n, snap_error *err) {
-    struct pack_rows *const open = &w->open[table];
-    if (n <= open->capacity)
-        return SNAP_OK;
-    uint32_t capacity = open->capacity ? open->capacity : ROWS_LEAST;
-    while (capacity < n)
-        capacity *= 4;
-    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
-        if (!open->column[c])
-            continue;
-        uint64_t *const grown = realloc(open->column[c], capacity * sizeof *grown);
-        if (!grown)
-            return no_memory(w, err);
-        open->column[c] = grown;
-    }
-    open->capacity = capacity;
-    return SNAP_OK;
-}
-
-/* Makes the array of a column, its values so far 0, with room for the row that is being added. */
-static int open_column(snap_writer *w, snap_table table, unsigned column, snap_error *err) {
-    struct pack_rows *const open = &w->open[table];
-    if (!open->column[column]) {
-        SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
-        open->column[column] = mem_zalloc(open->capacity, sizeof(uint64_t));
-        if (!open->column[column])
-            return no_memory(w, err);
-    }
     return SNAP_OK;
 }
 
@@ -304,8 +322,12 @@ static int add_numbers(snap_writer *w, snap_table table, const uint64_t *row, sn
     SNAP_TRY(reserve_rows(w, table, open->n + 1, err));
     for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
         const snap_column_type type = snap_table_column(table, c).type;
-        if (type == SNAP_COLUMN_NONE || type == SNAP_COLUMN_BYTES || (!row[c] && !open->column[c]))
+        if (type == SNAP_COLUMN_NONE || type == SNAP_COLUMN_BYTES)
             continue;
+        if (!open->column[c] && (open->n == 0 || open->constant[c] == row[c])) {
+            open->constant[c] = row[c];
+            continue;
+        }
         SNAP_TRY(open_column(w, table, c, err));
         open->column[c][open->n] = row[c];
     }
@@ -500,7 +522,7 @@ static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t 
                       snap_error *err) {
     const struct pack_rows *const open = &w->open[table];
     uint64_t *const *const column = open->column;
-#define VALUE(c, i) (column[c] ? column[c][i] : 0)
+#define VALUE(c, i) (column[c] ? column[c][i] : open->constant[c])
     switch (table) {
     case SNAP_TABLE_NODE:
         if (w->is_unsorted)
@@ -608,6 +630,13 @@ int snap_writer_module(snap_writer *w, const char *path, const char *build_id, u
     return snap_writer_module_row(w, row, build_id, out_id, err);
 }
 
+static int is_constant(const uint64_t *v, size_t n) {
+    uint64_t other = 0;
+    for (size_t i = 0; i < n; i++)
+        other |= v[i] ^ v[0];
+    return other == 0;
+}
+
 int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *columns, size_t n,
                      uint64_t *out_first_id, snap_error *err) {
     SNAP_TRY(check_table(w, table, n, err));
@@ -623,12 +652,18 @@ int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *co
         for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
             if (snap_table_column(table, c).type == SNAP_COLUMN_NONE)
                 continue;
-            if (columns[c]) {
-                SNAP_TRY(open_column(w, table, c, err));
-                memcpy(open->column[c] + open->n, columns[c] + done, part * sizeof(uint64_t));
-            } else if (open->column[c]) {
-                memset(open->column[c] + open->n, 0, part * sizeof(uint64_t));
+            const uint64_t *const v = columns[c] ? columns[c] + done : NULL;
+            const uint64_t first = v ? v[0] : 0;
+            if (!open->column[c] && (open->n == 0 || open->constant[c] == first) &&
+                (!v || is_constant(v, part))) {
+                open->constant[c] = first;
+                continue;
             }
+            SNAP_TRY(open_column(w, table, c, err));
+            if (v)
+                memcpy(open->column[c] + open->n, v, part * sizeof(uint64_t));
+            else
+                memset(open->column[c] + open->n, 0, part * sizeof(uint64_t));
         }
         SNAP_TRY(check_rows(w, table, open->n, open->n + (uint32_t)part, err));
         open->n += (uint32_t)part;

@@ -180,14 +180,27 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
 
 /* --- references --- */
 
+/* Sizes of the elements of arrays, whose answers do not depend on the element; 0: no array. */
+static int find_elements(struct output *o, snap_error *err) {
+    const struct heap *const h = o->heap;
+    o->element_sizes = mem_zalloc((size_t)h->n_types + 1, sizeof *o->element_sizes);
+    if (!o->element_sizes)
+        return stream_no_memory(err);
+    for (uint32_t i = 0; i < h->n_types; i++) {
+        const struct heap_type *const t = &h->types[i];
+        const size_t length = strlen(t->name);
+        if (length > 2 && strcmp(t->name + length - 2, "[]") == 0)
+            o->element_sizes[i] = t->size;
+    }
+    return 0;
+}
+
 /* The answer of heap->field for a type and offset; made where it is not known. */
 static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t node_size,
                       const struct label **out, snap_error *err) {
     struct heap *const h = o->heap;
-    const struct heap_type *const t = &h->types[type - 1];
-    const size_t length = strlen(t->name);
-    if (t->size && length > 2 && strcmp(t->name + length - 2, "[]") == 0)
-        offset %= t->size;
+    if (o->element_sizes[type - 1])
+        offset %= o->element_sizes[type - 1];
     const uint64_t hash = (offset * 0x9e3779b97f4a7c15u) ^ (type * 0xd6e8feb86659fd93u);
     struct label *const l = &o->labels[hash >> 40 & (LABEL_SLOTS - 1)];
     if (l->type != type || l->offset != offset) {
@@ -201,25 +214,31 @@ static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t
     return 0;
 }
 
-static int put_edge(struct output *o, size_t i, uint32_t source, uint64_t source_row,
-                    const struct heap_edge *e, snap_error *err) {
-    const struct heap *const h = o->heap;
+static void put_edge(struct output *o, size_t i, uint64_t source_row, const struct heap_edge *e) {
     uint64_t *const *const c = o->columns;
-    const uint64_t offset = (uint64_t)e->source_word * 8;
-    const uint32_t type = h->type[source - 1];
     c[SNAP_EDGE_COL_SOURCE][i] = source_row;
     c[SNAP_EDGE_COL_TARGET][i] = row_of(o, e->target);
-    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = offset;
+    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = (uint64_t)e->source_word * 8;
     c[SNAP_EDGE_COL_TARGET_OFFSET][i] = e->target_offset;
     c[SNAP_EDGE_COL_FLAGS][i] = e->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0;
-    c[SNAP_EDGE_COL_KIND][i] = SNAP_EDGE_POINTER;
-    c[SNAP_EDGE_COL_LABEL][i] = 0;
-    if (h->field && type && h->types[type - 1].source != SNAP_TYPE_SITE) {
-        const struct label *l;
-        SNAP_TRY(find_label(o, type, offset, h->size[source - 1], &l, err));
-        c[SNAP_EDGE_COL_KIND][i] = l->kind;
-        c[SNAP_EDGE_COL_LABEL][i] = l->string_row;
+}
+
+/* Kinds and labels of a batch are as before the first one that is not plain. */
+static void reset_labels(struct output *o) {
+    for (size_t i = 0; i < BATCH_ROWS; i++) {
+        o->columns[SNAP_EDGE_COL_KIND][i] = SNAP_EDGE_POINTER;
+        o->columns[SNAP_EDGE_COL_LABEL][i] = 0;
     }
+    o->has_labels = 0;
+}
+
+static int put_label(struct output *o, size_t i, uint32_t source, uint32_t type, uint64_t offset,
+                     snap_error *err) {
+    const struct label *l;
+    SNAP_TRY(find_label(o, type, offset, o->heap->size[source - 1], &l, err));
+    o->columns[SNAP_EDGE_COL_KIND][i] = l->kind;
+    o->columns[SNAP_EDGE_COL_LABEL][i] = l->string_row;
+    o->has_labels = 1;
     return 0;
 }
 
@@ -232,6 +251,7 @@ static int put_reference(struct output *o, size_t i, uint64_t source_row,
     c[SNAP_EDGE_COL_TARGET_OFFSET][i] = r->target_offset;
     c[SNAP_EDGE_COL_FLAGS][i] = r->flags;
     c[SNAP_EDGE_COL_KIND][i] = r->kind;
+    o->has_labels = 1;
     return output_string(o, r->label, &c[SNAP_EDGE_COL_LABEL][i], err);
 }
 
@@ -263,24 +283,33 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
     o->labels = mem_zalloc(LABEL_SLOTS, sizeof *o->labels);
     if (!o->labels)
         return stream_no_memory(err);
+    SNAP_TRY(find_elements(o, err));
+    reset_labels(o);
     size_t n = 0;
     uint64_t reference = 0;
     for (uint32_t k = 0; k < h->n_nodes; k++) {
         const uint32_t node = o->order ? o->order[k] : k + 1;
         uint64_t e = h->first_edge[node - 1];
         const uint64_t end = h->first_edge[node];
+        const uint32_t type = h->type[node - 1];
+        const int has_fields = h->field && type && h->types[type - 1].source != SNAP_TYPE_SITE;
         if (o->order && h->n_references)
             reference = references_from(h, node);
         for (;;) {
-            if (e < end)
-                SNAP_TRY(put_edge(o, n, node, k + 1u, &h->edges[e++], err));
-            else if (reference < h->n_references && h->references[reference].source == node)
+            if (e < end) {
+                const struct heap_edge *const edge = &h->edges[e++];
+                put_edge(o, n, k + 1u, edge);
+                if (has_fields)
+                    SNAP_TRY(put_label(o, n, node, type, (uint64_t)edge->source_word * 8, err));
+            } else if (reference < h->n_references && h->references[reference].source == node)
                 SNAP_TRY(put_reference(o, n, k + 1u, &h->references[reference++], err));
             else
                 break;
             if (++n == BATCH_ROWS) {
                 SNAP_TRY(put_rows(o, SNAP_TABLE_EDGE, n, err));
                 n = 0;
+                if (o->has_labels)
+                    reset_labels(o);
                 if (progress)
                     progress(context);
             }
@@ -350,4 +379,5 @@ void output_release(struct output *o) {
     free(o->string_rows);
     free(o->type_rows);
     free(o->labels);
+    free(o->element_sizes);
 }

@@ -15,7 +15,9 @@ struct output {
     uint32_t *order;     /* nodes in the order of the file; NULL: that of their ids */
     uint32_t *rank;      /* by node - 1: id in the file */
     uint64_t *columns[SNAP_COLUMNS_MAX];
-    struct label *labels; /* cache of the answers of heap->field */
+    struct label *labels;    /* cache of the answers of heap->field */
+    uint64_t *element_sizes; /* by type - 1 */
+    int has_labels;          /* in the batch */
 };
 
 /* The row of STRS that a string of the heap has in the file. */
