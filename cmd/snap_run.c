@@ -32,7 +32,7 @@ static const char *output;
 static struct opt_list on_signal, when;
 static uint64_t every_ns, exit_timeout_ns = 30000000000u;
 static const char *control_signal;
-static int at_exit, force, no_edges, no_fork, no_follow, quiet;
+static int all_processes, at_exit, force, no_edges, no_fork, no_follow, quiet;
 
 static const struct opt options[] = {
     {OPT_TEXT, 'o', "output", "PATTERN", &output,
@@ -51,6 +51,9 @@ static const struct opt options[] = {
      "'growth>512M': one for every growth by 512 MiB"},
     {OPT_FLAG, 0, "at-exit", NULL, &at_exit, "one when a process exits"},
     {OPT_HEADING, 0, NULL, NULL, NULL, "How"},
+    {OPT_FLAG, 0, "all-processes", NULL, &all_processes,
+     "take one at the end of short-lived processes, too, that\nthe program started: shells and "
+     "the like"},
     {OPT_FLAG, 0, "no-follow", NULL, &no_follow, "leave out processes that the program starts"},
     {OPT_FLAG, 0, "no-fork", NULL, &no_fork,
      "stop the program while it is read, instead of reading\na copy"},
@@ -69,7 +72,10 @@ static const struct opt_command command = {
     .options = options,
     .stop_at_argument = 1,
     .details =
-        "Processes that the program starts are followed. An existing file is left alone: where a\n"
+        "Processes that the program starts are followed; those that lived for less than a second "
+        "and\n"
+        "hold less than 1 MB of their own get no snapshot at their end. An existing file is left "
+        "alone: where a\n"
         "name is taken, .PID.NUMBER is put before its suffix.\n"
         "\n"
         "Exit status: that of the program (if a signal ended it, the same signal); 2 trouble, for "
@@ -353,6 +359,10 @@ static pid_t start_program(const char *path, char **argv, const sigset_t *mask) 
     const pid_t child = fork();
     if (child == 0) {
         sigprocmask(SIG_SETMASK, mask, NULL);
+        char pid[24];
+        snprintf(pid, sizeof pid, "%ld", (long)getpid());
+        if (!all_processes && setenv("HEAPSNAP_MAIN", pid, 1) != 0)
+            _exit(EXIT_CANNOT_RUN);
         execvp(path, argv);
         const int error = errno;
         const ssize_t ignored = write(report[1], &error, sizeof error);
@@ -408,7 +418,7 @@ static int attend(pid_t child, const sigset_t *signals) {
 /* --- what came of it --- */
 
 struct outcome {
-    unsigned n_written, n_skipped, n_failed;
+    unsigned n_written, n_skipped, n_failed, n_short;
     char last_written[PATH_MAX];
     char last_skip[512], last_failure[512];
     char note[512];
@@ -438,7 +448,9 @@ static void read_log(const struct run *r, struct outcome *o) {
         } else if (strcmp(kind, "skipped") == 0) {
             o->n_skipped++;
             keep(o->last_skip, sizeof o->last_skip, line + at);
-        } else if (strcmp(kind, "note") == 0)
+        } else if (strcmp(kind, "short") == 0)
+            o->n_short++;
+        else if (strcmp(kind, "note") == 0)
             keep(o->note, sizeof o->note, line + at);
     }
     free(line);
@@ -475,6 +487,9 @@ static void tell(const struct run *r, int status) {
         fprintf(out, "; %u failed: %s", o.n_failed, o.last_failure);
     if (o.n_skipped)
         fprintf(out, "; %u left out: %s", o.n_skipped, o.last_skip);
+    if (o.n_short)
+        fprintf(out, "; %u short-lived process%s left out (--all-processes)", o.n_short,
+                o.n_short == 1 ? "" : "es");
     if (o.note[0])
         fprintf(out, "; %s", o.note);
     fclose(out);

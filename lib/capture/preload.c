@@ -38,12 +38,19 @@
 #define MOMENT_STACK_SIZE ((size_t)256 << 10)
 #define SIGNALS_MAX 65
 
+/* What a process other than the program itself must have been to get a snapshot at its end: shells
+ * that only start something, and the small tools that they run, are nobody's leak. */
+#define LIFE_MIN_NS 1000000000u
+#define OWN_BYTES_MIN ((uint64_t)1 << 20)
+
 enum at_exit { AT_EXIT_NEVER, AT_EXIT_IF_NONE, AT_EXIT_ALWAYS };
 
 static struct {
     int is_ready;
     int follow;
     enum at_exit at_exit;
+    int main_pid;           /* the program that `snap run` started; 0: all processes count alike */
+    uint64_t life_start_ns; /* of this process, or of its program since exec */
     char on_signal[SIGNALS_MAX]; /* 1: a moment on this signal */
     char directory[CTL_PATH_SIZE];
     char run[64];
@@ -350,6 +357,7 @@ static void after_fork_child(void) {
     new_lineage();
     moment_process.pid = raw_pid();
     moment_process.sequence = 0;
+    preload.life_start_ns = raw_clock_ns(CLOCK_MONOTONIC);
     atomic_store(&preload.exited, 0);
     /* The parent's page stays mapped, and stays the parent's. */
     moment_process.ctl = NULL;
@@ -387,7 +395,7 @@ __attribute__((constructor)) static void start(void) {
     recorder_mute(1);
     struct moment_process *const p = &moment_process;
     p->pid = raw_pid();
-    p->start_ns = raw_clock_ns(CLOCK_MONOTONIC);
+    p->start_ns = preload.life_start_ns = raw_clock_ns(CLOCK_MONOTONIC);
     const uint64_t signal = keep_number("HEAPSNAP_SIGNAL", 0);
     p->signal = signal > 0 && signal < SIGNALS_MAX ? (int)signal : SIGRTMAX - 7;
     p->overwrite = keep_flag("HEAPSNAP_FORCE", 0);
@@ -400,6 +408,7 @@ __attribute__((constructor)) static void start(void) {
     keep_text(preload.run, sizeof preload.run, "HEAPSNAP_RUN", "run");
     preload.follow = keep_flag("HEAPSNAP_FOLLOW", 1);
     preload.at_exit = (enum at_exit)keep_number("HEAPSNAP_AT_EXIT", AT_EXIT_IF_NONE);
+    preload.main_pid = (int)keep_number("HEAPSNAP_MAIN", 0);
     keep_environment();
     keep_rank();
     keep_writer();
@@ -548,6 +557,23 @@ static void check_signals(void) {
     }
 }
 
+/* Whether a snapshot at the end is worth its file. */
+static int is_worth_it(void) {
+    if (!preload.main_pid || preload.main_pid == moment_process.pid ||
+        moment_process.sequence > 0 ||
+        raw_clock_ns(CLOCK_MONOTONIC) - preload.life_start_ns >= LIFE_MIN_NS)
+        return 1;
+    uint64_t own_bytes = UINT64_MAX;
+    if (recorder_freeze(LIFE_MIN_NS) >= 0) {
+        own_bytes = recorder_own_bytes();
+        recorder_thaw();
+    }
+    if (own_bytes >= OWN_BYTES_MIN)
+        return 1;
+    log_line("short", "");
+    return 0;
+}
+
 /* The last moment, and the end of the control page. Waits until all files are complete. */
 static void leave(void) {
     if (!preload.is_ready || !is_own_process() || atomic_exchange(&preload.exited, 1))
@@ -557,8 +583,9 @@ static void leave(void) {
     if (ctl)
         atomic_store(&ctl->state, CTL_LEAVING);
     check_signals();
-    if (preload.at_exit == AT_EXIT_ALWAYS ||
-        (preload.at_exit == AT_EXIT_IF_NONE && moment_process.sequence == 0)) {
+    if ((preload.at_exit == AT_EXIT_ALWAYS ||
+         (preload.at_exit == AT_EXIT_IF_NONE && moment_process.sequence == 0)) &&
+        is_worth_it()) {
         struct moment_request r;
         char message[CTL_TEXT_MAX];
         init_request(&r, SNAP_TRIGGER_EXIT);

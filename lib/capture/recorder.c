@@ -389,6 +389,18 @@ uint64_t recorder_live_bytes(void) {
     return bytes;
 }
 
+static int add_own_sizes(void *context, const struct live_block *blocks, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        *(uint64_t *)context += blocks[i].birth > inherited_mark ? blocks[i].size : 0;
+    return 0;
+}
+
+uint64_t recorder_own_bytes(void) {
+    uint64_t bytes = 0;
+    live_table_for_each(add_own_sizes, &bytes);
+    return bytes;
+}
+
 struct block_reader {
     int (*fn)(void *, const struct recorder_block *, size_t);
     void *context;

@@ -67,6 +67,8 @@ int recorder_for_each_region(int (*fn)(void *context, const struct recorder_regi
 /* Requested bytes of all live blocks; reads the whole table, about 10 ns per block: a free does not
  * look at the size of its block. */
 uint64_t recorder_live_bytes(void);
+/* The same without blocks that were inherited from a parent. */
+uint64_t recorder_own_bytes(void);
 uint32_t recorder_n_stacks(void);                      /* greatest stack id */
 struct recorder_stack recorder_stack_get(uint32_t id); /* 1 to recorder_n_stacks() */
 uint64_t

@@ -416,7 +416,7 @@ class Moments(unittest.TestCase):
         self.assertGreater(len(result.files), 0, result.err)
 
     def test_tree(self):
-        result = self.same_as_plain("tree")
+        result = self.same_as_plain("tree", options=["--all-processes"])
         self.assertEqual(len(result.files), 5)
         metas = [self.read(path)[0] for path in result.files]
         by_lineage = {meta["lineage"]: meta for meta in metas}
@@ -429,7 +429,7 @@ class Moments(unittest.TestCase):
             self.assertEqual(meta["sequence"], 1)
 
     def test_inherited_blocks(self):
-        result = self.run_victim("tree")
+        result = self.run_victim("tree", options=["--all-processes"])
         for path in result.files:
             meta, tables = self.read(path)
             inherited = [node for node in tables["NODE"] if node["size"] == 64 and node.get("flags", 0) & 1]
@@ -441,19 +441,37 @@ class Moments(unittest.TestCase):
 
     def test_no_follow(self):
         self.assertEqual(len(self.same_as_plain("tree", options=["--no-follow"]).files), 1)
-        self.assertEqual(len(self.same_as_plain("shell", options=["--no-follow"]).files), 2)
+        self.assertEqual(len(self.same_as_plain("shell", options=["--no-follow", "--all-processes"]).files), 2)
 
     def test_daemon(self):
-        result = self.run_victim("daemon")
+        result = self.run_victim("daemon", options=["--all-processes"])
         self.assertEqual((result.out, result.status), ("daemon ended 0\n", 0))
         pids = {self.read(path)[0]["pid"] for path in self.files()}
         self.assertEqual(len(pids), 3)
 
     def test_shell(self):
-        result = self.same_as_plain("shell")
+        result = self.same_as_plain("shell", options=["--all-processes"])
         self.assertGreaterEqual(len(result.files), 3)
         for path in result.files:
             self.read(path)
+
+    def test_short_lived_processes_are_left_out(self):
+        script = "for i in 1 2 3; do /bin/true; done; x=$(echo y); /bin/sleep 1.2; exec /bin/echo end"
+        result = self.snap("run", "--", "/bin/sh", "-c", script)
+        self.assertEqual(result.out, "end\n")
+        names = sorted(os.path.basename(self.read(path)[0]["executable"]) for path in result.files)
+        self.assertEqual(names, ["echo", "sleep"])
+        self.assertIn("short-lived processes left out", result.err)
+        before = set(result.files)
+        result = self.snap("run", "--all-processes", "--", "/bin/sh", "-c", script)
+        self.assertGreaterEqual(len(set(result.files) - before), 5)
+        self.assertNotIn("left out", result.err)
+
+    def test_processes_that_hold_much_are_kept(self):
+        code = ("import os\nif os.fork() == 0:\n    keep = bytearray(3 << 20)\n    os._exit(0)\nos.wait()\n"
+                "if os.fork() == 0:\n    os._exit(0)\nos.wait()\n")
+        result = self.snap("run", "--", "/usr/bin/python3", "-I", "-c", "keep = bytearray(5 << 20)\n" + code)
+        self.assertEqual(len(result.files), 2, result.err)
 
     def test_exec(self):
         result = self.same_as_plain("exec")
@@ -470,7 +488,7 @@ class Moments(unittest.TestCase):
         self.assertEqual(result.out, "good 20\n")
 
     def test_clone_without_fork_handlers(self):
-        result = self.same_as_plain("clone")
+        result = self.same_as_plain("clone", options=["--all-processes"])
         pids = {self.read(path)[0]["pid"] for path in result.files}
         self.assertEqual(len(pids), 2)
 
