@@ -5,6 +5,7 @@
  * Reads rows through pass.c only, and decides nothing: that is judge.c's part. */
 #include "base/err.h"
 #include "diff/judge.h"
+#include "diff/mapped.h"
 #include "diff/pass.h"
 #include "diff/result.h"
 #include "diff/suspects.h"
@@ -638,6 +639,7 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     set_positions(d);
     SNAP_TRY(compare(d, options, err));
     SNAP_TRY(collect_hooks(d, err));
+    SNAP_TRY(mapped_find(d, err));
     SNAP_TRY(note_order(d, options, err));
     SNAP_TRY(judge(d, err));
     if (d->n < 2)
@@ -659,6 +661,7 @@ static int new_result(snap_diff **out, const snap_snapshot *const *snapshots, si
         return no_memory(err);
     arena_init(&d->arena);
     arena_init(&d->table_arena);
+    arena_init(&d->mapped_arena);
     d->n = n;
     const int status = make(d, snapshots, &options, err);
     if (status < 0) {
@@ -686,6 +689,7 @@ void snap_diff_free(snap_diff *d) {
         return;
     arena_release(&d->arena);
     arena_release(&d->table_arena);
+    arena_release(&d->mapped_arena);
     free(d->limits);
     free(d->not_leaks);
     free(d);

@@ -8,7 +8,8 @@
 #include <heapsnap/diff.h>
 
 struct snap_diff {
-    struct arena arena, table_arena; /* all below lives there, but for the arrays that grow */
+    /* All below lives there, but for the arrays that grow. */
+    struct arena arena, table_arena, mapped_arena;
     size_t n;
     const snap_snapshot **sources; /* in the order of the comparison */
     snap_diff_snapshot *snapshots;
@@ -20,6 +21,8 @@ struct snap_diff {
     snap_diff_site *sites;
     snap_diff_type *types, *modules, *totals;
     size_t n_sites, n_types, n_modules, n_totals;
+    snap_diff_site *mapped;
+    size_t n_mapped;
     snap_diff_hook *hooks;
     size_t n_hooks;
     snap_diff_suspect *suspects;

@@ -143,10 +143,8 @@ static json_t *types_of(struct building *b, const snap_diff_type *rows, size_t n
     return array;
 }
 
-static int sites_of(struct building *b, const snap_diff *d, size_t top, unsigned max_frames,
-                    json_t **out, snap_error *err) {
-    size_t n;
-    const snap_diff_site *const sites = snap_diff_sites(d, &n);
+static int sites_of(struct building *b, const snap_diff *d, const snap_diff_site *sites, size_t n,
+                    size_t top, unsigned max_frames, json_t **out, snap_error *err) {
     const size_t n_snapshots = snap_diff_n_snapshots(d);
     snap_location *const frames = calloc(max_frames, sizeof *frames);
     if (frames == NULL)
@@ -353,14 +351,24 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     struct building building = {0}, *const b = &building;
     const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
     const size_t n = snap_diff_n_snapshots(d);
-    json_t *sites;
-    SNAP_TRY(
-        sites_of(b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites, err));
+    const unsigned max_frames = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    size_t n_all, n_mapped;
+    const snap_diff_site *const all = snap_diff_sites(d, &n_all);
+    const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
+    json_t *sites, *mapped = NULL;
+    SNAP_TRY(sites_of(b, d, all, n_all, top, max_frames, &sites, err));
+    const int is_mapped =
+        n_mapped > 0 ? sites_of(b, d, mappings, n_mapped, top, max_frames, &mapped, err) : 0;
+    if (is_mapped < 0) {
+        json_decref(sites);
+        return is_mapped;
+    }
     json_t *suspects = NULL;
     const int result = suspects_of(
         b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &suspects, err);
     if (result < 0) {
         json_decref(sites);
+        json_decref(mapped);
         return result;
     }
     json_t *const root = json_object(), *const snapshots = json_array();
@@ -377,6 +385,8 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     snap_diff_sites(d, &n_sites);
     set(b, root, "types", types_of(b, types, n_types, top, n, "type"));
     set(b, root, "sites", sites);
+    if (mapped != NULL)
+        set(b, root, "mapped", mapped);
     set(b, root, "not_leaks", not_leaks_of(b, d));
     set(b, root, "limits", limits_of(b, d));
     set(b, root, "finding", finding_of(b, d));
@@ -434,9 +444,18 @@ static int json_census(const snap_diff *d, FILE *out, const snap_report_options 
     struct building building = {0}, *const b = &building;
     const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
     const snap_diff_snapshot *const info = snap_diff_snapshots(d);
-    json_t *sites;
-    SNAP_TRY(
-        sites_of(b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites, err));
+    const unsigned max_frames = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    size_t n_all, n_mapped;
+    const snap_diff_site *const all = snap_diff_sites(d, &n_all);
+    const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
+    json_t *sites, *mapped = NULL;
+    SNAP_TRY(sites_of(b, d, all, n_all, top, max_frames, &sites, err));
+    const int is_mapped =
+        n_mapped > 0 ? sites_of(b, d, mappings, n_mapped, top, max_frames, &mapped, err) : 0;
+    if (is_mapped < 0) {
+        json_decref(sites);
+        return is_mapped;
+    }
     size_t n_types, n_modules, n_sites;
     const snap_diff_type *const types = snap_diff_types(d, &n_types);
     const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
@@ -449,6 +468,8 @@ static int json_census(const snap_diff *d, FILE *out, const snap_report_options 
     set(b, root, "tables", tables_of(b, info->snapshot));
     set(b, root, "types", types_of(b, types, n_types, top, 1, "type"));
     set(b, root, "sites", sites);
+    if (mapped != NULL)
+        set(b, root, "mapped", mapped);
     set(b, root, "modules", types_of(b, modules, n_modules, top, 1, "module"));
     set(b, root, "hooks", hooks_of(b, d, top));
     set(b, root, "limits", limits_of(b, d));

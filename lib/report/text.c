@@ -300,6 +300,29 @@ static void put_totals(struct page *p, const snap_diff *d) {
     fputc('\n', p->out);
 }
 
+/* Mappings of the program's own that grew, a line each. */
+static void put_mapped(struct page *p, const snap_diff *d) {
+    size_t n, listed = 0, n_grown = 0;
+    const snap_diff_site *const rows = snap_diff_mapped(d, &n);
+    const size_t most = p->top_given || p->all ? p->top : 3;
+    while (n_grown < n && rows[n_grown].growth_bytes > 0)
+        n_grown++;
+    if (n_grown == 0)
+        return;
+    fputs("mapped by the program itself, blocks in it or not\n", p->out);
+    for (; listed < n_grown && listed < most; listed++) {
+        const snap_diff_site *const m = &rows[listed];
+        char size[TEXT_SIZE_MAX], text[NAME_MAX_BYTES];
+        fprintf(p->out, "  %10s  %+8" PRId64 "  %-9s  %s\n",
+                text_signed_size(size, m->growth_bytes), m->growth_count,
+                snap_diff_n_snapshots(d) > 2 ? snap_trend_name(m->trend) : "-",
+                page_name(text, m->label, p->width - 33));
+    }
+    if (n_grown > listed)
+        fprintf(p->out, "  (%zu more)\n", n_grown - listed);
+    fputc('\n', p->out);
+}
+
 static void put_intervals(struct page *p, const snap_diff *d) {
     const size_t n = snap_diff_n_snapshots(d);
     const snap_diff_interval *const intervals = snap_diff_intervals(d);
@@ -374,6 +397,7 @@ static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     }
     put_not_leaks(p, d);
     put_totals(p, d);
+    put_mapped(p, d);
     put_intervals(p, d);
     fputs("snapshots\n", out);
     for (size_t i = 0; i < snap_diff_n_snapshots(d); i++)

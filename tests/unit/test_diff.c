@@ -169,6 +169,15 @@ static void make_file(struct bytes *file, size_t n, uint64_t sequence, int is_so
         row[SNAP_NODE_COL_BIRTH] = sequence == 2 && block % 3 == 0 ? n + block + 1 : n - block;
         OK(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err));
     }
+    /* Three mappings per file: two of them by the program. */
+    for (uint64_t i = 0; i < 3 * sequence; i++) {
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_REGN_COL_ADDRESS] = (1 << 20) * (i + 1);
+        row[SNAP_REGN_COL_SIZE] = 4096 * (i % 3 + 1);
+        row[SNAP_REGN_COL_KIND] = SNAP_REGN_ANONYMOUS;
+        row[SNAP_REGN_COL_STACK] = i % 3 == 2 ? 0 : stacks[i % 3];
+        OK(snap_writer_row(w, SNAP_TABLE_REGN, row, NULL, &err));
+    }
     OK(snap_writer_finish(w, &err));
     snap_writer_close(w);
 }
@@ -186,6 +195,36 @@ static void close_pair(struct bytes files[2], snap_snapshot *s[2]) {
         bytes_release(&files[i]);
     }
 }
+
+START_TEST(mappings_are_summed_by_stack) {
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    snap_diff *d;
+    size_t n, n_sites;
+    open_pair(100, 1, files, s);
+    OK(snap_diff_new(&d, (const snap_snapshot *const *)s, 2, NULL, &err));
+    const snap_diff_site *const mapped = snap_diff_mapped(d, &n);
+    ck_assert_uint_eq(n, 2);
+    for (uint64_t i = 0; i < 2; i++) { /* the larger one first */
+        const uint64_t size = 4096 * (2 - i);
+        ck_assert_uint_eq(mapped[i].counts[0], 1);
+        ck_assert_uint_eq(mapped[i].counts[1], 2);
+        ck_assert_uint_eq(mapped[i].bytes[0], size);
+        ck_assert_uint_eq(mapped[i].bytes[1], 2 * size);
+        ck_assert_int_eq(mapped[i].growth_bytes, (int64_t)size);
+        ck_assert_uint_eq(mapped[i].stack, 2 - i);
+    }
+    /* Blocks know nothing of them. */
+    const snap_diff_site *const sites = snap_diff_sites(d, &n_sites);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n_sites; i++)
+        bytes += sites[i].bytes[1];
+    ck_assert_uint_eq(bytes, snap_diff_snapshots(d)[1].totals[SNAP_DOMAIN_HOST].bytes);
+    ck_assert_uint_lt(bytes, 4096);
+    snap_diff_free(d);
+    close_pair(files, s);
+}
+END_TEST
 
 /* Sources that claim to be sorted whatever the file says. */
 START_TEST(broken_order_is_noticed_and_mended) {
@@ -338,6 +377,7 @@ int main(void) {
     tcase_add_test(c, a_line_is_drawn_over_steps);
     tcase_add_loop_test(c, names_are_harmless, 0, sizeof texts / sizeof *texts);
     tcase_add_test(c, sizes_have_units);
+    tcase_add_test(c, mappings_are_summed_by_stack);
     tcase_add_loop_test(c, broken_order_is_noticed_and_mended, 1, 4);
     tcase_add_test(c, threads_change_nothing);
     tcase_add_loop_test(c, a_caller_can_stop_it, 0, 3);

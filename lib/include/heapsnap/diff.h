@@ -188,6 +188,9 @@ snap_diff_intervals(const snap_diff *d); /* one fewer than snapshots */
 SNAP_API const snap_diff_type *snap_diff_types(const snap_diff *d, size_t *out_n);
 SNAP_API const snap_diff_type *snap_diff_modules(const snap_diff *d, size_t *out_n);
 SNAP_API const snap_diff_site *snap_diff_sites(const snap_diff *d, size_t *out_n);
+/* Mappings that the programs made themselves, by stack, whole sizes: memory beside that of blocks,
+ * never added to it. Sorted as sites; new_count, new_bytes and blamed are 0. */
+SNAP_API const snap_diff_site *snap_diff_mapped(const snap_diff *d, size_t *out_n);
 /* One row per domain that occurs, in the order of their codes. */
 SNAP_API const snap_diff_type *snap_diff_totals(const snap_diff *d, size_t *out_n);
 /* Sorted by last count minus first descending, then registry, callback, file, line. */
