@@ -114,6 +114,7 @@ struct run {
     char directory[PATH_MAX - 128]; /* of control pages */
     char name[48];
     char log[PATH_MAX];
+    char cache[PATH_MAX]; /* names of functions found so far; "": none */
     char recorder[PATH_MAX], writer[PATH_MAX];
     char original_directory[PATH_MAX];
 };
@@ -150,6 +151,28 @@ static int make_log(struct run *r) {
         return trouble("cannot create '%s': %s", r->log);
     close(fd);
     return 0;
+}
+
+/* A directory of the writer's own. Without it every snapshot finds all names anew. One that the
+ * user has set is left as it is, and stays. */
+static void make_cache(struct run *r) {
+    const char *const given = getenv("HEAPSNAP_CACHE");
+    if (given && *given)
+        return;
+    snprintf(r->cache, sizeof r->cache, "%s/%s.cache", r->directory, r->name);
+    if (mkdir(r->cache, 0700) != 0)
+        r->cache[0] = '\0';
+}
+
+static void remove_cache(const struct run *r) {
+    DIR *const files = r->cache[0] ? opendir(r->cache) : NULL;
+    for (const struct dirent *e; files && (e = readdir(files));)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(files), e->d_name, 0);
+    if (files)
+        closedir(files);
+    if (r->cache[0])
+        rmdir(r->cache);
 }
 
 /* --- the recorder --- */
@@ -324,6 +347,8 @@ static int set_environment(const struct run *r, const char *pattern) {
     status = status ? status : set("HEAPSNAP_DIR", r->directory);
     status = status ? status : set("HEAPSNAP_RUN", r->name);
     status = status ? status : set("HEAPSNAP_LOG", r->log);
+    if (r->cache[0])
+        status = status ? status : set("HEAPSNAP_CACHE", r->cache);
     status = status ? status : set("HEAPSNAP_WRITE", r->writer);
     status = status ? status : set_number("HEAPSNAP_SIGNAL", (uint64_t)control);
     status = status ? status : set_number("HEAPSNAP_AT_EXIT", at_exit ? 2 : has_moment ? 0 : 1);
@@ -515,6 +540,7 @@ static void clean(const struct run *r) {
     if (pages)
         closedir(pages);
     unlink(r->log);
+    remove_cache(r);
 }
 
 /* Ends as the program did. */
@@ -600,11 +626,15 @@ int snap_run_main(int argc, char **argv) {
     status = status ? status : make_directory(&r);
     status = status ? status : avoid_separators(&r);
     status = status ? status : make_log(&r);
+    if (!status)
+        make_cache(&r);
     status = status ? status : set_environment(&r, pattern);
     if (!status)
         status = run(&r, path, argv + first);
-    else if (r.log[0])
+    else if (r.log[0]) {
         unlink(r.log);
+        remove_cache(&r);
+    }
     free(pattern);
     free(path);
     return status;

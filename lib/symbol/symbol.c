@@ -15,6 +15,8 @@
 #include <heapsnap/snapdef.h>
 
 #include "base/err.h"
+#include "base/mem.h"
+#include "symbol/cache.h"
 #include "symbol/debugfile.h"
 #include "symbol/demangle.h"
 #include "symbol/dwarf.h"
@@ -35,12 +37,16 @@ struct module {
     struct symtab table;
     struct image_data *data;   /* NULL: not asked for yet */
     struct image_words *words; /* likewise */
+    struct cache cache;
+    int has_cache; /* cache is read */
 };
 
 struct symbolizer {
     char **debug_dirs; /* NULL-terminated */
     int no_dwarf;
     uint64_t max_module_ns;
+    const char *cache_directory; /* NULL: none */
+    int is_late;                 /* the last lookup ran out of time */
     struct module *modules;
     uint32_t n_modules;
     uint32_t modules_capacity;
@@ -127,6 +133,7 @@ int symbolizer_new(struct symbolizer **out, const struct symbolizer_options *opt
         return err_set(err, SNAP_E_NOMEM, "out of memory");
     s->no_dwarf = options->no_dwarf;
     s->max_module_ns = options->max_module_ns ? options->max_module_ns : MODULE_NS_DEFAULT;
+    s->cache_directory = options->no_dwarf || options->debug_dirs ? NULL : cache_directory();
     s->debug_dirs = make_dirs(options->debug_dirs);
     if (!s->debug_dirs) {
         free(s);
@@ -151,6 +158,7 @@ void symbolizer_free(struct symbolizer *s) {
     for (uint32_t i = 0; i < s->n_modules; i++) {
         symtab_release(&s->modules[i].table);
         release_data(&s->modules[i]);
+        cache_release(&s->modules[i].cache);
         free(s->modules[i].path);
         free(s->modules[i].build_id);
     }
@@ -358,6 +366,8 @@ static uint32_t ask_dwarf(struct answers *answers, const struct module *module, 
             (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + s->max_module_ns,
     };
     isolate_dwarf_lookup(&request, take_answer, answers);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    s->is_late = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec >= request.deadline_ns;
     return is_own ? SNAP_SYMB_DWARF : SNAP_SYMB_SEPARATE;
 }
 
@@ -401,21 +411,13 @@ static void emit_one(struct answers *answers, const struct module *module, size_
         emit(context, index, positions, n);
 }
 
-int symbolizer_lookup(struct symbolizer *s, uint32_t module_index, const uint64_t *offsets,
-                      size_t n,
-                      void (*emit)(void *context, size_t index,
-                                   const struct symbol_position *positions, size_t n_positions),
-                      void *context, snap_error *err) {
-    if (module_index >= s->n_modules)
-        return err_set(err, SNAP_E_ARG, "no module %u", module_index);
-    for (size_t i = 1; i < n; i++) {
-        if (offsets[i] < offsets[i - 1])
-            return err_set(err, SNAP_E_ARG, "offsets are not ascending");
-    }
-    if (n == 0)
-        return SNAP_OK;
-    struct module *const module = &s->modules[module_index];
+static int lookup_anew(struct symbolizer *s, struct module *module, const uint64_t *offsets,
+                       size_t n,
+                       void (*emit)(void *context, size_t index,
+                                    const struct symbol_position *positions, size_t n_positions),
+                       void *context, snap_error *err) {
     struct answers answers = {.s = s};
+    s->is_late = 0;
     uint32_t dwarf_source = 0;
     const int may_ask = !s->no_dwarf && dwarf_is_built();
     if (!module->is_loaded || (may_ask && module->has_dwarf)) {
@@ -446,6 +448,86 @@ int symbolizer_lookup(struct symbolizer *s, uint32_t module_index, const uint64_
     if (answers.is_out_of_memory)
         return err_set(err, SNAP_E_NOMEM, "out of memory");
     return SNAP_OK;
+}
+
+struct fresh {
+    struct cache found;
+    const uint64_t *offsets;
+};
+
+static void take_fresh(void *context, size_t index, const struct symbol_position *positions,
+                       size_t n) {
+    struct fresh *const f = context;
+    cache_add(&f->found, f->offsets[index], positions, n);
+}
+
+/* Remembers what was found; what was not, only if there was time to look for it. */
+static void keep_fresh(const struct symbolizer *s, struct module *module,
+                       const struct cache *found) {
+    uint64_t last = UINT64_MAX;
+    for (size_t i = 0; i < found->n; i++) {
+        const struct cache_entry *const e = &found->entries[i];
+        const struct symbol_position *const p = &found->positions[e->first];
+        const int is_by_dwarf =
+            e->n > 0 && (p->source == SNAP_SYMB_DWARF || p->source == SNAP_SYMB_SEPARATE);
+        if (e->offset != last && (is_by_dwarf || !s->is_late))
+            cache_add(&module->cache, e->offset, p, e->n);
+        last = e->offset;
+    }
+    cache_write(&module->cache, s->cache_directory, module->build_id);
+}
+
+static int lookup_cached(struct symbolizer *s, struct module *module, const uint64_t *offsets,
+                         size_t n,
+                         void (*emit)(void *context, size_t index,
+                                      const struct symbol_position *positions, size_t n_positions),
+                         void *context, snap_error *err) {
+    struct cache *const c = &module->cache;
+    if (!module->has_cache)
+        cache_read(c, s->cache_directory, module->build_id, &s->strings);
+    module->has_cache = 1;
+    uint64_t *const unknown = mem_alloc(n, sizeof *unknown);
+    struct fresh fresh = {.offsets = unknown};
+    if (!unknown)
+        return err_set(err, SNAP_E_NOMEM, "out of memory");
+    size_t n_unknown = 0, next = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!cache_find(c, offsets[i]))
+            unknown[n_unknown++] = offsets[i];
+    int result =
+        n_unknown ? lookup_anew(s, module, unknown, n_unknown, take_fresh, &fresh, err) : 0;
+    if (result == SNAP_OK && fresh.found.n != n_unknown)
+        result = err_set(err, SNAP_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < n && result == SNAP_OK; i++) {
+        const struct cache_entry *e = cache_find(c, offsets[i]);
+        const struct cache *const from = e ? c : &fresh.found;
+        e = e ? e : &fresh.found.entries[next++];
+        emit(context, i, from->positions + e->first, e->n);
+    }
+    if (result == SNAP_OK && n_unknown)
+        keep_fresh(s, module, &fresh.found);
+    cache_release(&fresh.found);
+    free(unknown);
+    return result;
+}
+
+int symbolizer_lookup(struct symbolizer *s, uint32_t module_index, const uint64_t *offsets,
+                      size_t n,
+                      void (*emit)(void *context, size_t index,
+                                   const struct symbol_position *positions, size_t n_positions),
+                      void *context, snap_error *err) {
+    if (module_index >= s->n_modules)
+        return err_set(err, SNAP_E_ARG, "no module %u", module_index);
+    for (size_t i = 1; i < n; i++) {
+        if (offsets[i] < offsets[i - 1])
+            return err_set(err, SNAP_E_ARG, "offsets are not ascending");
+    }
+    struct module *const module = &s->modules[module_index];
+    if (n == 0)
+        return SNAP_OK;
+    return s->cache_directory && module->build_id
+               ? lookup_cached(s, module, offsets, n, emit, context, err)
+               : lookup_anew(s, module, offsets, n, emit, context, err);
 }
 
 static int add_variables(struct image_data *data, const struct elf_file *elf, const char *name,
