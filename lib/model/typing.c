@@ -677,7 +677,7 @@ variable_of(const struct typing *t, const struct heap_root *root, uint64_t *out_
         }
     }
     if (variable)
-        *out_offset = address - variable->address;
+        *out_offset = address - variable->address + variable->part;
     return variable;
 }
 
@@ -970,7 +970,8 @@ static uint32_t name_variable(struct heap *h, void *context, uint64_t address) {
     const struct layout_variable *const variable = layout_variable_at(t->layout, address);
     if (!variable)
         return 0;
-    const struct word word = word_of_variable(t, variable, address - variable->address);
+    const struct word word =
+        word_of_variable(t, variable, address - variable->address + variable->part);
     return variable_text(t, variable, &word);
 }
 

@@ -391,13 +391,20 @@ static int copy_variables(struct layout *l, struct answer *a, const struct layou
         return 0;
     for (uint32_t i = 0; i < a->head.n_variables; i++) {
         const struct layout_rows_variable *const from = &a->variables[i];
-        const struct layout_variable variable = {
+        struct layout_variable variable = {
             .address = from->address + (from->is_tls ? 0 : query->bias),
             .name = keep(l, answer_text(a, from->name)),
             .function = from->function ? keep(l, answer_text(a, from->function)) : NULL,
             .type = join(l, a, from->type, 0),
             .module = query->number,
+            .part = from->part,
             .is_tls = from->is_tls != 0};
+        const uint64_t whole = variable.type ? l->types[variable.type - 1].size : 0;
+        if (from->part >= whole)
+            continue;
+        variable.size = from->part_size && from->part_size < whole - from->part
+                            ? from->part_size
+                            : whole - from->part;
         if (!variable.name || (from->function && !variable.function))
             return 0;
         l->variables[l->n_variables++] = variable;
@@ -558,9 +565,7 @@ static const struct layout_variable *search(const struct layout *l, size_t low, 
     if (low == first)
         return NULL;
     const struct layout_variable *const variable = &l->variables[low - 1];
-    return variable->type && address - variable->address < l->types[variable->type - 1].size
-               ? variable
-               : NULL;
+    return address - variable->address < variable->size ? variable : NULL;
 }
 
 const struct layout_variable *layout_variable_at(const struct layout *l, uint64_t address) {

@@ -43,8 +43,11 @@ struct layout_field {
 };
 
 struct layout_variable {
-    uint64_t address;     /* of the run (bias added); of TLS: offset in the image's TLS block */
-    const char *name;     /* with its scope: "g_server", "ns::cache", "count" */
+    uint64_t address; /* of the run (bias added); of TLS: offset in the image's TLS block */
+    uint64_t size;
+    uint64_t part;    /* offset in the variable of what is at the address: not 0 where a compiler
+                         has taken a variable apart */
+    const char *name; /* with its scope: "g_server", "ns::cache", "count" */
     const char *function; /* static local: its function; else NULL */
     uint32_t type, module;
     uint8_t is_tls;

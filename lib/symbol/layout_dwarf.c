@@ -62,6 +62,8 @@ struct definition {
 
 struct variable {
     uint64_t address;
+    uint64_t part,
+        part_size; /* offset in the variable and size, if it is in pieces; size 0: whole */
     dwarf_ref ref, function; /* function: DWARF_NONE outside */
     uint32_t scope;
     uint8_t is_tls;
@@ -314,68 +316,95 @@ static void end_struct(struct reader *r, const struct level *level) {
         *slot = *slot ? AMBIGUOUS : (uint32_t)r->n_definitions;
 }
 
-/* The address in an expression that is nothing else. */
-static int fixed_address(struct reader *r, const struct dwarf_unit *unit,
-                         const struct dwarf_location *location, uint64_t *out, uint8_t *is_tls) {
-    if (location->kind != DWARF_LOCATION_BLOCK || !location->data || location->size < 2)
-        return 0;
-    const uint8_t *at = location->data;
-    const uint8_t *const end = at + location->size;
+/* Reads the address that an expression goes on with. 1, 0 if it is something else. */
+static int read_address(struct reader *r, const struct dwarf_unit *unit, const uint8_t **at,
+                        const uint8_t *end, uint64_t *out, uint8_t *is_tls) {
     uint64_t value = 0;
-    int is_tls_number = 0;
-    const uint8_t operation = *at++;
+    int is_number = 0;
+    if (*at == end)
+        return 0;
+    const uint8_t operation = *(*at)++;
     switch (operation) {
     case 0x03: /* DW_OP_addr */
     case 0x0e: /* DW_OP_const8u */
-        if (end - at < 8)
+        if (end - *at < 8)
             return 0;
-        memcpy(&value, at, 8);
-        at += 8;
-        is_tls_number = operation == 0x0e;
+        memcpy(&value, *at, 8);
+        *at += 8;
+        is_number = operation == 0x0e;
         break;
     case 0x0c: /* DW_OP_const4u */
-        if (end - at < 4)
+        if (end - *at < 4)
             return 0;
-        memcpy(&value, at, 4);
-        at += 4;
-        is_tls_number = 1;
+        memcpy(&value, *at, 4);
+        *at += 4;
+        is_number = 1;
         break;
     case 0xa1: /* DW_OP_addrx, DW_OP_constx and what they were called before */
     case 0xa2:
     case 0xfb:
     case 0xfc: {
-        const uint64_t index = dwarf_uleb(&at, end);
-        if (!at || !dwarf_address(&r->dwarf, unit, index, &value))
+        const uint64_t index = dwarf_uleb(at, end);
+        if (!*at || !dwarf_address(&r->dwarf, unit, index, &value))
             return 0;
-        is_tls_number = operation == 0xa2 || operation == 0xfc;
+        is_number = operation == 0xa2 || operation == 0xfc;
         break;
     }
     default: return 0;
     }
-    *is_tls = at < end && (*at == TLS_PUSH || *at == TLS_PUSH_GNU);
-    at += *is_tls;
+    *is_tls = *at < end && (**at == TLS_PUSH || **at == TLS_PUSH_GNU);
+    *at += *is_tls;
     *out = value;
-    return at == end && (!is_tls_number || *is_tls) && (*is_tls || value != 0);
+    return (!is_number || *is_tls) && (*is_tls || value != 0);
+}
+
+static void add_variable_place(struct reader *r, const struct variable *variable) {
+    if (mem_grow(&r->variables, &r->variables_capacity, r->n_variables + 1, sizeof *r->variables) !=
+        0)
+        fails(r);
+    else
+        r->variables[r->n_variables++] = *variable;
+}
+
+/* Adds the places of a variable: one, or one per piece that is in memory. Returns how many. */
+static unsigned add_places(struct reader *r, const struct dwarf_unit *unit,
+                           const struct dwarf_location *location, struct variable variable) {
+    enum { OP_PIECE = 0x93 };
+    if (location->kind != DWARF_LOCATION_BLOCK || !location->data || location->size < 2)
+        return 0;
+    const uint8_t *at = location->data;
+    const uint8_t *const end = at + location->size;
+    unsigned n = 0;
+    while (at < end) {
+        /* A piece without an address before it is not kept anywhere. */
+        const int has_address = *at != OP_PIECE;
+        if (has_address && !read_address(r, unit, &at, end, &variable.address, &variable.is_tls))
+            return n;
+        if (at < end) {
+            if (*at++ != OP_PIECE)
+                return n;
+            variable.part_size = dwarf_uleb(&at, end);
+            if (!at || variable.part_size == 0)
+                return n;
+        }
+        if (has_address) {
+            add_variable_place(r, &variable);
+            n++;
+        }
+        variable.part += variable.part_size;
+    }
+    return n;
 }
 
 static void see_variable(struct reader *r, const struct dwarf_unit *unit,
                          const struct dwarf_die *die, dwarf_ref ref, const struct level *level) {
-    struct variable variable = {.ref = ref, .function = level->function, .scope = level->scope};
-    if (die->location.kind == DWARF_LOCATION_NONE) {
-        if (level->tag_kind == LEVEL_SCOPE || level->tag_kind == LEVEL_STRUCT)
-            add_scoped(r, ref, level->scope);
-        return;
-    }
-    if (!fixed_address(r, unit, &die->location, &variable.address, &variable.is_tls))
-        return;
-    if (level->tag_kind == LEVEL_SCOPE)
+    const struct variable variable = {
+        .ref = ref, .function = level->function, .scope = level->scope};
+    const int is_declared = die->location.kind == DWARF_LOCATION_NONE;
+    if (level->tag_kind == LEVEL_SCOPE || (is_declared && level->tag_kind == LEVEL_STRUCT))
         add_scoped(r, ref, level->scope);
-    if (mem_grow(&r->variables, &r->variables_capacity, r->n_variables + 1, sizeof *r->variables) !=
-        0) {
-        fails(r);
-        return;
-    }
-    r->variables[r->n_variables++] = variable;
+    if (!is_declared)
+        add_places(r, unit, &die->location, variable);
 }
 
 static void see_function(struct reader *r, const struct dwarf_unit *unit,
@@ -898,7 +927,10 @@ static void add_variable(struct reader *r, const struct variable *variable) {
     if (!d.name || mem_grow(&r->out_variables, &r->out_variables_capacity, r->n_out_variables + 1,
                             sizeof *r->out_variables) != 0)
         return;
-    struct layout_rows_variable row = {.address = variable->address, .is_tls = variable->is_tls};
+    struct layout_rows_variable row = {.address = variable->address,
+                                       .part = variable->part,
+                                       .part_size = variable->part_size,
+                                       .is_tls = variable->is_tls};
     const int is_local = variable->function != DWARF_NONE;
     write_name(r,
                is_local                ? 0

@@ -30,7 +30,7 @@ struct layout_rows_field {
     uint8_t reserved[6];
 };
 struct layout_rows_variable {
-    uint64_t address;
+    uint64_t address, part, part_size; /* part_size 0: the whole variable */
     uint32_t name, function, type, is_tls;
 };
 struct layout_rows_local {
