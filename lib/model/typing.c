@@ -1034,6 +1034,7 @@ int typing_pass(struct heap *h, snap_error *err) {
         if (!t->type || !t->state || !t->hint_type || !t->hint_offset || !t->limit)
             out_of_memory(t);
         else if (layout_n_types(t->layout) > 0) {
+            words_complete(&t->words);
             know_given(t);
             collect_candidates(t);
             conclude(t);

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define DEPTH_MAX 64
+#define STEPS_MAX 20000 /* of one descent: unions in unions would take for ever */
 #define LABEL_MAX 512
 #define SHAPE_MAX_BYTES (UINT64_C(1) << 16)
 #define NAME_MAX_BYTES 4096
@@ -52,6 +53,7 @@ struct descent {
     enum trait container;
     uint32_t container_type, outer_type; /* innermost container; type that people name it by */
     const char *last;                    /* name of the last member */
+    unsigned *steps;                     /* left */
 };
 
 void words_init(struct words *w, struct layout *layout) {
@@ -191,10 +193,62 @@ static int is_default_argument(const char *at) {
     return 0;
 }
 
+static int is_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* The shortest spelling of an integer type that stands here, as "long unsigned int"; its length in
+ * *length. NULL: none stands here. */
+static const char *integer_name(const char *at, size_t *length) {
+    static const char *const words[] = {"unsigned", "signed", "long", "short", "int", "char"};
+    enum { UNSIGNED = 1, SIGNED = 2, LONG = 4, SHORT = 8, INT = 16, CHAR = 32 };
+    unsigned seen = 0, n_longs = 0;
+    size_t n = 0;
+    for (;;) {
+        size_t end = n + (n > 0 && at[n] == ' ');
+        unsigned bit = 0;
+        for (unsigned i = 0; i < sizeof words / sizeof *words && !bit; i++) {
+            if (starts(at + end, words[i]) && !is_word(at[end + strlen(words[i])])) {
+                bit = 1u << i;
+                end += strlen(words[i]);
+            }
+        }
+        if (!bit)
+            break;
+        seen |= bit;
+        n_longs += bit == LONG;
+        n = end;
+    }
+    *length = n;
+    const int is_unsigned = (seen & UNSIGNED) != 0;
+    /* "long double" is none. */
+    if (n == 0 || starts(at + n, " double"))
+        return NULL;
+    if (seen & CHAR)
+        return is_unsigned ? "unsigned char" : seen & SIGNED ? "signed char" : "char";
+    if (seen & SHORT)
+        return is_unsigned ? "unsigned short" : "short";
+    if (n_longs == 0)
+        return is_unsigned ? "unsigned int" : "int";
+    if (n_longs == 1)
+        return is_unsigned ? "unsigned long" : "long";
+    return is_unsigned ? "unsigned long long" : "long long";
+}
+
 void words_plain_name(const char *name, char *out, size_t size) {
     static const char string_name[] = "basic_string<char";
     size_t n = 0;
-    while (*name && n + 16 < size) {
+    while (*name && n + 24 < size) {
+        size_t length;
+        const char *const integer =
+            n == 0 || !is_word(out[n - 1]) ? integer_name(name, &length) : NULL;
+        if (integer) {
+            const size_t used = strlen(integer);
+            memcpy(out + n, integer, used);
+            n += used;
+            name += length;
+            continue;
+        }
         if ((n == 0 || strchr("<, (*&:", out[n - 1])) && starts(name, "std::")) {
             const char *const rest = library_name(name);
             if (rest && starts(rest, string_name) &&
@@ -251,20 +305,45 @@ void words_type_name(const struct words *w, uint32_t type, char *out, size_t siz
     out[n] = 0;
 }
 
+void words_complete(struct words *w) {
+    static const char name[] = "std::__cxx11::basic_string<char, std::char_traits<char>, ";
+    static const char inner[] = ">::_Alloc_hider";
+    enum { STRING_BYTES = 32, POINTER_BYTES = 8 };
+    uint32_t pointer = 0;
+    const uint32_t n = layout_n_types(w->layout);
+    for (uint32_t type = 1; type <= n; type++) {
+        const struct layout_type *const t = layout_type_get(w->layout, type);
+        if (!t->is_declaration || !starts(t->name, name))
+            continue;
+        const char *const end = strstr(t->name, ">::");
+        if (end && strcmp(end, inner) != 0)
+            continue;
+        if (!pointer) {
+            const uint32_t text = layout_add_scalar(w->layout, "char", 1);
+            pointer = text ? layout_add_pointer(w->layout, text) : 0;
+        }
+        const struct layout_field field = {.name = "_M_p", .type = pointer};
+        if (!pointer ||
+            layout_define(w->layout, type, end ? POINTER_BYTES : STRING_BYTES, &field) != 0)
+            return;
+    }
+}
+
 /* Sizes and members. */
 
-static uint64_t alignment(const struct words *w, uint32_t type, unsigned depth) {
-    if (!type || depth == DEPTH_MAX)
+static uint64_t alignment(const struct words *w, uint32_t type, unsigned depth, unsigned *steps) {
+    if (!type || depth == DEPTH_MAX || *steps == 0)
         return 1;
+    --*steps;
     const struct layout_type *const t = layout_type_get(w->layout, type);
     if (t->kind == LAYOUT_ARRAY)
-        return alignment(w, t->target, depth + 1);
+        return alignment(w, t->target, depth + 1, steps);
     if (t->kind == LAYOUT_SCALAR || t->kind == LAYOUT_POINTER)
         return t->size >= 16 ? 16 : t->size >= 8 ? 8 : t->size >= 4 ? 4 : t->size >= 2 ? 2 : 1;
     uint64_t most = t->has_vtable ? 8 : 1;
     const struct layout_field *const fields = layout_fields(w->layout, type);
     for (uint32_t i = 0; i < t->n_fields; i++) {
-        const uint64_t part = alignment(w, fields[i].type, depth + 1);
+        const uint64_t part = alignment(w, fields[i].type, depth + 1, steps);
         most = part > most ? part : most;
     }
     return most;
@@ -393,6 +472,14 @@ static uint32_t add_value(const struct words *w, uint32_t value, uint64_t offset
     return n;
 }
 
+/* Whether nodes of a hash table have the value's hash behind it. */
+static int keeps_hashes(const struct descent *d) {
+    const uint32_t traits = layout_argument(d->w->layout, d->container_type, 9);
+    const char *const name =
+        traits ? library_name(layout_type_get(d->w->layout, traits)->name) : NULL;
+    return name && starts(name, "__detail::_Hashtable_traits<true");
+}
+
 /* The type of a container's nodes: the links of the base class, then the value. */
 static uint32_t make_node(struct descent *d, uint32_t base) {
     enum { LINKS_MAX = 4 };
@@ -420,7 +507,7 @@ static uint32_t make_node(struct descent *d, uint32_t base) {
             fields[n++] =
                 (struct layout_field){.name = "[*]", .offset = field->offset, .type = link};
     }
-    const uint64_t align = alignment(w, value, 0);
+    const uint64_t align = alignment(w, value, 0, d->steps);
     const uint64_t offset = align_up(base_size, align);
     const char *const name = library_name(layout_type_get(w->layout, d->outer_type)->name);
     const int is_set =
@@ -428,8 +515,11 @@ static uint32_t make_node(struct descent *d, uint32_t base) {
     n += add_value(w, value, offset, is_set ? "key" : "value", fields + n);
     char text[NAME_MAX_BYTES];
     node_name(d, "::node", text, sizeof text);
-    const uint32_t node = layout_add_struct(
-        w->layout, text, align_up(offset + size_of(w, value), align > 8 ? align : 8), fields, n);
+    uint64_t size = align_up(offset + size_of(w, value), 8);
+    if (d->container == TRAIT_HASH && keeps_hashes(d))
+        size += 8;
+    const uint32_t node =
+        layout_add_struct(w->layout, text, align_up(size, align > 8 ? align : 8), fields, n);
     return remember(d, NODE_OBJECT, node);
 }
 
@@ -572,7 +662,6 @@ static struct word descend_union(struct descent *d, uint32_t type, uint64_t offs
             result = word;
             best = one;
         } else if (!same_target(w, result.target, word.target)) {
-            *d = (struct descent){.w = d->w, .n = d->n};
             return (struct word){.flags = WORD_POINTER};
         }
     }
@@ -615,8 +704,9 @@ static void enter(struct descent *d, uint32_t *type) {
 static struct word descend(struct descent *d, uint32_t type, uint64_t offset, unsigned depth) {
     struct words *const w = d->w;
     struct word out = {.flags = 0};
-    for (; type && depth < DEPTH_MAX; depth++) {
+    for (; type && depth<DEPTH_MAX && * d->steps> 0; depth++) {
         const uint8_t kind = layout_type_get(w->layout, type)->kind;
+        --*d->steps;
         if (kind == LAYOUT_STRUCT) {
             const uint32_t before = type;
             enter(d, &type);
@@ -686,7 +776,8 @@ static uint32_t keep(struct words *w, const struct word *word) {
 }
 
 static struct word find(struct words *w, uint32_t type, uint64_t offset) {
-    struct descent d = {.w = w, .mark = SIZE_MAX, .last = ""};
+    unsigned steps = STEPS_MAX;
+    struct descent d = {.w = w, .mark = SIZE_MAX, .last = "", .steps = &steps};
     struct word word = descend(&d, type, offset, 0);
     if (strtab_intern(&w->labels, d.text, d.n, &word.label, NULL) != 0)
         word.label = 0;

@@ -39,6 +39,10 @@ struct words {
 void words_init(struct words *w, struct layout *layout);
 void words_release(struct words *w);
 
+/* Completes what compilers only declare because a library has it: std::string, as clang does, by
+ * the ABI that its inline namespace names. To be called once, before all others. */
+void words_complete(struct words *w);
+
 /* The word of a type, or of an array of it behind its end if the type ends in a flexible array. A
  * word that is nothing has no flags; a label may be there still. */
 struct word words_at(struct words *w, uint32_t type, uint64_t offset);

@@ -127,10 +127,9 @@ uint64_t layout_name_hash(const char *name) {
             continue;
         }
         if (words) {
-            /* "int" says nothing beside another word; "signed" only beside "char". */
-            words &= words == 16 || words == 17 ? ~0u : ~16u;
+            /* "int" says nothing beside another word, "signed" nothing but beside "char". */
             if (!(words & 32))
-                words = words == 2 ? 16 : words & ~2u;
+                words = (words & ~2u) & 15 ? words & 13 : 16;
             hash = mix(hash, words | n_longs << 8);
             words = n_longs = 0;
         }
@@ -162,7 +161,7 @@ uint64_t layout_name_hash(const char *name) {
             name += n;
         }
     }
-    return words ? mix(hash, words) : hash;
+    return words ? mix(hash, words | n_longs << 8) : hash;
 }
 
 int layout_new(struct layout **out, snap_error *err) {
@@ -635,4 +634,26 @@ uint32_t layout_add_array(struct layout *l, uint32_t element, uint64_t n_element
     if (__builtin_mul_overflow(n_elements, l->types[element - 1].size, &type.size))
         return 0;
     return add_type(l, &type);
+}
+
+uint32_t layout_add_scalar(struct layout *l, const char *name, uint64_t size) {
+    const struct layout_type type = {.name = keep(l, name), .size = size, .kind = LAYOUT_SCALAR};
+    return type.name ? add_type(l, &type) : 0;
+}
+
+int layout_define(struct layout *l, uint32_t type, uint64_t size,
+                  const struct layout_field *field) {
+    if (mem_grow(&l->fields, &l->fields_capacity, l->n_fields + 1, sizeof *l->fields) != 0)
+        return SNAP_E_NOMEM;
+    struct layout_field copy = *field;
+    if (!(copy.name = keep(l, field->name)))
+        return SNAP_E_NOMEM;
+    struct layout_type *const t = &l->types[type - 1];
+    t->kind = LAYOUT_STRUCT;
+    t->size = size;
+    t->is_declaration = 0;
+    t->first_field = (uint32_t)l->n_fields;
+    t->n_fields = 1;
+    l->fields[l->n_fields++] = copy;
+    return SNAP_OK;
 }

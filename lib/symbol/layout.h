@@ -124,6 +124,9 @@ uint64_t layout_name_hash(const char *name);
 uint32_t layout_add_struct(struct layout *l, const char *name, uint64_t size,
                            const struct layout_field *fields, uint32_t n_fields);
 uint32_t layout_add_pointer(struct layout *l, uint32_t target);
+uint32_t layout_add_scalar(struct layout *l, const char *name, uint64_t size);
+/* Makes a declared type complete, as a struct with one member. 0 or SNAP_E_NOMEM. */
+int layout_define(struct layout *l, uint32_t type, uint64_t size, const struct layout_field *field);
 uint32_t layout_add_array(struct layout *l, uint32_t element, uint64_t n_elements);
 
 #endif

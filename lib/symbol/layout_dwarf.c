@@ -432,8 +432,9 @@ static void begin_struct(struct reader *r, const struct dwarf_die *die, dwarf_re
                          const struct level *outer, struct level *level) {
     const char *name = die->name;
     uint32_t scope = outer->scope;
-    if (die->origin != DWARF_NONE && die->is_specification) {
-        const uint32_t declared = find_scoped(r, die->origin);
+    if (die->origin != DWARF_NONE) {
+        /* Declared before in its scope, or defined in a type unit that has its name. */
+        const uint32_t declared = die->is_specification ? find_scoped(r, die->origin) : 0;
         struct dwarf_unit *const unit = dwarf_unit_of(&r->dwarf, die->origin);
         struct dwarf_die origin;
         if (declared)
@@ -611,8 +612,7 @@ static uint32_t type_at(struct reader *r, dwarf_ref ref) {
         case DWARF_TAG_STRUCTURE:
         case DWARF_TAG_CLASS:
         case DWARF_TAG_UNION:
-            if (die.is_declaration && die.origin != DWARF_NONE && !die.is_specification &&
-                die.origin != ref) {
+            if (die.origin != DWARF_NONE && !die.is_specification) {
                 ref = die.origin; /* stands for a type unit */
                 continue;
             }
