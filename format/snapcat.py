@@ -55,7 +55,7 @@ TABLE_ROWS_MAX = (1 << 32) - 2
 WINDOW_MAX = 8 << 20
 ANCILLARY_COLUMN = 0x8000
 CONST, PLANES, DELTA, RUNS, HUBS, BYTES, KEYED = range(1, 8)
-KIND_IMPORTED = 14
+KINDS_NOT_COUNTED = frozenset((12, 13, 14, 15, 16, 18))
 SUMM_TOTAL = 1
 
 # Tables: columns by id from 1. A type is "num", "bytes" or the table that the column refers to.
@@ -740,7 +740,7 @@ class Rules:
                 # is no need to keep more of it.
                 if len(self.nodes) > 2 * ROWS_MAX:
                     self.nodes.popitem()
-            if kind != KIND_IMPORTED:
+            if kind not in KINDS_NOT_COUNTED:
                 total[0] += 1
                 total[1] = total[1] + size + external & MASK
 

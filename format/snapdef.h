@@ -291,14 +291,19 @@ enum {
     SNAP_NODE_DEVICE_ARRAY = 9,
     SNAP_NODE_DEVICE_ASYNC = 10,
     SNAP_NODE_DEVICE_PHYSICAL = 11,
-    SNAP_NODE_DEVICE_VIRTUAL = 12,
-    SNAP_NODE_DEVICE_MULTICAST = 13,
-    SNAP_NODE_DEVICE_IMPORTED = 14, /* owned by another process: never summed */
-    SNAP_NODE_DEVICE_EXTERNAL = 15,
-    SNAP_NODE_DEVICE_GRAPH = 16,
-    SNAP_NODE_DEVICE_BLOCK = 17, /* block of a caching allocator inside a segment */
-    SNAP_NODE_REGISTERED = 18    /* host memory pinned in place */
+    SNAP_NODE_DEVICE_VIRTUAL = 12,   /* a range of addresses: what is mapped there counts */
+    SNAP_NODE_DEVICE_MULTICAST = 13, /* the memory bound to it counts */
+    SNAP_NODE_DEVICE_IMPORTED = 14,  /* owned by another process */
+    SNAP_NODE_DEVICE_EXTERNAL = 15,  /* owned by another interface */
+    SNAP_NODE_DEVICE_GRAPH = 16,     /* an address of a graph: a pool has the memory */
+    SNAP_NODE_DEVICE_BLOCK = 17,     /* block of a caching allocator inside a segment */
+    SNAP_NODE_REGISTERED = 18        /* host memory pinned in place: the host's block counts */
 };
+/* Whether nodes of a kind count in totals; 0: another node, a pool or another process holds the
+ * memory. The argument is evaluated twice. */
+#define SNAP_NODE_IS_COUNTED(kind)                                                                 \
+    (!((kind) >= SNAP_NODE_DEVICE_VIRTUAL && (kind) <= SNAP_NODE_DEVICE_GRAPH) &&                  \
+     (kind) != SNAP_NODE_REGISTERED)
 enum {
     SNAP_NODE_FLAG_INHERITED = 1,    /* allocated by the parent before fork */
     SNAP_NODE_FLAG_BEFORE_START = 2, /* allocated before the recorder ran */

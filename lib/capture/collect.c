@@ -22,6 +22,8 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "capture/device_send.h"
+#include "capture/hook_cuda.h"
 #include "capture/notes.h"
 #include "capture/notes_send.h"
 #include "capture/objects.h"
@@ -62,6 +64,8 @@ struct copy {
     uint32_t n_stacks_old;
     size_t stack_ids_size;
     uint64_t n_blocks, block_bytes;
+    uint32_t n_pools, n_nodes; /* sent so far */
+    struct device_heap device;
     struct notes_sink notes;
     struct objects objects;
     struct managed_sink ids; /* what has been given out in the stream */
@@ -368,12 +372,14 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     meta_process(c, n, "allocations", m->counts.allocations);
     meta_process(c, n, "frees", m->counts.frees);
 
-    meta_missing(c, n, "dropped_blocks", m->counts.dropped_blocks);
+    const struct hook_cuda_counts device = hook_cuda_counts();
+    meta_missing(c, n, "dropped_blocks", m->counts.dropped_blocks + device.dropped);
     meta_missing(c, n, "dropped_stacks", m->counts.dropped_stacks);
     meta_missing(c, n, "dropped_regions", m->counts.dropped_regions);
     meta_missing(c, n, "dropped_annotations", m->counts.dropped_annotations);
     meta_missing(c, n, "truncated_stacks", m->counts.truncated_stacks);
-    meta_missing(c, n, "unknown_frees", m->counts.unknown_frees);
+    meta_missing(c, n, "unknown_frees", m->counts.unknown_frees + device.unknown);
+    meta_missing(c, n, "unseen_device_calls", device.unseen);
     meta_missing(c, n, "hooks_in_flight", m->n_inside_hooks);
     uint64_t n_unstopped = 0;
     for (size_t i = 0; i < sizeof c->slot->woke / sizeof *c->slot->woke; i++)
@@ -435,7 +441,8 @@ static void put_meta(struct copy *c) {
     meta_number(c, &n, SNAP_META_TRACKED,
                 SNAP_TRACKED_MALLOC | SNAP_TRACKED_MMAP | SNAP_TRACKED_STACKS |
                     (c->scan ? SNAP_TRACKED_EDGES : 0) |
-                    (c->objects.walk ? SNAP_TRACKED_PYTHON : 0));
+                    (c->objects.walk ? SNAP_TRACKED_PYTHON : 0) |
+                    (hook_cuda_counts().has_driver ? SNAP_TRACKED_CUDA : 0));
     meta_text(c, &n, SNAP_META_ALLOCATOR, p->allocator);
     for (uint32_t i = 0; i < r->n_counters; i++)
         meta(c, &n, SNAP_META_USER, r->counters[i].name, "", 0, (uint64_t)r->counters[i].value);
@@ -874,6 +881,8 @@ static int put_scanned(void *context, uint32_t kind, uint32_t n, const void *dat
 
 static int put_walked(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
     struct copy *const c = context;
+    c->n_pools += kind == WIRE_POOL ? n : 0;
+    c->n_nodes += kind == WIRE_NODE ? n : 0;
     put_section(c, kind, n, data, bytes);
     return c->error;
 }
@@ -921,6 +930,7 @@ static void add_all_own(const struct copy *c) {
     add_own(c->scan, (uintptr_t)c->stream, STREAM_SIZE);
     add_own(c->scan, (uintptr_t)c->helper_stack, HELPER_STACK_SIZE);
     add_own(c->scan, (uintptr_t)c->stack_ids, c->stack_ids_size);
+    add_own(c->scan, (uintptr_t)c->device.memory, c->device.bytes);
 }
 
 static void put_references(struct copy *c) {
@@ -937,12 +947,12 @@ static void put_references(struct copy *c) {
 
 /* --- what the program said --- */
 
-static uint32_t stack_of_note(void *context, uint32_t stack) {
+static uint32_t sent_stack(void *context, uint32_t stack) {
     const struct copy *const c = context;
     return stack <= c->n_stacks_old ? c->stack_ids[stack] : 0;
 }
 
-static void use_stack_of_note(void *context, uint32_t stack) {
+static void use_other_stack(void *context, uint32_t stack) {
     use_stack(context, stack);
 }
 
@@ -963,9 +973,30 @@ static void init_notes(struct copy *c) {
     struct notes_sink *const s = &c->notes;
     s->context = c;
     s->put = put_walked;
-    s->stack = stack_of_note;
+    s->stack = sent_stack;
     s->find = find_node;
     s->read = read_some;
+}
+
+/* --- device memory --- */
+
+static struct device_sink device_sink(struct copy *c) {
+    return (struct device_sink){
+        .context = c, .put = put_scanned, .stack = sent_stack, .n_pools = c->n_pools};
+}
+
+static void put_device_nodes(struct copy *c) {
+    const struct device_sink sink = device_sink(c);
+    if (!c->error)
+        device_heap_send_nodes(&c->device, &sink);
+}
+
+static void put_device_references(struct copy *c) {
+    const struct device_sink sink = device_sink(c);
+    if (!c->error)
+        device_heap_send_references(&c->device, &sink, c->n_nodes - c->device.n_nodes);
+    if (!c->error)
+        device_heap_send_resources(&c->device, &sink);
 }
 
 static void send_all(struct copy *c) {
@@ -982,7 +1013,8 @@ static void send_all(struct copy *c) {
     recorder_for_each_region(keep_regions, &known);
     notes_places_make();
     recorder_for_each_block(use_stacks_of_blocks, c);
-    notes_stacks(use_stack_of_note, c);
+    notes_stacks(use_other_stack, c);
+    device_heap_stacks(&c->device, use_other_stack, c);
     for (size_t i = 0; i < known.length / sizeof(struct recorder_region); i++)
         use_stack(c, ((struct recorder_region *)(void *)known.data)[i].stack);
     use_stack(c, c->collect->request->stack);
@@ -992,11 +1024,14 @@ static void send_all(struct copy *c) {
     buffer_release(&known);
     recorder_for_each_block(put_blocks, c);
     c->notes.n_blocks = (uint32_t)c->n_blocks;
+    c->n_nodes = (uint32_t)c->n_blocks;
     notes_send_names(&c->notes);
     put_objects(c); /* names of ours from here on */
+    put_device_nodes(c);
     put_references(c);
     notes_send_facts(&c->notes);
     put_object_references(c);
+    put_device_references(c);
 }
 
 static int prepare(struct copy *c) {
@@ -1006,11 +1041,14 @@ static int prepare(struct copy *c) {
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     objects_open(&c->objects);
+    device_heap_open(&c->device, c->objects.walk ? (uint32_t)c->objects.n : 0);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
     if (!c->collect->request->no_edges)
         c->scan = scan_new(&sink);
     if (c->scan && c->objects.walk)
         scan_set_targets(c->scan, c->objects.targets, c->objects.n);
+    if (c->scan)
+        scan_add_targets(c->scan, (void *)c->device.targets, c->device.n_targets);
     return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
 }
 
@@ -1025,6 +1063,7 @@ static void release(struct copy *c) {
     c->scan = NULL;
     notes_places_release();
     objects_close(&c->objects);
+    device_heap_close(&c->device);
 }
 
 static void say(struct copy *c, int result, const char *text) {

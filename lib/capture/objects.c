@@ -119,7 +119,7 @@ static int is_told(struct objects *o, uint32_t target) {
 
 /* Objects stand everywhere in an interpreter's stacks and arenas, where dead words are, too. */
 static int is_root_told(struct objects *o, const struct wire_root *root) {
-    return root->target <= o->n_blocks ||
+    return root->target <= o->n_blocks || root->target - o->n_blocks > o->n ||
            ((root->kind == SNAP_ROOT_GLOBAL || root->kind == SNAP_ROOT_TLS ||
              root->kind == SNAP_ROOT_API) &&
             is_told(o, root->target));

@@ -109,6 +109,19 @@ void scan_set_targets(struct scan *s, const struct scan_target *targets, size_t 
     s->n_targets = n;
 }
 
+void scan_add_targets(struct scan *s, const struct scan_target *targets, size_t n) {
+    const size_t total = s->n_targets + n, bytes = total * sizeof *targets;
+    struct scan_target *const both = n > 0 ? map(bytes) : NULL;
+    if (!both)
+        return;
+    for (size_t i = 0, a = 0, b = 0; i < total; i++)
+        both[i] = b == n || (a < s->n_targets && s->targets[a].address <= targets[b].address)
+                      ? s->targets[a++]
+                      : targets[b++];
+    scan_add_own(s, (uintptr_t)both, (uintptr_t)both + bytes);
+    scan_set_targets(s, both, total);
+}
+
 static void take_targets(struct scan *s, uint64_t before) {
     for (; s->next_target < s->n_targets && s->targets[s->next_target].address < before;
          s->next_target++) {

@@ -68,6 +68,9 @@ void scan_add_own(struct scan *s, uint64_t start, uint64_t end);
  * same. The array is the caller's until scan_run has returned. Where the nodes' numbers do not
  * count on right after the blocks, edges from them are not in the order of nodes. */
 void scan_set_targets(struct scan *s, const struct scan_target *targets, size_t n);
+/* Adds those of another provider; numbers are counted over the NODE records of all. The array need
+ * not stay. */
+void scan_add_targets(struct scan *s, const struct scan_target *targets, size_t n);
 /* Takes a block in; in the order of addresses. 1: it is a node, the next one; 0: a target has taken
  * its place, it must not be sent. */
 int scan_add_block(struct scan *s, uint64_t address, uint64_t size);

@@ -122,7 +122,7 @@ static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n
         }
         if (chunk->classes)
             chunk->classes[i] = (uint32_t)type;
-        if (COLUMN(SNAP_NODE_COL_KIND, i) == SNAP_NODE_DEVICE_IMPORTED)
+        if (!SNAP_NODE_IS_COUNTED(COLUMN(SNAP_NODE_COL_KIND, i)))
             continue;
         const uint64_t bytes = COLUMN(SNAP_NODE_COL_SIZE, i) + COLUMN(SNAP_NODE_COL_EXTERNAL, i);
         s->domains[at].total.count++;

@@ -81,7 +81,7 @@ static int check_nodes(struct verifier *v) {
                 continue;
             total->has_nodes = 1;
         }
-        if (kind[i] == SNAP_NODE_DEVICE_IMPORTED)
+        if (!SNAP_NODE_IS_COUNTED(kind[i]))
             continue;
         total->count++;
         total->bytes += size[i] + external[i];

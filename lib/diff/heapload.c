@@ -143,10 +143,10 @@ static int take_nodes(struct loading *l, uint64_t at, snap_error *err) {
     if (h->size == NULL)
         SNAP_TRY(take(h, &h->size, h->n_nodes, sizeof *h->size, err));
     for (uint32_t i = 0; i < n; i++) {
-        /* Memory of another process is shown there. */
-        h->size[at + i] = c[SNAP_NODE_COL_KIND][i] == SNAP_NODE_DEVICE_IMPORTED
-                              ? 0
-                              : add_sat(c[SNAP_NODE_COL_SIZE][i], c[SNAP_NODE_COL_EXTERNAL][i]);
+        /* Memory that another node or process holds is shown there. */
+        h->size[at + i] = SNAP_NODE_IS_COUNTED(c[SNAP_NODE_COL_KIND][i])
+                              ? add_sat(c[SNAP_NODE_COL_SIZE][i], c[SNAP_NODE_COL_EXTERNAL][i])
+                              : 0;
         if (h->flags != NULL)
             h->flags[at + i] = (uint16_t)(c[SNAP_NODE_COL_FLAGS][i] & FLAGS_KEPT);
         if (h->domain != NULL && h->domain[at + i] > 31)

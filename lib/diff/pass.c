@@ -43,9 +43,9 @@ struct part {
     int is_running;
 };
 
-/* Memory that belongs to another process is shown there. */
+/* Memory that another node or process holds is shown there. */
 static inline int is_counted(const struct cursor *c, uint32_t row) {
-    return c->column[WALK_KIND][row] != SNAP_NODE_DEVICE_IMPORTED;
+    return SNAP_NODE_IS_COUNTED(c->column[WALK_KIND][row]);
 }
 
 static inline uint64_t bytes_of(const struct cursor *c, uint32_t row) {

@@ -234,6 +234,33 @@ static int add_site_type(struct heap *h, const char *name, uint32_t *out) {
     return *out ? 0 : -1;
 }
 
+int frames_is_service(const struct heap *h, uint32_t module) {
+    static const char *const names[] = {"libcuda.so", "libcudart.so", "libnvidia-",
+                                        "libheapsnap-preload.so"};
+    if (!module)
+        return 0;
+    const char *const path = h->modules[module - 1].path;
+    const char *const slash = strrchr(path, '/');
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(slash ? slash + 1 : path, names[i], strlen(names[i])) == 0)
+            return 1;
+    return 0;
+}
+
+uint32_t frames_innermost(const struct frames *f, const struct heap *h, uint32_t stack) {
+    const uint32_t frame = stack ? f->stack_frames[stack - 1] : 0;
+    return frame ? h->positions[frame - 1].module : 0;
+}
+
+uint32_t frames_owner(const struct frames *f, const struct heap *h, uint32_t stack) {
+    for (; stack; stack = f->stacks[stack - 1].parent) {
+        const uint32_t module = frames_innermost(f, h, stack);
+        if (module && !frames_is_service(h, module))
+            return module;
+    }
+    return 0;
+}
+
 /* What a position says about the blocks allocated through it: 0 if it only passes them on. */
 static int type_of_position(struct frames *f, struct heap *h, uint32_t frame, uint32_t *out) {
     uint32_t *const known = &f->position_types[frame - 1];
@@ -243,7 +270,7 @@ static int type_of_position(struct frames *f, struct heap *h, uint32_t frame, ui
         int result = 0;
         if (p->caller)
             result = add_site_type(h, p->caller, out);
-        else if (!p->function && p->module) {
+        else if (!p->function && p->module && !frames_is_service(h, p->module)) {
             const char *const path = h->modules[p->module - 1].path;
             const char *const slash = strrchr(path, '/');
             result = add_site_type(h, slash ? slash + 1 : path, out);

@@ -31,6 +31,14 @@ int frames_name(struct frames *f, struct heap *h, snap_writer *w, void (*progres
 /* The frame of a managed frame's id. */
 uint32_t frames_managed(const struct frames *f, const struct heap *h, uint32_t managed);
 
+/* Whether an image is the CUDA driver, its runtime, or the recorder: what it allocates, it
+ * allocates for others. */
+int frames_is_service(const struct heap *h, uint32_t module);
+/* The image that a stack works for: that of its innermost frame outside of such images; 0: none. */
+uint32_t frames_owner(const struct frames *f, const struct heap *h, uint32_t stack);
+/* The image of a stack's innermost frame; 0: none. */
+uint32_t frames_innermost(const struct frames *f, const struct heap *h, uint32_t stack);
+
 /* Types the nodes that have none by the function that allocated them. */
 int frames_type_sites(struct frames *f, struct heap *h, snap_error *err);
 void frames_release(struct frames *f);

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "model/destination.h"
+#include "model/device.h"
 #include "model/frames.h"
 #include "model/heap.h"
 #include "model/output.h"
@@ -962,6 +963,13 @@ static int sort_roots(struct heap *h, snap_error *err) {
 static int complete(struct ingest *g, snap_error *err) {
     struct heap *const h = &g->heap;
     SNAP_TRY(frames_collect(&g->frames, h, err));
+    for (uint32_t i = 0; i < g->n_pools; i++)
+        if (!g->pools[i].module)
+            g->pools[i].module = frames_owner(&g->frames, h, g->pools[i].stack);
+    for (uint32_t i = 0; i < g->n_resources; i++)
+        if (!g->resources[i].module)
+            g->resources[i].module = frames_owner(&g->frames, h, g->resources[i].stack);
+    SNAP_TRY(device_pass(h, &g->frames, err));
     for (uint32_t i = 0; i < h->n_roots; i++)
         h->roots[i].frame = frames_managed(&g->frames, h, h->roots[i].frame);
     SNAP_TRY(sort_roots(h, err));
