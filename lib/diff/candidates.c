@@ -353,6 +353,36 @@ static int find_moved(struct work *w, snap_error *err) {
     return result;
 }
 
+static int is_managed(const snap_heap *h, uint32_t node) {
+    return heap_node_domain(h, node) == SNAP_DOMAIN_PYTHON;
+}
+
+/* A circle of blocks that count references is one that counting cannot free. One of objects is the
+ * collector's, unless native blocks, which it does not see, are part of it. */
+static int find_cycles(struct work *w, snap_error *err) {
+    struct candidates *const c = w->c;
+    snap_heap *const h = c->heap;
+    uint32_t n_cycles;
+    const snap_lost_cycle *const cycles = snap_lost_cycles(w->lost, &n_cycles);
+    (void)err;
+    for (uint32_t i = 0; i < n_cycles; i++) {
+        const uint32_t candidate = c->entry[cycles[i].node];
+        const char *const name = h->type_name[heap_node_type(h, cycles[i].node)];
+        if (candidate != 0 &&
+            (strstr(name, "_Sp_counted") != NULL || strstr(name, "shared_ptr") != NULL))
+            c->rows[candidate - 1].is_cycle = 1;
+        if (candidate != 0 && is_managed(h, cycles[i].node))
+            c->rows[candidate - 1].is_garbage = 1;
+    }
+    for (uint64_t e = 0; e < h->n_edges; e++) {
+        const uint32_t from = h->edge_source[e], to = h->edge_target[e];
+        if (c->places.of[from] == 0 && c->entry[from] != 0 && is_managed(h, to) &&
+            !is_managed(h, from))
+            c->rows[c->entry[from] - 1].is_cycle = 1;
+    }
+    return 0;
+}
+
 static int find_lost_nodes(struct work *w, snap_error *err) {
     struct candidates *const c = w->c;
     snap_heap *const h = c->heap;
@@ -385,18 +415,7 @@ static int find_lost_nodes(struct work *w, snap_error *err) {
         if (count_node(w, candidate, v) < 0)
             return no_memory(err);
     }
-    /* A circle of blocks that count references is one that counting cannot free. */
-    uint32_t n_cycles;
-    const snap_lost_cycle *const cycles = snap_lost_cycles(w->lost, &n_cycles);
-    for (uint32_t i = 0; i < n_cycles; i++) {
-        const uint32_t candidate = c->entry[cycles[i].node];
-        const char *const name = h->type_name[heap_node_type(h, cycles[i].node)];
-        if (candidate != 0 &&
-            (strstr(name, "_Sp_counted") != NULL || strstr(name, "shared_ptr") != NULL ||
-             heap_node_domain(h, cycles[i].node) == SNAP_DOMAIN_PYTHON))
-            c->rows[candidate - 1].is_cycle = 1;
-    }
-    return 0;
+    return find_cycles(w, err);
 }
 
 /* Sums over places with all below them, but not over those that are candidates themselves. */
@@ -522,12 +541,17 @@ static int merge_buffers(struct candidates *c, snap_error *err) {
     }
     for (size_t i = 0; i < c->n; i++) {
         struct candidate *const buffer = &c->rows[i];
-        if (buffer->kind != CANDIDATE_BUFFER || best[buffer->place] == 0)
+        if (buffer->kind != CANDIDATE_BUFFER)
             continue;
-        struct candidate *const into = &c->rows[best[buffer->place] - 1];
-        if (into->net_bytes < buffer->net_bytes / 2)
+        /* Below it, or beside it: some containers have their slots apart from what is in them. */
+        const uint32_t parent = c->places.rows[buffer->place].parent;
+        const uint32_t to = best[buffer->place] != 0 ? best[buffer->place]
+                            : parent != 0            ? best[parent]
+                                                     : 0;
+        struct candidate *const into = to != 0 ? &c->rows[to - 1] : NULL;
+        if (into == NULL || into->net_bytes < buffer->net_bytes / 2)
             continue;
-        buffer->merged_into = best[buffer->place];
+        buffer->merged_into = to;
         into->net_bytes = add_sat(into->net_bytes, buffer->net_bytes);
         into->total_bytes = add_sat(into->total_bytes, c->places.rows[buffer->place].bytes);
     }

@@ -23,7 +23,8 @@ struct candidate {
     uint64_t garbage_bytes, device_bytes; /* of what is fresh */
     uint64_t autograd_bytes;
     uint32_t merged_into; /* candidate + 1; 0: none */
-    int is_cycle;
+    int is_cycle;         /* lost: a circle that counts references */
+    int is_garbage;       /* lost: a circle of objects under a collector */
 };
 
 /* Fresh nodes of a candidate in one place from one stack. */

@@ -45,8 +45,9 @@ static int put_root(snap_heap *h, uint64_t root, snap_holder_chain *out, snap_er
     out->root_thread = "";
     if (r.tid != 0)
         out->root_thread =
-            *r.thread != '\0' ? heap_format(h, "%.200s (%llu)", r.thread, (unsigned long long)r.tid)
-                              : heap_format(h, "%llu", (unsigned long long)r.tid);
+            *r.thread != '\0'
+                ? heap_format(h, "thread %llu '%.200s'", (unsigned long long)r.tid, r.thread)
+                : heap_format(h, "thread %llu", (unsigned long long)r.tid);
     out->n_low += (r.flags & SNAP_EDGE_FLAG_LOW) != 0;
     return out->root_kind != NULL && out->root_thread != NULL ? 0 : no_memory(err);
 }

@@ -262,6 +262,35 @@ static int judge_rss(struct snap_diff *d, snap_error *err) {
                         rss_text, used_text);
 }
 
+static uint64_t process_counter(const struct snap_diff *d, size_t index, const char *name) {
+    uint64_t value;
+    return snap_meta_number(d->sources[index], SNAP_META_PROCESS, name, &value) ? value : 0;
+}
+
+/* Private pages that became more while neither the resident size nor what is in use did: they were
+ * shared with another process and have been written to. */
+static int judge_private_pages(struct snap_diff *d, snap_error *err) {
+    const uint64_t first = process_counter(d, 0, "private_dirty_bytes"),
+                   last = process_counter(d, d->n - 1, "private_dirty_bytes");
+    const uint64_t rss_first = d->snapshots[0].rss_bytes,
+                   rss_last = d->snapshots[d->n - 1].rss_bytes;
+    if (first == 0 || last <= first)
+        return 0;
+    const uint64_t grown = last - first, used_first = in_use(d, 0), used_last = in_use(d, d->n - 1);
+    uint64_t other = rss_last > rss_first ? rss_last - rss_first : 0;
+    if (used_last > used_first && used_last - used_first > other)
+        other = used_last - used_first;
+    if (grown <= other || grown - other < (uint64_t)1 << 20 || grown - other < grown / 2)
+        return 0;
+    char private_text[TEXT_SIZE_MAX], rss_text[TEXT_SIZE_MAX], used_text[TEXT_SIZE_MAX];
+    return result_not_leak(
+        d, err, "copy-on-write", grown - other,
+        "private pages +%s but RSS %s and in use %s: pages shared with another process were "
+        "written to (reference counts do that after a fork)",
+        text_size(private_text, grown), text_signed_size(rss_text, (int64_t)(rss_last - rss_first)),
+        text_signed_size(used_text, (int64_t)(used_last - used_first)));
+}
+
 /* One sentence for all snapshots: what is missing in one of them is usually missing in each. */
 static int tell_completeness(struct snap_diff *d, snap_error *err) {
     enum { NAMES_MAX = 16 };
@@ -365,5 +394,6 @@ int judge(struct snap_diff *d, snap_error *err) {
     judge_rows(&j, d->modules, d->n_modules, LEAK_SHARE_PPM);
     SNAP_TRY(sum_up_finding(d, err));
     SNAP_TRY(judge_rss(d, err));
+    SNAP_TRY(judge_private_pages(d, err));
     return tell_limits(d, err);
 }

@@ -69,8 +69,9 @@ static int put_root(struct naming *n, uint64_t root, snap_diff_suspect *s, const
     s->root_module = keep(n, r.module);
     *thread = '\0';
     if (r.tid != 0)
-        snprintf(thread, sizeof thread, *r.thread != '\0' ? "%.300s (%llu)" : "%.300s%llu",
-                 r.thread, (unsigned long long)r.tid);
+        snprintf(thread, sizeof thread,
+                 *r.thread != '\0' ? "thread %llu '%.300s'" : "thread %llu%s",
+                 (unsigned long long)r.tid, r.thread);
     s->thread = keep(n, thread);
     *out_text = keep(n, *out_text);
     return s->root_module != NULL && s->thread != NULL && *out_text != NULL ? 0 : no_memory(err);

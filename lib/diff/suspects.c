@@ -296,10 +296,12 @@ static int find_hooks(struct work *w, snap_error *err) {
 static snap_suspect_class class_of(const struct work *w, size_t candidate) {
     const struct candidate *const r = &w->c.rows[candidate];
     const uint64_t half = r->net_bytes / 2;
-    if (r->kind == CANDIDATE_LOST)
-        return r->is_cycle ? SNAP_SUSPECT_NATIVE_CYCLE : SNAP_SUSPECT_LOST;
-    if (r->garbage_bytes > half)
+    if (r->kind == CANDIDATE_LOST && r->is_cycle)
+        return SNAP_SUSPECT_NATIVE_CYCLE;
+    if (r->garbage_bytes > half || r->is_garbage)
         return SNAP_SUSPECT_GARBAGE;
+    if (r->kind == CANDIDATE_LOST)
+        return SNAP_SUSPECT_LOST;
     if (r->device_bytes > half)
         return SNAP_SUSPECT_DEVICE;
     if (w->hook_of[candidate] != 0)

@@ -43,7 +43,7 @@ static void put_chain(struct page *p, const snap_holder_chain *c, int is_further
     if (*c->root_module != '\0')
         snprintf(module, sizeof module, " in %.500s", report_base_name(c->root_module));
     if (*c->root_thread != '\0')
-        snprintf(thread, sizeof thread, ", thread %.250s", c->root_thread);
+        snprintf(thread, sizeof thread, ", %.250s", c->root_thread);
     snprintf(text, sizeof text, "%s%s %.1500s%s%s%s", is_further ? "also held by " : "",
              c->root_kind, c->root, module, thread, c->n_low > 0 ? "  (doubtful reference)" : "");
     page_color(p, is_further ? DIM : BOLD);

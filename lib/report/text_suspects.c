@@ -68,7 +68,7 @@ static void put_holder(struct page *p, const snap_diff_suspect *s) {
     if (*s->root_module != '\0')
         snprintf(module, sizeof module, " in %.250s", report_base_name(s->root_module));
     if (*s->thread != '\0')
-        snprintf(thread, sizeof thread, ", thread %.400s", s->thread);
+        snprintf(thread, sizeof thread, ", %.400s", s->thread);
     snprintf(raw, sizeof raw, "held by %s %.1200s%s%s%s", s->root_kind, s->holder, module, thread,
              s->is_doubtful ? "  (only there: doubtful)" : "");
     fprintf(p->out, "    %s\n", page_name(text, raw, p->width - 4));

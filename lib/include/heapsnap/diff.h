@@ -143,7 +143,7 @@ typedef struct snap_diff_suspect {
     const char *holder;    /* "g_cache.buckets[*]", "main() local 'jobs'"; "" if nobody is known */
     const char *root_kind; /* code name of ROOT.kind; "" */
     const char *root_module; /* path; "" */
-    const char *thread;      /* "worker (4711)"; "" */
+    const char *thread;      /* "thread 4711 'worker'"; "" */
     const snap_diff_step *chain;
     size_t n_chain;
     uint32_t snapshot;          /* index of the snapshot that has the stack */

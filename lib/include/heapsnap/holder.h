@@ -98,7 +98,7 @@ typedef struct snap_holder_chain {
     const char *root;        /* "g_server.sessions", "main() local 'p'", "register rbx" */
     const char *root_kind;   /* "global", "stack", ...: code names of ROOT.kind */
     const char *root_module; /* path; "" if none */
-    const char *root_thread; /* "worker (4711)"; "" if none */
+    const char *root_thread; /* "thread 4711 'worker'"; "" if none */
     const snap_holder_step *steps;
     uint32_t n_steps;
     uint32_t n_low; /* references of low confidence, the root's included */
