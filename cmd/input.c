@@ -27,7 +27,10 @@ int input_error(const struct opt_command *command, const char *path, const snap_
     const char *advice = "";
     switch (err->code) {
     case SNAP_E_FORMAT: advice = "; give it a file written by heapsnap"; break;
-    case SNAP_E_CORRUPT: advice = "; the file is damaged or was cut short: take it again"; break;
+    case SNAP_E_CORRUPT:
+        advice =
+            "; the file is damaged or was cut short: take it again, or save what is left by repair";
+        break;
     case SNAP_E_UNSUPPORTED: advice = "; it needs a newer heapsnap"; break;
     default: break;
     }

@@ -380,7 +380,8 @@ static int add_fact(void *context, const struct note *n) {
     struct facts *const f = context;
     struct notes_sink *const s = f->s;
     uint64_t offset;
-    switch (n->kind) {
+    const uint32_t kind = atomic_load_explicit(&n->kind, memory_order_relaxed);
+    switch (kind) {
     case NOTE_TYPE: return add_type_of(f, n);
     case NOTE_EDGE: return add_reference(f, n);
     case NOTE_ROOT: {

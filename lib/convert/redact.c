@@ -39,8 +39,8 @@ struct redactor {
     uint64_t key[2];
     const char *const *keep;
     size_t n_keep;
-    char *public_modules; /* by id: 1 */
-    char *public_frames;
+    uint8_t *public_modules; /* by id: 1 */
+    uint8_t *public_frames;
     struct map words; /* hashes of words of public code in this snapshot */
     char *text;       /* what was made last */
     size_t length, capacity;

@@ -97,9 +97,6 @@ START_TEST(every_truncation_keeps_the_whole_chunks) {
             ck_assert_uint_eq(n_saved, 0); /* what was whole stays whole */
             continue;
         }
-        uint64_t rows = 0;
-        for (snap_table t = 0; t < SNAP_N_TABLES; t++)
-            rows += result.n_rows[t];
         ck_assert(result.salvage.is_cut);
         ck_assert_uint_le(result.salvage.kept_bytes, size);
         ck_assert_uint_ge(result.salvage.kept_bytes, last);
