@@ -16,6 +16,7 @@
 
 #define TOP_DEFAULT 200
 #define FRAMES_DEFAULT 64
+#define FRAMES_MAX 1024
 
 /* A broken value makes the whole broken: jansson's setters refuse NULL and say so at the end. */
 struct building {
@@ -93,6 +94,12 @@ static json_t *snapshot_of(struct building *b, const snap_diff_snapshot *s) {
     set(b, process, "malloc_free_bytes", number(s->malloc_free_bytes));
     set(b, object, "process", process);
     return object;
+}
+
+/* At most so many frames of a stack: no stack in a file is deeper than a reader gives out. */
+static unsigned frames_of(const snap_report_options *options) {
+    const unsigned wanted = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    return wanted < FRAMES_MAX ? wanted : FRAMES_MAX;
 }
 
 /* The whole stack, allocators included: what a person need not see a program may. */
@@ -351,7 +358,7 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     struct building building = {0}, *const b = &building;
     const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
     const size_t n = snap_diff_n_snapshots(d);
-    const unsigned max_frames = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    const unsigned max_frames = frames_of(options);
     size_t n_all, n_mapped;
     const snap_diff_site *const all = snap_diff_sites(d, &n_all);
     const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
@@ -364,8 +371,7 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
         return is_mapped;
     }
     json_t *suspects = NULL;
-    const int result = suspects_of(
-        b, d, top, options->frames != 0 ? options->frames : FRAMES_DEFAULT, &suspects, err);
+    const int result = suspects_of(b, d, top, frames_of(options), &suspects, err);
     if (result < 0) {
         json_decref(sites);
         json_decref(mapped);
@@ -444,7 +450,7 @@ static int json_census(const snap_diff *d, FILE *out, const snap_report_options 
     struct building building = {0}, *const b = &building;
     const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
     const snap_diff_snapshot *const info = snap_diff_snapshots(d);
-    const unsigned max_frames = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    const unsigned max_frames = frames_of(options);
     size_t n_all, n_mapped;
     const snap_diff_site *const all = snap_diff_sites(d, &n_all);
     const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
@@ -615,9 +621,7 @@ static int json_holdings(const snap_holdings *holdings, const snap_snapshot *s, 
     const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
     json_t *sites = NULL;
     if (lost)
-        SNAP_TRY(lost_sites_of(b, holdings, s, top,
-                               options->frames != 0 ? options->frames : FRAMES_DEFAULT, &sites,
-                               err));
+        SNAP_TRY(lost_sites_of(b, holdings, s, top, frames_of(options), &sites, err));
     json_t *const root = json_object();
     set(b, root, "schema", number(1));
     set(b, root, "file", text(snap_path(s)));
