@@ -271,7 +271,25 @@ static inline cpython_raw_frame *cpython_generator_frame(PyObject *generator) {
     PyGenObject *const g = (PyGenObject *)generator;
     return g->gi_frame_state < FRAME_CLEARED ? (cpython_raw_frame *)(void *)g->gi_iframe : NULL;
 }
+/* Frames and generators say that they have items, but are no PyVarObject: their number is that of
+ * what their code needs. -1: not one of them. */
+static inline Py_ssize_t cpython_n_slots(PyObject *op) {
+    cpython_raw_frame *f;
+    if (PyFrame_Check(op))
+        f = cpython_object_frame(op);
+    else if (PyGen_CheckExact(op) || PyCoro_CheckExact(op) || PyAsyncGen_CheckExact(op))
+        f = cpython_generator_frame(op);
+    else
+        return -1;
+    PyObject *const code = f ? cpython_frame_code(f) : NULL;
+    if (!code || Py_TYPE(code) != &PyCode_Type)
+        return 0;
+    return ((PyCodeObject *)code)->co_nlocalsplus + ((PyCodeObject *)code)->co_stacksize;
+}
 #else
+static inline Py_ssize_t cpython_n_slots(PyObject *op) {
+    return -1;
+}
 typedef PyFrameObject cpython_raw_frame;
 
 static inline cpython_raw_frame *cpython_frame_previous(cpython_raw_frame *f) {

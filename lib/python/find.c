@@ -487,7 +487,7 @@ size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *exte
                        : sizeof(PyCompactUnicodeObject) + ((size_t)a->length + 1) * a->state.kind;
         cpython_string_external(op, &out);
     } else if (type->tp_itemsize) {
-        const Py_ssize_t n = Py_SIZE(op);
+        const Py_ssize_t n_slots = cpython_n_slots(op), n = n_slots < 0 ? Py_SIZE(op) : n_slots;
         size += (size_t)(n < 0 ? -n : n) * (size_t)type->tp_itemsize;
     }
     if (!node->is_gc && PyType_Check(op))
