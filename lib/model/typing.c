@@ -69,8 +69,8 @@ struct typing {
     uint32_t *queue;
     size_t n_queue, done, queue_capacity;
     enum phase phase;
-    int has_changed;     /* a round has to be repeated */
-    uint32_t *hint_type; /* by node - 1: a pointer into the middle: to what */
+    int round, has_changed; /* has_changed: a round has to be repeated */
+    uint32_t *hint_type;    /* by node - 1: a pointer into the middle: to what */
     uint32_t *hint_offset;
     uint32_t *limit;  /* by node - 1: of a vector's block: bytes of elements + 1; 0: all */
     uint32_t *hinted; /* nodes with a hint or NODE_VOID */
@@ -275,6 +275,9 @@ static int load_layouts(struct typing *t, snap_error *err) {
             .n_names = wanted->n_names,
             .sizes = wanted->sizes,
             .budget_ns = deadline - now < MODULE_NS_MAX ? deadline - now : MODULE_NS_MAX};
+        /* Types alone are wanted of an image only if a class's members may be described there. */
+        if (query.n_words + query.n_tls_words + query.n_pcs + query.n_names == 0)
+            continue;
         result = layout_load(t->layout, h->symbolizer, &query, &found, err);
     }
     for (uint32_t i = 0; queries && i < h->n_modules; i++) {
@@ -608,15 +611,25 @@ static void follow(struct typing *t, uint32_t node) {
     const int is_array = (t->state[node - 1] & NODE_ARRAY) != 0;
     if (size == 0)
         return;
-    for (uint64_t i = h->first_edge[node - 1]; i < h->first_edge[node]; i++) {
+    const uint64_t end = h->first_edge[node];
+    for (uint64_t i = h->first_edge[node - 1]; i < end; i++) {
+        enum { AHEAD = 8 }; /* targets lie anywhere */
         const struct heap_edge *const edge = &h->edges[i];
         uint64_t offset = (uint64_t)edge->source_word * 8;
+        if (i + AHEAD < end && edge[AHEAD].target <= h->n_blocks)
+            __builtin_prefetch(&t->type[edge[AHEAD].target - 1]);
         if (offset >= used)
             return;
         if (is_array)
             offset %= size;
-        const struct word word = words_at(&t->words, type, offset);
-        if (word.flags & WORD_ARRAY && i + 1 < h->first_edge[node] &&
+        const struct word *const known = words_known(&t->words, type, offset);
+        /* Most often it is said once more what is known. */
+        if (known && known->target && !(known->flags & WORD_ARRAY) && edge->target_offset == 0 &&
+            t->round == 0 && edge->target <= h->n_blocks &&
+            t->type[edge->target - 1] == known->target)
+            continue;
+        const struct word word = known ? *known : words_at(&t->words, type, offset);
+        if (word.flags & WORD_ARRAY && i + 1 < end &&
             edge[1].source_word == edge->source_word + 1 && edge[1].target == edge->target &&
             words_at(&t->words, type, offset + 8).flags & WORD_END)
             limit(t, edge->target, edge[1].target_offset);
@@ -781,13 +794,13 @@ static void keep_given(struct typing *t) {
 
 /* Everything that is certain. */
 static void conclude(struct typing *t) {
-    for (int round = 0; round < ROUNDS_MAX; round++) {
+    for (t->round = 0; t->round < ROUNDS_MAX; t->round++) {
         t->has_changed = 0;
         keep_given(t);
         follow_given(t);
-        follow_variables(t, round == 0);
+        follow_variables(t, t->round == 0);
         run(t);
-        if (!t->has_changed || t->is_out_of_memory || round + 1 == ROUNDS_MAX)
+        if (!t->has_changed || t->is_out_of_memory || t->round + 1 == ROUNDS_MAX)
             return;
         for (uint32_t i = 0; i < t->heap->n_blocks; i++) {
             uint8_t *const state = &t->state[i];

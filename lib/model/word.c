@@ -22,12 +22,6 @@
 #define SHAPE_MAX_BYTES (UINT64_C(1) << 16)
 #define NAME_MAX_BYTES 4096
 
-/* By offset / 8: index + 1 in known; 0: not asked yet. */
-struct word_shape {
-    uint32_t n;
-    uint32_t words[];
-};
-
 enum trait {
     TRAIT_NONE,
     TRAIT_OPAQUE, /* its own name says enough */

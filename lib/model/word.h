@@ -21,7 +21,11 @@ struct word {
     uint32_t label; /* in words.labels: "next", "sessions[*]", "[*].key"; 0: none */
 };
 
-struct word_shape;
+/* Words of one type by offset / 8: index + 1 in words.known; 0: not asked yet. */
+struct word_shape {
+    uint32_t n;
+    uint32_t words[];
+};
 
 /* Answers for one layout, kept by type and offset. */
 struct words {
@@ -46,6 +50,14 @@ void words_complete(struct words *w);
 /* The word of a type, or of an array of it behind its end if the type ends in a flexible array. A
  * word that is nothing has no flags; a label may be there still. */
 struct word words_at(struct words *w, uint32_t type, uint64_t offset);
+
+/* The same where it was asked before; NULL: it was not. For loops over many blocks of few types. */
+static inline const struct word *words_known(const struct words *w, uint32_t type,
+                                             uint64_t offset) {
+    const struct word_shape *const shape = type <= w->n_shapes ? w->shapes[type - 1] : NULL;
+    const uint64_t i = offset / 8;
+    return shape && i < shape->n && shape->words[i] ? &w->known[shape->words[i] - 1] : NULL;
+}
 
 /* Whether an object of `type` is, at an offset, one of type `part` (a member or a base class,
  * elements of arrays included). */
