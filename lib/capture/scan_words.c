@@ -11,7 +11,7 @@
 #include "capture/scan_internal.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#define AVX2 __attribute__((target("avx2,popcnt,bmi,lzcnt")))
+#define AVX2 __attribute__((target("avx2,popcnt,bmi")))
 
 /* What the filter needs: values from low to high - 1 pass. */
 struct filter {
@@ -177,7 +177,7 @@ static int has_avx2(void) {
     if (!answer) {
         __builtin_cpu_init();
         answer = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
-                         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("lzcnt")
+                         __builtin_cpu_supports("bmi")
                      ? 2
                      : 1;
     }
