@@ -216,6 +216,22 @@ static void send_places(struct managed_walk *w) {
     flush(w, WIRE_MANAGED_FRAME);
 }
 
+static void send_hooks(struct managed_walk *w) {
+    guard_start();
+    hooks_find(w);
+    guard_stop();
+    for (size_t i = 0; i < w->n_hooks && !w->error && !w->failed; i++) {
+        struct wire_hook r = ((struct wire_hook *)(void *)w->hooks.data)[i];
+        r.registry = string_id(w, r.registry);
+        r.callback = string_id(w, r.callback);
+        r.file = string_id(w, r.file);
+        r.holder = r.holder ? w->first_node + r.holder : 0;
+        r.argument = w->first_node + r.argument;
+        record(w, WIRE_HOOK, &r, sizeof r);
+    }
+    flush(w, WIRE_HOOK);
+}
+
 int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held) {
     const struct root *const roots = (struct root *)(void *)w->roots.data;
     w->sink = sink;
@@ -237,5 +253,6 @@ int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t 
             record(w, WIRE_ROOT, &r, sizeof r);
     }
     flush(w, WIRE_ROOT);
+    send_hooks(w);
     return result(w);
 }

@@ -74,6 +74,8 @@ struct managed_walk {
     uint32_t n_roots;
     struct memory places; /* struct place */
     uint32_t n_places;
+    struct memory hooks; /* struct wire_hook; names and nodes as here */
+    size_t n_hooks;
     struct memory objects; /* struct managed_object */
     struct memory targets; /* PyObject *: what the object at work refers to */
     struct memory claimed; /* uint8_t, for each of targets */
@@ -114,6 +116,9 @@ int64_t walk_hidden(const struct node *node);
 
 /* root.c: fills w->roots and w->places, and counts the references. */
 void roots_find(struct managed_walk *w);
+
+/* callback.c: fills w->hooks; when all is reached. */
+void hooks_find(struct managed_walk *w);
 
 /* name.c: names as indices + 1 over all strings; 0: none. */
 uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
