@@ -37,6 +37,7 @@ static const struct opt_command command = {
 static int show(const snap_snapshot *s, snap_report_options *report_options) {
     struct input_progress progress = {0};
     const snap_diff_options census_options = {
+        .hook_bytes = report_options->by == SNAP_REPORT_BY_HOOK,
         .struct_size = sizeof census_options,
         .progress = input_progress,
         .progress_context = &progress,

@@ -643,7 +643,7 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     SNAP_TRY(note_order(d, options, err));
     SNAP_TRY(judge(d, err));
     if (d->n < 2)
-        return 0;
+        return options->hook_bytes ? hooks_measure(d, options, err) : 0;
     return suspects_find(d, relation_of(d->sources[0], d->sources[n - 1]), options, err);
 }
 

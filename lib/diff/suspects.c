@@ -688,3 +688,55 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
     free(w.suspects);
     return result;
 }
+
+/* The arguments of each callback as a group for LeakShare. */
+static int measure(struct work *w, snap_heap *h, struct hook_nodes *nodes, snap_error *err) {
+    const size_t n_hooks = w->d->n_hooks;
+    uint32_t *const node = mem_alloc((size_t)h->n_nodes + 1, sizeof *node);
+    uint32_t *const group = mem_alloc((size_t)h->n_nodes + 1, sizeof *group);
+    snap_leak_share *const shares = mem_zalloc(n_hooks + 1, sizeof *shares);
+    int result = node != NULL && group != NULL && shares != NULL ? 0 : no_memory(err);
+    size_t n = 0;
+    for (uint32_t v = 1; result == 0 && v <= h->n_nodes; v++) {
+        const uint32_t hook = map_get(&nodes->argument, v);
+        if (hook == 0)
+            continue;
+        node[n] = v;
+        group[n++] = hook - 1;
+    }
+    if (result == 0 && n > 0)
+        result = snap_leak_share_compute(h->graph, node, group, n, (uint32_t)n_hooks,
+                                         SNAP_GRAPH_ALL_DOMAINS, shares, err);
+    for (size_t i = 0; result == 0 && n > 0 && i < n_hooks; i++)
+        w->d->hooks[i].retained_bytes = shares[i].reach_bytes;
+    free(node);
+    free(group);
+    free(shares);
+    return result;
+}
+
+int hooks_measure(struct snap_diff *d, const snap_diff_options *options, snap_error *err) {
+    const snap_snapshot *const s = d->sources[d->n - 1];
+    if (d->n_hooks == 0 || d->n_hooks >= UINT32_MAX || !snap_heap_has_graph(s))
+        return 0;
+    const snap_heap_options heap_options = {
+        .struct_size = sizeof heap_options,
+        .max_memory_bytes = options->max_graph_bytes,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+    };
+    struct work w = {.d = d};
+    struct hook_nodes nodes;
+    snap_heap *h = NULL;
+    map_init(&nodes.argument);
+    map_init(&nodes.holder);
+    int result = snap_heap_open(&h, s, &heap_options, err);
+    if (result == 0)
+        result = read_hook_nodes(&w, &nodes, err);
+    if (result == 0)
+        result = measure(&w, h, &nodes, err);
+    snap_heap_close(h);
+    map_release(&nodes.argument);
+    map_release(&nodes.holder);
+    return result;
+}

@@ -172,9 +172,10 @@ static void put_hooks(struct page *p, const snap_diff *d) {
     size_t n, shown = 0;
     const snap_diff_hook *const hooks = snap_diff_hooks(d, &n);
     const size_t last = snap_diff_n_snapshots(d) - 1;
-    fputs(last > 0 ? "  change    count  hook\n" : "   count  hook\n", p->out);
+    fputs(last > 0 ? "  change    count    retains  hook\n" : "   count    retains  hook\n",
+          p->out);
     for (size_t i = 0; i < n && shown < p->top; i++, shown++) {
-        char raw[900], text[NAME_MAX_BYTES];
+        char raw[900], text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
         const int64_t change = (int64_t)(hooks[i].counts[last] - hooks[i].counts[0]);
         if (*hooks[i].file != '\0')
             snprintf(raw, sizeof raw, "%.300s -> %.300s (%.200s:%" PRIu64 ")", hooks[i].registry,
@@ -183,8 +184,9 @@ static void put_hooks(struct page *p, const snap_diff *d) {
             snprintf(raw, sizeof raw, "%.300s -> %.300s", hooks[i].registry, hooks[i].callback);
         if (last > 0)
             fprintf(p->out, "%+8" PRId64 " ", change);
-        fprintf(p->out, "%8" PRIu64 "  %s\n", hooks[i].counts[last],
-                page_name(text, raw, p->width - 19));
+        fprintf(p->out, "%8" PRIu64 " %10s  %s\n", hooks[i].counts[last],
+                hooks[i].retained_bytes != 0 ? text_size(size, hooks[i].retained_bytes) : "-",
+                page_name(text, raw, p->width - (last > 0 ? 30 : 21)));
     }
     if (n == 0)
         fputs("  (none known)\n", p->out);

@@ -41,6 +41,8 @@ typedef struct snap_diff_options {
     int no_graph;             /* 1: leave the references unread: suspects by site only */
     uint64_t max_graph_bytes; /* memory for the references of one snapshot; more: suspects by site
                                  only, and a limit says so. 0: no limit */
+    int hook_bytes; /* snap_census_new: 1: find out what the arguments of callbacks hold; reads the
+                       references */
 } snap_diff_options;
 
 /* Series have one value per snapshot, in the order of snap_diff_snapshots: the order given, but
