@@ -24,22 +24,29 @@ static unsigned significant_bits(uint64_t v) {
     return v ? 64 - (unsigned)__builtin_clzll(v) : 0;
 }
 
-/* The one of PLANES and RUNS that is smaller before compression. */
+/* The one of PLANES and RUNS that is smaller before compression. Ends as soon as runs cannot be. */
 static unsigned smaller_of_planes_and_runs(const uint64_t *v, size_t n) {
-    uint64_t bits = v[0], steps = column_zigzag(v[0]), lengths = 0;
+    enum { STEP = 1024 };
+    uint64_t bits = 0, steps = column_zigzag(v[0]), lengths = 0;
     size_t n_runs = 1, start = 0;
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         bits |= v[i];
-        if (v[i] != v[i - 1]) {
-            steps |= column_zigzag(v[i] - v[i - 1]);
-            lengths |= i - start;
-            start = i;
-            n_runs++;
-        }
+    const size_t planes = n * column_width(bits);
+    for (size_t i = 1; i < n;) {
+        const size_t end = n - i < STEP ? n : i + STEP;
+        for (; i < end; i++)
+            if (v[i] != v[i - 1]) {
+                steps |= column_zigzag(v[i] - v[i - 1]);
+                lengths |= i - start;
+                start = i;
+                n_runs++;
+            }
+        if (8 + n_runs * (column_width(steps) + column_width(lengths)) >= planes)
+            return SNAP_ENC_PLANES;
     }
     lengths |= n - start;
     const size_t runs = 8 + n_runs * (column_width(steps) + column_width(lengths));
-    return runs < n * column_width(bits) ? SNAP_ENC_RUNS : SNAP_ENC_PLANES;
+    return runs < planes ? SNAP_ENC_RUNS : SNAP_ENC_PLANES;
 }
 
 /* DELTA, or KEYED where that leaves fewer significant bits in all. */
