@@ -1,0 +1,59 @@
+"""Types of C++ objects by run-time type information and callbacks, with symbols, without any, and with the C++ library inside
+the program. The program says what its objects are (see rtti.cc).
+
+Environment: SNAP, PROGRAMS (with ":" between; stripped ones have "stripped" in their names)."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+SNAP = os.environ["SNAP"]
+PROGRAMS = os.environ["PROGRAMS"].split(":")
+BY_VTABLE = 3  # TYPE.source
+
+
+def read(path):
+    rows = {}
+    text = subprocess.run([SNAP, "convert", "--to", "jsonl", path], stdout=subprocess.PIPE, check=True, text=True).stdout
+    for line in text.splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["table"], []).append(row)
+    return rows
+
+
+class Rtti(unittest.TestCase):
+    def run_program(self, program):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rtti.snap")
+            said = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(folder, "exit.snap"), "--", program, path],
+                                  stdout=subprocess.PIPE, check=True, text=True).stdout
+            return [line.split(" ", 2) for line in said.splitlines()], read(path)
+
+    def test_programs(self):
+        for program in PROGRAMS:
+            with self.subTest(os.path.basename(program)):
+                said, rows = self.run_program(program)
+                text = [""] + [row["text"] for row in rows["STRS"]]
+                types = [("", 0)] + [(text[row["name"]], row["source"]) for row in rows["TYPE"]]
+                nodes = {row["address"]: types[row.get("type", 0)] for row in rows["NODE"]}
+                expected = {int(line[1]): line[2] for line in said if line[0] == "node"}
+                self.assertEqual(len(expected), 11)
+                for address, name in expected.items():
+                    found, source = nodes[address]
+                    if name == "-":
+                        self.assertNotEqual(source, BY_VTABLE, found)
+                    else:
+                        self.assertEqual((found, source), (name, BY_VTABLE))
+                hooks = {text[row.get("callback", 0)]: row for row in rows.get("HOOK", [])}
+                if "stripped" in os.path.basename(program):
+                    continue  # functions have no names there
+                for line in said:
+                    if line[0] == "hook":
+                        row = hooks[" ".join(line[1:])]
+                        self.assertNotEqual(row.get("argument", 0), 0, line)
+                self.assertIn("listeners", text[hooks["on_event(void*)"]["registry"]])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
