@@ -247,8 +247,8 @@ static int complete(struct ingest *g, snap_error *err) {
 
 static int run(struct ingest *g, snap_error *err) {
     SNAP_TRY(read_stream(g, err));
-    SNAP_TRY(receive_write(g, err));
     SNAP_TRY(complete(g, err));
+    SNAP_TRY(receive_write(g, err));
     SNAP_TRY(output_heap(&g->output, g->options->progress, g->options->context, err));
     SNAP_TRY(snap_writer_finish(g->writer, err));
     return destination_commit(&g->destination, err);
