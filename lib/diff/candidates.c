@@ -216,6 +216,7 @@ static int count_node(struct work *w, uint32_t candidate, uint32_t node) {
     if (heap_node_flags(h, node) & SNAP_NODE_FLAG_GARBAGE)
         r->garbage_bytes = add_sat(r->garbage_bytes, bytes);
     if (heap_node_domain(h, node) == SNAP_DOMAIN_DEVICE ||
+        heap_node_domain(h, node) == SNAP_DOMAIN_PINNED ||
         heap_node_domain(h, node) == SNAP_DOMAIN_MANAGED)
         r->device_bytes = add_sat(r->device_bytes, bytes);
     return 0;

@@ -7,6 +7,7 @@
 #include "diff/judge.h"
 #include "diff/mapped.h"
 #include "diff/pass.h"
+#include "diff/resources.h"
 #include "diff/result.h"
 #include "diff/suspects.h"
 #include "diff/trend.h"
@@ -644,7 +645,8 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     SNAP_TRY(judge(d, err));
     if (d->n < 2)
         return options->hook_bytes ? hooks_measure(d, options, err) : 0;
-    return suspects_find(d, relation_of(d->sources[0], d->sources[n - 1]), options, err);
+    SNAP_TRY(suspects_find(d, relation_of(d->sources[0], d->sources[n - 1]), options, err));
+    return resources_find(d, err);
 }
 
 static int new_result(snap_diff **out, const snap_snapshot *const *snapshots, size_t n,
@@ -662,6 +664,7 @@ static int new_result(snap_diff **out, const snap_snapshot *const *snapshots, si
     arena_init(&d->arena);
     arena_init(&d->table_arena);
     arena_init(&d->mapped_arena);
+    arena_init(&d->resource_arena);
     d->n = n;
     const int status = make(d, snapshots, &options, err);
     if (status < 0) {
@@ -690,6 +693,7 @@ void snap_diff_free(snap_diff *d) {
     arena_release(&d->arena);
     arena_release(&d->table_arena);
     arena_release(&d->mapped_arena);
+    arena_release(&d->resource_arena);
     free(d->limits);
     free(d->not_leaks);
     free(d);

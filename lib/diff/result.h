@@ -9,7 +9,7 @@
 
 struct snap_diff {
     /* All below lives there, but for the arrays that grow. */
-    struct arena arena, table_arena, mapped_arena;
+    struct arena arena, table_arena, mapped_arena, resource_arena;
     size_t n;
     const snap_snapshot **sources; /* in the order of the comparison */
     snap_diff_snapshot *snapshots;

@@ -300,10 +300,10 @@ static snap_suspect_class class_of(const struct work *w, size_t candidate) {
         return SNAP_SUSPECT_NATIVE_CYCLE;
     if (r->garbage_bytes > half || r->is_garbage)
         return SNAP_SUSPECT_GARBAGE;
-    if (r->kind == CANDIDATE_LOST)
-        return SNAP_SUSPECT_LOST;
     if (r->device_bytes > half)
         return SNAP_SUSPECT_DEVICE;
+    if (r->kind == CANDIDATE_LOST)
+        return SNAP_SUSPECT_LOST;
     if (w->hook_of[candidate] != 0)
         return SNAP_SUSPECT_HOOK;
     if (r->autograd_bytes > half)

@@ -328,6 +328,38 @@ static void compare(void (*get)(struct fake_books *), const char *when) {
     }
 }
 
+/* A framework's segment and the blocks in it, as PyTorch reports them. */
+struct device {
+    int8_t type, index;
+};
+void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void *address, int64_t size,
+                                                           size_t allocated, size_t reserved,
+                                                           struct device device);
+
+static void report_blocks(void) {
+    enum { SEGMENT = 20 << 20, BLOCK = 1 << 20 };
+    struct device_record r;
+    uint64_t segment = 0;
+    driver.cuCtxSetCurrent(contexts[1]);
+    while (driver.cuMemAlloc(&segment, SEGMENT) != 0)
+        continue;
+    for (uint64_t i = 0; i < 3; i++)
+        _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(
+            (void *)(uintptr_t)(segment + i * BLOCK), BLOCK, 0, 0, (struct device){1, 1});
+    _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE((void *)(uintptr_t)segment, BLOCK, 0, 0,
+                                                          (struct device){0, -1}); /* not CUDA's */
+    _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE((void *)(uintptr_t)(segment + BLOCK),
+                                                          -BLOCK, 0, 0, (struct device){1, 1});
+    const int is_good = device_table_get(DEVICE_MEMORY, segment, &r, false) &&
+                        (r.flags & DEVICE_FLAG_POOL) && r.device == 1 &&
+                        device_table_get(DEVICE_BLOCK, segment, &r, false) && r.size == BLOCK &&
+                        !device_table_get(DEVICE_BLOCK, segment + BLOCK, &r, false) &&
+                        device_table_get(DEVICE_BLOCK, segment + 2 * BLOCK, &r, false);
+    if (!is_good)
+        printf("not ok - blocks of a segment\n");
+    n_bad += !is_good;
+}
+
 int main(int argc, char **argv) {
     if (argc < 7)
         return 2;
@@ -359,6 +391,7 @@ int main(int argc, char **argv) {
         n_failed += workers[i].n_failed;
     }
     compare(books, "after the work");
+    report_blocks();
     driver.cuDevicePrimaryCtxReset(0);
     compare(books, "after a reset");
     driver.cuDevicePrimaryCtxRelease(1);

@@ -2,7 +2,7 @@
 
 Each program runs with `leak` and with `fixed`. The first suspect of the leaking run must be of the class given, its growth
 within a tenth of what the program says it leaked, and every one of the words (regular expressions) must be found in its
-holder, chain, hook or site. `type:WORD` and `advice:WORD` look there instead; `line:TEXT` stands for "file:line" of the
+holder, chain, hook or site. `type:WORD`, `domain:WORD` and `advice:WORD` look there instead; `line:TEXT` stands for "file:line" of the
 program's first line that holds the text, and is not asked for where there is no debug information; `WORD|dwarf` neither.
 Class None: no leak, so no suspect in either run; a word in `not_leak` is the class under which the growth must be told.
 """
@@ -24,6 +24,10 @@ CASES = [
     Case("c-ring", None),
     Case("c-fragment", None, not_leak="allocator-free"),
     Case("c-load", None, not_leak="load-proportional", takes=True),
+    Case("cu-lost", "device", ["run_batch|dwarf", r"line:cudaMalloc(&workspace", r"domain:device"]),
+    Case("cu-held", "device", ["results", "device_buffer|dwarf"]),
+    Case("cu-streams", "resource", ["type:stream", r"\b(run_job|main)\b", "line:cudaStreamCreate(&stream"], in_bytes=False),
+    Case("cu-static-lib", "device", ["libfourier"]),
     Case("py-module-cache", "rooted", ["__main__", "_features"]),
     Case("py-lru-method", "rooted", ["lru_cache", r"\bencode\b", "Tokenizer"]),
     Case("py-exception", "rooted", ["__traceback__|frame", "normalize|train_step", "scaled|batch"]),

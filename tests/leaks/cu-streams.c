@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
     for (int round = 0; round <= N_ROUNDS; round++) {
         for (unsigned i = 0; i < JOBS_PER_ROUND; i++)
             run_job(leak);
-        rounds_end(round, 0);
+        rounds_end(round, leak ? (size_t)round * JOBS_PER_ROUND : 0); /* streams, not bytes */
     }
     return 0;
 }

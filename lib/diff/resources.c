@@ -1,0 +1,137 @@
+/* Resources that are no memory (streams, events, graphs, ...) and grow in number, by the stack that
+ * made them: each such stack is a suspect of its own, judged by counts alone.
+ *
+ * Needs three snapshots: what a program makes once, when it first needs it, is no leak. */
+#include "diff/resources.h"
+
+#include <heapsnap/snapdef.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "diff/trend.h"
+
+/* Bytes: a stream of CUDA, say, takes a quarter of a MiB. Events cost less, graphs more. */
+#define COST ((int64_t)64 << 10)
+
+static int no_memory(snap_error *err) {
+    return err_set(err, SNAP_E_NOMEM, "no memory to compare resources");
+}
+
+static int add_resources(const snap_snapshot *s, struct groups *groups, snap_error *err) {
+    const uint32_t columns =
+        1u << SNAP_RSRC_COL_KIND | 1u << SNAP_RSRC_COL_STACK | 1u << SNAP_RSRC_COL_SIZE;
+    snap_batch b;
+    int result = 0;
+    snap_batch_init(&b);
+    for (uint32_t k = 0; result == 0 && k < snap_n_chunks(s, SNAP_TABLE_RSRC); k++) {
+        result = snap_batch_read(s, SNAP_TABLE_RSRC, k, columns, &b, err);
+        for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
+            const uint64_t kind = b.column[SNAP_RSRC_COL_KIND][i];
+            const uint64_t stack = b.column[SNAP_RSRC_COL_STACK][i];
+            if (!stack || kind > SNAP_RSRC_PROCESS_GROUP)
+                continue;
+            struct group *const g = groups_get(groups, kind, 0, stack);
+            if (g == NULL)
+                result = no_memory(err);
+            else {
+                g->count = add_sat(g->count, 1);
+                g->bytes = add_sat(g->bytes, b.column[SNAP_RSRC_COL_SIZE][i]);
+            }
+        }
+    }
+    snap_batch_release(&b);
+    return result;
+}
+
+static int64_t difference(uint64_t a, uint64_t b) {
+    const uint64_t d = a > b ? a - b : b - a;
+    const int64_t limited = d > INT64_MAX ? INT64_MAX : (int64_t)d;
+    return a > b ? limited : -limited;
+}
+
+/* Fills a suspect; 0: it is none. */
+static int suspect_of(const struct snap_diff *d, const struct row *row, const char *label,
+                      snap_diff_suspect *out) {
+    const struct series *const s = &row->series;
+    const snap_trend trend = trend_classify(s->counts, d->position, d->n, UINT32_MAX);
+    if (d->n < 3 || (trend != SNAP_TREND_LINEAR && trend != SNAP_TREND_MONOTONIC))
+        return 0;
+    *out = (snap_diff_suspect){
+        .suspect_class = SNAP_SUSPECT_RESOURCE,
+        .domain = SNAP_DOMAIN_HOST,
+        .type = label,
+        .counts = s->counts,
+        .bytes = s->bytes,
+        .growth_bytes = difference(s->bytes[d->n - 1], s->bytes[0]),
+        .growth_count = difference(s->counts[d->n - 1], s->counts[0]),
+        .trend = trend,
+        .match = SNAP_MATCH_EXACT,
+        .holder = "",
+        .root_kind = "",
+        .root_module = "",
+        .thread = "",
+        .snapshot = row->snapshot,
+        .stack = row->stack,
+        .advice =
+            "give it back with the counterpart of what made it (cudaStreamDestroy(), destroy, "
+            "close())",
+    };
+    return out->growth_count > 0;
+}
+
+/* What grows beside them is mostly what they need themselves: they come before anything that grew
+ * by less than such resources are known to cost. */
+static size_t place_of(const snap_diff_suspect *suspects, size_t n, const snap_diff_suspect *s) {
+    const int64_t cost = s->growth_count < INT64_MAX / COST ? s->growth_count * COST : INT64_MAX;
+    size_t i = 0;
+    while (i < n && (suspects[i].growth_bytes >= cost ||
+                     (suspects[i].suspect_class == SNAP_SUSPECT_RESOURCE &&
+                      suspects[i].growth_count >= s->growth_count)))
+        i++;
+    return i;
+}
+
+static int publish(struct snap_diff *d, const struct tables *t, snap_error *err) {
+    snap_diff_suspect *const all =
+        arena_alloc(&d->arena, (d->n_suspects + t->sites.n + 1) * sizeof *all);
+    if (all == NULL)
+        return no_memory(err);
+    size_t n = d->n_suspects;
+    for (size_t i = 0; i < n; i++)
+        all[i] = d->suspects[i];
+    for (size_t i = 0; i < t->sites.n; i++) {
+        const struct row *const row = &t->sites.rows[i];
+        const char *const kind = snap_code_name(SNAP_TABLE_RSRC, SNAP_RSRC_COL_KIND, row->domain);
+        snap_diff_suspect suspect;
+        if (!suspect_of(d, row, kind != NULL ? kind : "resource", &suspect))
+            continue;
+        const size_t at = place_of(all, n, &suspect);
+        memmove(&all[at + 1], &all[at], (n - at) * sizeof *all);
+        all[at] = suspect;
+        n++;
+    }
+    if (n > d->n_suspects && d->finding.verdict < SNAP_VERDICT_LEAK)
+        d->finding.verdict = SNAP_VERDICT_LEAK;
+    d->suspects = all;
+    d->n_suspects = n;
+    return 0;
+}
+
+int resources_find(struct snap_diff *d, snap_error *err) {
+    struct tables tables;
+    int result = tables_init(&tables, d->n) < 0 ? no_memory(err) : 0;
+    for (size_t i = 0; i < d->n && result == 0; i++) {
+        struct groups groups;
+        result = groups_init(&groups, 0) < 0 ? no_memory(err) : 0;
+        if (result == 0)
+            result = add_resources(d->sources[i], &groups, err);
+        if (result == 0 && groups.n > 0)
+            result = tables_add(&tables, d->sources[i], i, &groups, 0, err);
+        groups_release(&groups);
+    }
+    if (result == 0 && tables.sites.n > 0)
+        result = publish(d, &tables, err);
+    d->resource_arena = tables.arena; /* the series stay */
+    tables_release(&tables);
+    return result;
+}

@@ -1,0 +1,10 @@
+/* Resources that grow in number, as suspects. */
+#ifndef HEAPSNAP_DIFF_RESOURCES_H
+#define HEAPSNAP_DIFF_RESOURCES_H
+
+#include "diff/result.h"
+
+/* Adds to d->suspects; after suspects_find. */
+int resources_find(struct snap_diff *d, snap_error *err);
+
+#endif
