@@ -467,7 +467,11 @@ uint64_t heap_root_owner(const snap_heap *h, uint64_t root) {
 }
 
 int snap_heap_has_graph(const snap_snapshot *s) {
-    return snap_rows(s, SNAP_TABLE_EDGE) != 0 || snap_rows(s, SNAP_TABLE_ROOT) != 0;
+    /* A process whose blocks are all lost has no reference at all; that is a finding, too. */
+    uint64_t tracked = 0;
+    snap_meta_number(s, SNAP_META_TRACKED, NULL, &tracked);
+    return (tracked & SNAP_TRACKED_EDGES) != 0 || snap_rows(s, SNAP_TABLE_EDGE) != 0 ||
+           snap_rows(s, SNAP_TABLE_ROOT) != 0;
 }
 
 int snap_heap_open(snap_heap **out, const snap_snapshot *s, const snap_heap_options *options,
