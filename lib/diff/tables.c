@@ -37,8 +37,10 @@ int tables_init(struct tables *t, size_t n_snapshots) {
     map_init(&t->labels);
     map_init(&t->noise);
     if (table_init(&t->sites) < 0 || table_init(&t->types) < 0 || table_init(&t->modules) < 0 ||
-        table_init(&t->totals) < 0)
+        table_init(&t->totals) < 0) {
+        tables_release(t);
         return -1;
+    }
     return 0;
 }
 
@@ -50,6 +52,7 @@ void tables_release(struct tables *t) {
     map_release(&t->labels);
     map_release(&t->noise);
     free(t->label_texts);
+    t->label_texts = NULL;
 }
 
 static size_t hash(uint32_t domain, uint64_t key, const char *name) {

@@ -202,7 +202,8 @@ static void write_nodes(snap_writer *w, uint32_t *ids) {
 }
 
 static void write_references(snap_writer *w, const uint32_t *ids) {
-    qsort(heap.edges, heap.n_edges, sizeof *heap.edges, compare_edges);
+    if (heap.n_edges > 0)
+        qsort(heap.edges, heap.n_edges, sizeof *heap.edges, compare_edges);
     for (size_t i = 0; i < heap.n_edges; i++) {
         const struct edge *const e = &heap.edges[i];
         uint64_t row[SNAP_COLUMNS_MAX] = {0};
