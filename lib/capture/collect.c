@@ -24,6 +24,7 @@
 
 #include "capture/device_send.h"
 #include "capture/hook_cuda.h"
+#include "capture/memory.h"
 #include "capture/notes.h"
 #include "capture/notes_send.h"
 #include "capture/objects.h"
@@ -38,13 +39,6 @@
 #define READY_WAIT_NS 2000000000u
 #define MALLINFO_WAIT_NS 300000000u
 
-/* Bytes in mapped memory that grows. */
-struct buffer {
-    char *data;
-    size_t size, length;
-    int failed;
-};
-
 struct copy {
     struct collect *collect;
     struct moment_slot *slot;
@@ -58,8 +52,8 @@ struct copy {
     size_t stream_length;
 
     char *helper_stack;
-    struct buffer scratch; /* a section in the making */
-    struct buffer maps;    /* what smaps says, kept for all its uses */
+    struct memory scratch; /* a section in the making */
+    struct memory maps;    /* what smaps says, kept for all its uses */
     uint32_t *stack_ids;   /* new id of each stack of the recorder, 0: not used */
     uint32_t n_stacks_old;
     size_t stack_ids_size;
@@ -74,43 +68,6 @@ struct copy {
 };
 
 /* --- memory --- */
-
-static int buffer_reserve(struct buffer *b, size_t more) {
-    if (b->length + more <= b->size)
-        return 0;
-    size_t size = b->size ? b->size : (size_t)64 << 10;
-    while (size < b->length + more)
-        size *= 2;
-    const long p = b->data ? raw_call(SYS_mremap, (long)b->data, (long)b->size, (long)size,
-                                      MREMAP_MAYMOVE, 0, 0)
-                           : raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw_failed(p)) {
-        b->failed = 1;
-        return -1;
-    }
-    b->data = (char *)p;
-    b->size = size;
-    return 0;
-}
-
-static void buffer_release(struct buffer *b) {
-    if (b->data)
-        raw_unmap(b->data, b->size);
-    *b = (struct buffer){0};
-}
-
-static void buffer_add(struct buffer *b, const void *data, size_t n) {
-    if (buffer_reserve(b, n) < 0)
-        return;
-    memcpy(b->data + b->length, data, n);
-    b->length += n;
-}
-
-static void buffer_pad(struct buffer *b) {
-    static const char zeros[8];
-    buffer_add(b, zeros, -b->length & 7);
-}
 
 /* Reads the target's memory where it may be missing or unreadable. 0, or -1. */
 static int peek(const struct copy *c, uint64_t address, void *out, size_t size) {
@@ -266,10 +223,10 @@ static void meta(struct copy *c, uint32_t *n, uint32_t key, const char *name, co
                                 .name_len = (uint32_t)strlen(name),
                                 .text_len = (uint32_t)text_length,
                                 .value = value};
-    buffer_add(&c->scratch, &m, sizeof m);
-    buffer_add(&c->scratch, name, m.name_len);
-    buffer_add(&c->scratch, text, text_length);
-    buffer_pad(&c->scratch);
+    memory_add(&c->scratch, &m, sizeof m);
+    memory_add(&c->scratch, name, m.name_len);
+    memory_add(&c->scratch, text, text_length);
+    memory_pad(&c->scratch);
     ++*n;
 }
 
@@ -498,9 +455,9 @@ static void read_maps(struct copy *c) {
                                     .protection = m.protection,
                                     .name_length = (uint32_t)strlen(m.name)};
         last = c->maps.length;
-        buffer_add(&c->maps, &e, sizeof e);
-        buffer_add(&c->maps, m.name, e.name_length + 1);
-        buffer_pad(&c->maps);
+        memory_add(&c->maps, &e, sizeof e);
+        memory_add(&c->maps, m.name, e.name_length + 1);
+        memory_pad(&c->maps);
     }
     procfs_lines_close(&lines);
 }
@@ -602,10 +559,10 @@ static void put_modules(struct copy *c) {
             w.path_len -= (uint32_t)sizeof deleted - 1;
             w.flags |= SNAP_MODS_FLAG_DELETED;
         }
-        buffer_add(&c->scratch, &w, sizeof w);
-        buffer_add(&c->scratch, map_name(e), w.path_len);
-        buffer_add(&c->scratch, id, w.build_id_len);
-        buffer_pad(&c->scratch);
+        memory_add(&c->scratch, &w, sizeof w);
+        memory_add(&c->scratch, map_name(e), w.path_len);
+        memory_add(&c->scratch, id, w.build_id_len);
+        memory_pad(&c->scratch);
         n++;
     }
     put_scratch(c, WIRE_MODULE, n);
@@ -654,7 +611,7 @@ static uint32_t region_kind(const struct copy *c, const struct map_entry *e) {
 }
 
 static int keep_regions(void *context, const struct recorder_region *regions, size_t n) {
-    buffer_add(context, regions, n * sizeof *regions);
+    memory_add(context, regions, n * sizeof *regions);
     return 0;
 }
 
@@ -672,9 +629,9 @@ static void put_region(struct regions *r, const struct map_entry *e, uint32_t ki
         /* What is resident is only known of the whole mapping. */
         .resident = start == e->start && end == e->end ? e->resident : 0,
     };
-    buffer_add(&c->scratch, &w, sizeof w);
-    buffer_add(&c->scratch, map_name(e), e->name_length);
-    buffer_pad(&c->scratch);
+    memory_add(&c->scratch, &w, sizeof w);
+    memory_add(&c->scratch, map_name(e), e->name_length);
+    memory_pad(&c->scratch);
     r->n++;
     if (c->scan)
         scan_add_mapping(c->scan, &(struct scan_mapping){.start = start,
@@ -687,7 +644,7 @@ static void put_region(struct regions *r, const struct map_entry *e, uint32_t ki
 
 /* The kernel joins neighbours and splits what was mapped at once; a region that the target mapped
  * itself is cut out of the kernel's mapping, so that each has its stack. */
-static void put_regions(struct copy *c, const struct buffer *known_regions) {
+static void put_regions(struct copy *c, const struct memory *known_regions) {
     struct regions r = {.copy = c,
                         .known = (void *)known_regions->data,
                         .n_known = known_regions->length / sizeof(struct recorder_region)};
@@ -780,7 +737,7 @@ static void put_threads(struct copy *c) {
             length = length < sizeof w.name ? length : sizeof w.name - 1;
             memcpy(w.name, name, length);
         }
-        buffer_add(&c->scratch, &w, sizeof w);
+        memory_add(&c->scratch, &w, sizeof w);
     }
     put_scratch(c, WIRE_THREAD, n);
 }
@@ -857,9 +814,9 @@ static void put_target(struct copy *c) {
         .pid = (uint32_t)moment_process.pid,
         .sequence = c->collect->sequence,
     };
-    buffer_add(&c->scratch, &w, sizeof w);
-    buffer_add(&c->scratch, t.data, t.length);
-    buffer_pad(&c->scratch);
+    memory_add(&c->scratch, &w, sizeof w);
+    memory_add(&c->scratch, t.data, t.length);
+    memory_pad(&c->scratch);
     put_scratch(c, WIRE_TARGET, 1);
 }
 
@@ -867,7 +824,7 @@ static int put_scanned(void *context, uint32_t kind, uint32_t n, const void *dat
     struct copy *const c = context;
     if (c->objects.walk && n > 0 && (kind == WIRE_EDGE || kind == WIRE_ROOT)) {
         c->scratch.length = 0;
-        buffer_add(&c->scratch, data, bytes);
+        memory_add(&c->scratch, data, bytes);
         const uint32_t left = objects_filter(&c->objects, kind, n, c->scratch.data);
         c->scratch.length = bytes / n * left;
         if (left > 0)
@@ -1009,7 +966,7 @@ static void send_all(struct copy *c) {
     put_meta(c);
     put_modules(c);
 
-    struct buffer known = {0};
+    struct memory known = {0};
     recorder_for_each_region(keep_regions, &known);
     notes_places_make();
     recorder_for_each_block(use_stacks_of_blocks, c);
@@ -1021,7 +978,7 @@ static void send_all(struct copy *c) {
     put_stacks(c);
     put_threads(c);
     put_regions(c, &known);
-    buffer_release(&known);
+    memory_release(&known);
     recorder_for_each_block(put_blocks, c);
     c->notes.n_blocks = (uint32_t)c->n_blocks;
     c->n_nodes = (uint32_t)c->n_blocks;
@@ -1053,8 +1010,8 @@ static int prepare(struct copy *c) {
 }
 
 static void release(struct copy *c) {
-    buffer_release(&c->scratch);
-    buffer_release(&c->maps);
+    memory_release(&c->scratch);
+    memory_release(&c->maps);
     if (c->stream)
         raw_unmap(c->stream, STREAM_SIZE);
     if (c->stack_ids)

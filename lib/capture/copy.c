@@ -30,6 +30,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "capture/raw.h"
+#include "model/mapping.h"
 #include "model/wire.h"
 
 #define STACK_SIZE ((size_t)256 << 10)
@@ -277,43 +278,22 @@ static void write_threads(struct part *p) {
         closedir(tasks);
 }
 
-static uint32_t region_kind(const char *name) {
-    if (strcmp(name, "[heap]") == 0)
-        return SNAP_REGN_HEAP;
-    if (strncmp(name, "[stack", 6) == 0)
-        return SNAP_REGN_STACK;
-    if (strncmp(name, "[v", 2) == 0)
-        return SNAP_REGN_SPECIAL;
-    if (strncmp(name, "/dev/shm/", 9) == 0 || strncmp(name, "/memfd:", 7) == 0 ||
-        strncmp(name, "/SYSV", 5) == 0)
-        return SNAP_REGN_SHARED_MEMORY;
-    if (strncmp(name, "/dev/", 5) == 0)
-        return SNAP_REGN_DEVICE;
-    return *name == '/' ? SNAP_REGN_FILE : SNAP_REGN_ANONYMOUS;
-}
-
 static void write_regions(struct part *p) {
     FILE *const f = fopen("/proc/self/maps", "re");
     char *line = NULL;
     size_t size = 0;
     while (f && getline(&line, &size, f) > 0) {
-        uint64_t start, end;
-        char rights[5];
-        int at = 0;
-        line[strcspn(line, "\n")] = '\0';
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &start, &end, rights, &at) <
-                3 ||
-            at == 0)
+        struct mapping m;
+        if (!mapping_parse(line, &m))
             continue;
         const struct wire_region r = {
-            .address = start,
-            .size = end - start,
-            .kind = region_kind(line + at),
-            .protection = (rights[0] == 'r' ? 1u : 0u) | (rights[1] == 'w' ? 2u : 0u) |
-                          (rights[2] == 'x' ? 4u : 0u) | (rights[3] == 's' ? 8u : 0u),
-            .name_len = (uint32_t)strlen(line + at),
+            .address = m.start,
+            .size = m.end - m.start,
+            .kind = m.kind,
+            .protection = m.protection,
+            .name_len = (uint32_t)strlen(m.name),
         };
-        put_text(p, &r, sizeof r, line + at, r.name_len, "", 0);
+        put_text(p, &r, sizeof r, m.name, r.name_len, "", 0);
     }
     free(line);
     if (f)

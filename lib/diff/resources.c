@@ -119,16 +119,7 @@ static int publish(struct snap_diff *d, const struct tables *t, snap_error *err)
 
 int resources_find(struct snap_diff *d, snap_error *err) {
     struct tables tables;
-    int result = tables_init(&tables, d->n) < 0 ? no_memory(err) : 0;
-    for (size_t i = 0; i < d->n && result == 0; i++) {
-        struct groups groups;
-        result = groups_init(&groups, 0) < 0 ? no_memory(err) : 0;
-        if (result == 0)
-            result = add_resources(d->sources[i], &groups, err);
-        if (result == 0 && groups.n > 0)
-            result = tables_add(&tables, d->sources[i], i, &groups, 0, err);
-        groups_release(&groups);
-    }
+    int result = tables_fill(&tables, d->sources, d->n, add_resources, err);
     if (result == 0 && tables.sites.n > 0)
         result = publish(d, &tables, err);
     d->resource_arena = tables.arena; /* the series stay */

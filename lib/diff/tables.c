@@ -311,3 +311,21 @@ int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const str
     free(type_names);
     return result;
 }
+
+int tables_fill(struct tables *t, const snap_snapshot *const *snapshots, size_t n,
+                int (*group)(const snap_snapshot *s, struct groups *groups, snap_error *err),
+                snap_error *err) {
+    if (tables_init(t, n) < 0)
+        return no_memory(err);
+    int result = 0;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        struct groups groups;
+        result = groups_init(&groups, 0) < 0 ? no_memory(err) : 0;
+        if (result == 0)
+            result = group(snapshots[i], &groups, err);
+        if (result == 0 && groups.n > 0)
+            result = tables_add(t, snapshots[i], i, &groups, 0, err);
+        groups_release(&groups);
+    }
+    return result;
+}

@@ -53,6 +53,12 @@ void tables_release(struct tables *t); /* all but the arena, which the caller to
 int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const struct groups *groups,
                int was_joined, snap_error *err);
 
+/* A table over something else than nodes: inits t, and adds what `group` sums by stack in each
+ * snapshot. On an error, too, the caller takes the arena and releases the rest. */
+int tables_fill(struct tables *t, const snap_snapshot *const *snapshots, size_t n,
+                int (*group)(const snap_snapshot *s, struct groups *groups, snap_error *err),
+                snap_error *err);
+
 struct table_place {
     uint64_t key, line;
 };

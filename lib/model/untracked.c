@@ -17,6 +17,7 @@
 #include <heapsnap/writer.h>
 
 #include "base/err.h"
+#include "model/mapping.h"
 
 /* A call to the writer, with its error kept: the first one counts. */
 struct out {
@@ -217,41 +218,20 @@ static void write_threads(struct out *o) {
         closedir(tasks);
 }
 
-static uint64_t region_kind(const char *name) {
-    if (strcmp(name, "[heap]") == 0)
-        return SNAP_REGN_HEAP;
-    if (strncmp(name, "[stack", 6) == 0)
-        return SNAP_REGN_STACK;
-    if (strncmp(name, "[v", 2) == 0)
-        return SNAP_REGN_SPECIAL;
-    if (strncmp(name, "/dev/shm/", 9) == 0 || strncmp(name, "/memfd:", 7) == 0 ||
-        strncmp(name, "/SYSV", 5) == 0)
-        return SNAP_REGN_SHARED_MEMORY;
-    if (strncmp(name, "/dev/", 5) == 0)
-        return SNAP_REGN_DEVICE;
-    return *name == '/' ? SNAP_REGN_FILE : SNAP_REGN_ANONYMOUS;
-}
-
 static void write_regions(struct out *o) {
     FILE *const f = fopen("/proc/self/maps", "re");
     char *line = NULL;
     size_t size = 0;
     while (f && getline(&line, &size, f) > 0) {
-        uint64_t start, end;
-        char rights[5];
-        int at = 0;
-        line[strcspn(line, "\n")] = '\0';
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &start, &end, rights, &at) <
-                3 ||
-            at == 0)
+        struct mapping m;
+        if (!mapping_parse(line, &m))
             continue;
         uint64_t r[SNAP_COLUMNS_MAX] = {0};
-        r[SNAP_REGN_COL_ADDRESS] = start;
-        r[SNAP_REGN_COL_SIZE] = end - start;
-        r[SNAP_REGN_COL_KIND] = region_kind(line + at);
-        r[SNAP_REGN_COL_PROTECTION] = (rights[0] == 'r' ? 1u : 0u) | (rights[1] == 'w' ? 2u : 0u) |
-                                      (rights[2] == 'x' ? 4u : 0u) | (rights[3] == 's' ? 8u : 0u);
-        r[SNAP_REGN_COL_NAME] = string(o, line + at);
+        r[SNAP_REGN_COL_ADDRESS] = m.start;
+        r[SNAP_REGN_COL_SIZE] = m.end - m.start;
+        r[SNAP_REGN_COL_KIND] = m.kind;
+        r[SNAP_REGN_COL_PROTECTION] = m.protection;
+        r[SNAP_REGN_COL_NAME] = string(o, m.name);
         row(o, SNAP_TABLE_REGN, r);
     }
     free(line);

@@ -4,8 +4,8 @@
 #define HEAPSNAP_PYTHON_WALKER_H
 
 #include "capture/managed.h"
+#include "capture/memory.h"
 #include "python/cpython.h"
-#include "python/memory.h"
 
 /* Types whose objects keep something where no public structure says so. */
 enum special {

@@ -1,6 +1,6 @@
 /* Growing arrays straight from the kernel, for where malloc's locks may be held for ever. */
-#ifndef HEAPSNAP_PYTHON_MEMORY_H
-#define HEAPSNAP_PYTHON_MEMORY_H
+#ifndef HEAPSNAP_MEMORY_H
+#define HEAPSNAP_MEMORY_H
 
 #include <string.h>
 #include <sys/mman.h>
