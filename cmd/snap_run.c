@@ -30,9 +30,9 @@ enum { EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 static const char *output;
 static struct opt_list on_signal, when;
-static uint64_t every_ns, exit_timeout_ns = 30000000000u;
+static uint64_t every_ns, exit_timeout_ns = 30000000000u, oom_interval_ns = 60000000000u;
 static const char *control_signal;
-static int all_processes, at_exit, force, no_edges, no_fork, no_follow, quiet;
+static int all_processes, at_exit, force, no_edges, no_fork, no_follow, on_oom, quiet;
 
 static const struct opt options[] = {
     {OPT_TEXT, 'o', "output", "PATTERN", &output,
@@ -50,6 +50,10 @@ static const struct opt options[] = {
      "'rss>4G': one when the resident size passes 4 GiB;\n"
      "'growth>512M': one for every growth by 512 MiB"},
     {OPT_FLAG, 0, "at-exit", NULL, &at_exit, "one when a process exits"},
+    {OPT_FLAG, 0, "on-oom", NULL, &on_oom,
+     "one when an allocation fails, before the program hears\nof it"},
+    {OPT_TIME, 0, "oom-interval", "TIME", &oom_interval_ns,
+     "after one of these, none for TIME (default: 60 s)"},
     {OPT_HEADING, 0, NULL, NULL, NULL, "How"},
     {OPT_FLAG, 0, "all-processes", NULL, &all_processes,
      "take one at the end of short-lived processes, too, that\nthe program started: shells and "
@@ -341,7 +345,7 @@ static int set_environment(const struct run *r, const char *pattern) {
     if (control_signal && (!(control = parse_signal(control_signal)) || control == SIGKILL ||
                            control == SIGSTOP || control == SIGSEGV || control == SIGCHLD))
         return opt_usage_error(&command, "'%s' is no signal for this use", control_signal);
-    const int has_moment = every_ns || on_signal.n || when.n;
+    const int has_moment = every_ns || on_signal.n || when.n || on_oom;
     int status = set_signals(control);
     status = status ? status : set("HEAPSNAP_OUTPUT", pattern);
     status = status ? status : set("HEAPSNAP_DIR", r->directory);
@@ -353,6 +357,8 @@ static int set_environment(const struct run *r, const char *pattern) {
     status = status ? status : set_number("HEAPSNAP_SIGNAL", (uint64_t)control);
     status = status ? status : set_number("HEAPSNAP_AT_EXIT", at_exit ? 2 : has_moment ? 0 : 1);
     status = status ? status : set_number("HEAPSNAP_FORCE", (uint64_t)force);
+    if (on_oom)
+        status = status ? status : set_number("HEAPSNAP_ON_OOM", oom_interval_ns / 1000000);
     status = status ? status : set_number("HEAPSNAP_NO_FORK", (uint64_t)no_fork);
     status = status ? status : set_number("HEAPSNAP_NO_EDGES", (uint64_t)no_edges);
     status = status ? status : set_number("HEAPSNAP_FOLLOW", !no_follow);

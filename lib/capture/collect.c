@@ -1135,6 +1135,21 @@ static void leave_target(struct copy *c) {
     default_action(SIGCHLD);
 }
 
+/* Where the target has used up its address space, the copy has none either: it gets what was kept
+ * for it, and as much as the target might have asked for. The reserve of a target that is read in
+ * place stays. */
+static void make_room(const struct copy *c) {
+    struct rlimit limit;
+    if (moment_process.reserve && !c->collect->in_place)
+        raw_unmap(moment_process.reserve, moment_process.reserve_bytes);
+    if (raw_call(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0)
+        return;
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    limit.rlim_cur = limit.rlim_max;
+    if (raw_call(SYS_prlimit64, 0, RLIMIT_AS, (long)&none, 0, 0, 0) != 0)
+        raw_call(SYS_prlimit64, 0, RLIMIT_AS, (long)&limit, 0, 0, 0);
+}
+
 static void wait_until_ready(const struct copy *c, uint64_t timeout_ns) {
     const uint64_t end_ns = raw_clock_ns(CLOCK_MONOTONIC) + timeout_ns;
     while (!atomic_load(&c->slot->ready) && raw_clock_ns(CLOCK_MONOTONIC) < end_ns)
@@ -1149,6 +1164,7 @@ int collect_main(void *context) {
     init_notes(c);
     notes_read_signals(c->notes.signals);
     leave_target(c);
+    make_room(c);
 
     say(c, SNAP_E_IO, "");
     int failed = prepare(c);

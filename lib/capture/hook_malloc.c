@@ -2,7 +2,8 @@
  *
  * Order, so that the table never names a block that another thread may have got again: a record is
  * removed before the real free, and made after the real malloc. A failed realloc puts the record
- * back. Whatever cannot be recorded is passed on all the same. */
+ * back. Whatever cannot be recorded is passed on all the same. What fails for want of memory is
+ * reported before the caller hears of it. */
 #include "capture/hook_real.h"
 
 #include <dlfcn.h>
@@ -10,6 +11,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "capture/oom.h"
 #include "capture/rawmem.h"
 
 enum { BOOT_BYTES = 256 << 10, BOOT_HEADER = 16 };
@@ -150,6 +152,9 @@ HOOK_EXPORT void *malloc(size_t size) {
     if (HOOK_LIKELY(block != NULL)) {
         const struct stack_start start = STACKS_START_HERE();
         hook_record(t, block, size, SNAP_NODE_BLOCK, &start);
+    } else {
+        const struct stack_start start = STACKS_START_HERE();
+        oom_report("malloc", size, &start);
     }
     return block;
 }
@@ -164,6 +169,11 @@ HOOK_EXPORT void *calloc(size_t n, size_t size) {
     if (HOOK_LIKELY(block != NULL)) {
         const struct stack_start start = STACKS_START_HERE();
         hook_record(t, block, n * size, SNAP_NODE_BLOCK, &start);
+    } else {
+        const struct stack_start start = STACKS_START_HERE();
+        size_t bytes;
+        if (!__builtin_mul_overflow(n, size, &bytes))
+            oom_report("calloc", bytes, &start);
     }
     return block;
 }
@@ -220,8 +230,11 @@ static void *reallocate(void *block, size_t size, const struct stack_start *star
         return result;
     if (HOOK_LIKELY(result != NULL))
         hook_record(t, result, size, SNAP_NODE_BLOCK, start);
-    else if (found && size != 0)
-        hook_restore(t, &old);
+    else if (size != 0) {
+        if (found)
+            hook_restore(t, &old);
+        oom_report("realloc", size, start);
+    }
     return result;
 }
 
@@ -255,6 +268,9 @@ HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
     if (result == 0) {
         const struct stack_start start = STACKS_START_HERE();
         hook_record(t, *out, size, SNAP_NODE_BLOCK | HOOK_FLAG_ALIGNED, &start);
+    } else if (result == ENOMEM) {
+        const struct stack_start start = STACKS_START_HERE();
+        oom_report("posix_memalign", size, &start);
     }
     return result;
 }
@@ -271,6 +287,9 @@ HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
         if (block != NULL) {                                                                       \
             const struct stack_start start = STACKS_START_HERE();                                  \
             hook_record(t, block, size, SNAP_NODE_BLOCK | HOOK_FLAG_ALIGNED, &start);              \
+        } else if (errno == ENOMEM) {                                                              \
+            const struct stack_start start = STACKS_START_HERE();                                  \
+            oom_report(#name, size, &start);                                                       \
         }                                                                                          \
         return block;                                                                              \
     }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "capture/notes.h"
+#include "capture/oom.h"
 #include "capture/rawmem.h"
 #include "capture/unwind.h"
 
@@ -171,6 +172,10 @@ static void *map(void *address, size_t size, int protection, int flags, int fd, 
                              ? real.mmap(address, size, protection, flags, fd, offset)
                              : (void *)rawmem_syscall(SYS_mmap, (long)address, (long)size,
                                                       protection, flags, fd, offset);
+    /* What is only reserved, or tried with room to spare, is not missed. */
+    if (t != NULL && result == MAP_FAILED && errno == ENOMEM && (flags & MAP_ANONYMOUS) &&
+        !(flags & MAP_NORESERVE) && (protection & PROT_WRITE))
+        oom_report("mmap", size, start);
     if (t == NULL || result == MAP_FAILED || (uintptr_t)result > (uintptr_t)-4096)
         return (uintptr_t)result > (uintptr_t)-4096 ? MAP_FAILED : result;
     if (flags & MAP_ANONYMOUS)

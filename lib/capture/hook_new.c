@@ -9,6 +9,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "capture/oom.h"
+
 static struct {
 #define HOOK_NEW(name, parameters, arguments, alignment, quiet_name, quiet_arguments)              \
     void *(*name)parameters;
@@ -83,6 +85,10 @@ static inline void *allocate(size_t size, size_t alignment) {
         if (HOOK_UNLIKELY(block == NULL)) {                                                        \
             void *(*function)parameters;                                                           \
             void *found;                                                                           \
+            if (t != NULL) {                                                                       \
+                const struct stack_start start = STACKS_START_HERE();                              \
+                oom_report("operator new", size, &start);                                          \
+            }                                                                                      \
             memcpy(&found, &real.name, sizeof found);                                              \
             found = real_operator(found, #name);                                                   \
             memcpy(&function, &found, sizeof found);                                               \

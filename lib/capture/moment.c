@@ -174,7 +174,12 @@ static int copy_and_go_on(const struct moment_request *request, const void *cont
 
     const int flags = c->in_place ? CLONE_VM : 0;
     char *const stack_end = moment.stacks + (size_t)(slot - moment.slots + 1) * COPY_STACK_SIZE;
-    const int child = clone(collect_main, stack_end, flags, c);
+    int child = clone(collect_main, stack_end, flags, c);
+    /* No memory for a copy, of all moments now: then it is read in place. */
+    if (child < 0 && !c->in_place && request->trigger == SNAP_TRIGGER_OUT_OF_MEMORY) {
+        c->in_place = 1;
+        child = clone(collect_main, stack_end, CLONE_VM, c);
+    }
     const int error = child < 0 ? errno : 0;
     if (child > 0) {
         slot->child = child;

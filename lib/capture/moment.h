@@ -6,6 +6,7 @@
 #define HEAPSNAP_MOMENT_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "capture/ctl.h"
@@ -73,6 +74,10 @@ struct moment_process {
     char allocator[32];
     char environment[MOMENT_ENVIRONMENT_SIZE]; /* for the writer: NAME=VALUE, each ended by NUL */
     struct ctl_page *ctl;
+    /* Address space that a copy gives back first: room to work in where the target has none left.
+     * NULL: none. */
+    void *reserve;
+    size_t reserve_bytes;
 };
 extern struct moment_process moment_process;
 

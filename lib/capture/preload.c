@@ -27,6 +27,7 @@
 #include "capture/moment.h"
 #include "capture/notes_send.h"
 #include "capture/objects.h"
+#include "capture/oom.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
@@ -345,6 +346,7 @@ static void after_fork_child(void) {
     if (preload.fork_mark)
         atomic_store(preload.fork_mark, 1);
     moment_after_fork();
+    oom_after_fork_child();
     memcpy(moment_process.parent_lineage, moment_process.lineage,
            sizeof moment_process.parent_lineage);
     new_lineage();
@@ -381,6 +383,51 @@ static int is_own_process(void) {
     return 1;
 }
 
+/* --- allocations that fail --- */
+
+/* Address space only. */
+#define RESERVE_BYTES ((size_t)64 << 20)
+
+/* The file is complete when the program hears of its failure, which it may not survive. */
+static void take_on_oom(const char *what, uint64_t bytes, uint32_t stack) {
+    if (!is_own_process())
+        return;
+    char label[CTL_TEXT_MAX], message[CTL_TEXT_MAX];
+    struct moment_slot *slot;
+    struct moment_request r;
+    struct text t;
+    text_init(&t, label, sizeof label);
+    text_add(&t, what);
+    if (bytes) {
+        text_add(&t, " of ");
+        text_add_number(&t, bytes);
+        text_add(&t, " bytes");
+    }
+    text_add(&t, " failed");
+    init_request(&r, SNAP_TRIGGER_OUT_OF_MEMORY);
+    r.label = label;
+    r.stack = stack;
+    r.waited = 1;
+    if (moment_take(&r, NULL, &slot, message, sizeof message) < 0)
+        log_line("failed", message);
+    else /* what came of it the copy has said in the log */
+        moment_wait(slot, moment_process.exit_timeout_ns, NULL, 0, message, sizeof message);
+}
+
+static void start_on_oom(void) {
+    const uint64_t interval_ms = keep_number("HEAPSNAP_ON_OOM", UINT64_MAX);
+    if (interval_ms == UINT64_MAX)
+        return;
+    const long reserve = raw_call(SYS_mmap, 0, RESERVE_BYTES, PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!raw_failed(reserve)) {
+        moment_process.reserve = (void *)reserve;
+        moment_process.reserve_bytes = RESERVE_BYTES;
+        rawmem_note(moment_process.reserve, RESERVE_BYTES);
+    }
+    oom_start(take_on_oom, interval_ms * 1000000);
+}
+
 __attribute__((constructor)) static void start(void) {
     if (preload.is_ready)
         return;
@@ -415,6 +462,7 @@ __attribute__((constructor)) static void start(void) {
         rawmem_note(preload.stack, MOMENT_STACK_SIZE);
     if (preload.stack && moment_init() == 0) {
         make_fork_mark();
+        start_on_oom();
         install(p->signal);
         install_on_signals();
         make_ctl(); /* last: whoever sees it may send the signal */

@@ -225,6 +225,69 @@ class Moments(unittest.TestCase):
         result = self.run_victim("grow", "2", options=["--when", "rss>80M"])
         self.assertEqual(len(result.files), 2, result.err)
 
+    # --- allocations that fail ---
+
+    def test_on_oom(self):
+        result = self.same_as_plain("oom", "3", options=["--on-oom"])
+        self.assertEqual(len(result.files), 1, result.err)
+        meta, tables = self.read(result.files[0])
+        self.assertEqual((meta["trigger"], meta["label"]), (7, "malloc of 1073741824 bytes failed"))
+        self.assertEqual(self.planted(tables, 48), 1000)
+        self.assertEqual(result.err.count("failed"), 0)
+
+    def test_on_oom_names_who_asked(self):
+        result = self.run_victim("oom", options=["--on-oom"])
+        _, tables = self.read(result.files[0])
+        self.assertEqual(self.asked_by(tables)[:2], ["want", "oom"])
+
+    def asked_by(self, tables):
+        """Functions of the stack that the snapshot was taken at, the innermost first."""
+        functions = {row["frame"]: row.get("function") for row in reversed(tables["SYMB"])}
+        at, names = tables["THRD"][0]["stack"], []
+        while at:
+            row = tables["STAK"][at - 1]
+            names.append(functions.get(row["frame"]))
+            at = row.get("parent")
+        return names
+
+    def test_on_oom_again(self):
+        result = self.run_victim("oom", "4", options=["--on-oom", "--oom-interval", "1ms"])
+        self.assertEqual(result.status, 7)
+        self.assertEqual(len(result.files), 4, result.err)
+
+    def test_on_oom_then_abort(self):
+        result = self.same_as_plain("oom-abort", options=["--on-oom"])
+        self.assertEqual(result.status, -signal.SIGABRT)
+        self.assertEqual(len(result.files), 1, result.err)
+        self.assertEqual(self.planted(self.read(result.files[0])[1], 48), 1000)
+
+    def test_on_oom_by_each_of_the_family(self):
+        for name in ["calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign", "valloc", "mmap"]:
+            with self.subTest(name):
+                result = self.same_as_plain("oom-by", name, options=["--on-oom", "-f", "-o", name + ".snap"])
+                meta, _ = self.read(os.path.join(self.directory, name + ".snap"))
+                self.assertEqual(meta["trigger"], 7)
+                by = "realloc" if name == "reallocarray" else name
+                self.assertEqual(meta["label"], f"{by} of {1 << 46} bytes failed", result.err)
+
+    def test_on_oom_not_for_nonsense(self):
+        result = self.same_as_plain("oom-none", options=["--on-oom"])
+        self.assertEqual(result.files, [])
+
+    def test_on_oom_in_threads(self):
+        result = self.same_as_plain("oom-threads", options=["--on-oom"])
+        self.assertEqual(len(result.files), 1, result.err)
+
+    def test_on_oom_in_a_child(self):
+        result = self.same_as_plain("oom-fork", options=["--on-oom"])
+        metas = [self.read(path)[0] for path in result.files]
+        self.assertEqual(len({meta["pid"] for meta in metas}), 2, result.err)
+        self.assertEqual([meta["trigger"] for meta in metas], [7, 7])
+
+    def test_without_on_oom(self):
+        result = self.run_victim("oom", options=["--every", "1h"])
+        self.assertEqual(result.files, [])
+
     # --- on request ---
 
     def test_take(self):

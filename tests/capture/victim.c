@@ -2,6 +2,7 @@
  * prints what the test compares; none knows whether it is recorded. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -51,7 +52,7 @@ __attribute__((noinline)) static void *planted_blocks(size_t n, size_t size) {
     return list;
 }
 
-static void *volatile kept;
+static void *volatile kept, *volatile kept_too;
 
 static int plain(char **argv) {
     kept = planted_blocks(1000, 48);
@@ -600,6 +601,129 @@ static int grow(char **argv) {
     return 0;
 }
 
+/* --- allocations that fail --- */
+
+/* Leaves so many bytes of address space. */
+static void limit_address_space(size_t bytes) {
+    struct rlimit limit;
+    size_t pages = 0;
+    FILE *const f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%zu", &pages) != 1)
+        exit(98);
+    fclose(f);
+    limit.rlim_cur = limit.rlim_max = pages * 4096 + bytes;
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+/* Says what came of a request, errno among it. */
+static void try(const char *name, void *block) {
+    printf("%s: %s\n", name, block ? "fine" : strerror(errno));
+    free(block);
+}
+
+__attribute__((noinline)) static void *want(size_t bytes) {
+    errno = 0;
+    void *const block = malloc(bytes);
+    kept_too = block; /* no tail call: its frame is there */
+    return block;
+}
+
+/* Fails by a limit, and says so in its own words. */
+static int oom(char **argv) {
+    kept = planted_blocks(1000, 48);
+    limit_address_space(16 << 20);
+    for (int i = 0; i < number(argv, 1); i++) {
+        try("malloc", want((size_t)1 << 30));
+        sleep_ms(60);
+    }
+    return 7;
+}
+
+static int oom_abort(char **argv) {
+    kept = planted_blocks(1000, 48);
+    if (!want((size_t)1 << 46))
+        abort();
+    return 0;
+}
+
+/* Each of the family; which one is said by the argument. */
+static int oom_by(char **argv) {
+    const char *const name = argv[2];
+    const size_t size = (size_t)1 << 46;
+    void *block = NULL;
+    errno = 0;
+    if (strcmp(name, "calloc") == 0)
+        block = calloc(size / 16, 16);
+    else if (strcmp(name, "realloc") == 0)
+        block = realloc(malloc(100), size);
+    else if (strcmp(name, "reallocarray") == 0)
+        block = reallocarray(malloc(100), size / 16, 16);
+    else if (strcmp(name, "posix_memalign") == 0)
+        errno = posix_memalign(&block, 64, size);
+    else if (strcmp(name, "aligned_alloc") == 0)
+        block = aligned_alloc(64, size);
+    else if (strcmp(name, "memalign") == 0)
+        block = memalign(64, size);
+    else if (strcmp(name, "valloc") == 0)
+        block = valloc(size);
+    else if (strcmp(name, "mmap") == 0) {
+        block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        block = block == MAP_FAILED ? NULL : block;
+    }
+    try(name, block);
+    return 0;
+}
+
+/* What fails, but not for want of memory. */
+static int oom_none(char **argv) {
+    volatile size_t huge = SIZE_MAX;
+    void *block = NULL;
+    errno = 0;
+    try("SIZE_MAX", malloc(huge));
+    try("overflow", calloc(huge / 2, 4));
+    try("array", reallocarray(NULL, huge / 2, 4));
+    try("half", malloc(huge / 2));
+    errno = posix_memalign(&block, 3, 100);
+    try("alignment", block);
+    try("nothing", realloc(malloc(10), 0));
+    block =
+        mmap(NULL, (size_t)1 << 46, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    puts("end");
+    return 0;
+}
+
+static void *oom_thread(void *barrier) {
+    pthread_barrier_wait(barrier);
+    for (int i = 0; i < 100; i++)
+        free(want((size_t)1 << 46));
+    return NULL;
+}
+
+static int oom_threads(char **argv) {
+    pthread_t t[4];
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 4);
+    for (int i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, oom_thread, &barrier);
+    for (int i = 0; i < 4; i++)
+        pthread_join(t[i], NULL);
+    puts("end");
+    return 0;
+}
+
+/* Parent and child have each their own. */
+static int oom_fork(char **argv) {
+    free(want((size_t)1 << 46));
+    const pid_t child = fork();
+    if (child == 0) {
+        free(want((size_t)1 << 46));
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    puts("end");
+    return 0;
+}
+
 /* A limit on the size of files stands in for a full disk. */
 static int full_disk(char **argv) {
     const struct rlimit limit = {2000, 2000};
@@ -667,6 +791,12 @@ static const struct {
     {"api-threads", api_threads},
 #endif
     {"grow", grow},
+    {"oom", oom},
+    {"oom-abort", oom_abort},
+    {"oom-by", oom_by},
+    {"oom-none", oom_none},
+    {"oom-threads", oom_threads},
+    {"oom-fork", oom_fork},
     {"full-disk", full_disk},
     {"closed", closed_all},
     {"lost-pipe", lost_pipe},
