@@ -423,7 +423,11 @@ enum {
     SNAP_RSRC_SOCKET = 13,
     SNAP_RSRC_PIPE = 14,
     SNAP_RSRC_OTHER_FD = 15,
-    SNAP_RSRC_PROCESS_GROUP = 16
+    SNAP_RSRC_PROCESS_GROUP = 16,
+    SNAP_RSRC_EXTERNAL_MEMORY = 17, /* imported from another interface */
+    SNAP_RSRC_EXTERNAL_SEMAPHORE = 18,
+    SNAP_RSRC_LINKER = 19, /* of device code */
+    SNAP_RSRC_SURFACE = 20
 };
 enum { SNAP_FRAM_NATIVE = 0, SNAP_FRAM_PYTHON = 1, SNAP_FRAM_JIT = 2, SNAP_FRAM_OTHER = 3 };
 enum { SNAP_FRAM_FLAG_EXACT = 1 /* not a return address */ };

@@ -17,7 +17,8 @@
 #include "capture/rawmem.h"
 
 enum { CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_INITIALIZED = 3 };
-enum { LOCATION_DEVICE = 1, PER_THREAD_STREAMS = 2, NODE_MEM_ALLOC = 10 };
+enum { LOCATION_DEVICE = 1, ALLOCATION_MANAGED = 2 };
+enum { PER_THREAD_STREAMS = 2, NODE_MEM_ALLOC = 10 };
 enum { POOL_RESERVED = 5, POOL_USED = 7, GRAPH_USED = 0, GRAPH_RESERVED = 2 };
 enum { VERSION_MAX = 13000 }; /* what cuda_calls.def knows */
 #define SAMPLE_NS 10000000u
@@ -518,6 +519,18 @@ static void got_array(struct call *c, void *array, uint64_t width, uint64_t heig
                                     .device = place.device});
 }
 
+/* Of memory that another interface owns. */
+static void got_foreign_array(struct call *c, void *array) {
+    const struct place place = current_place();
+    keep(c, &(struct device_record){.space = DEVICE_ARRAY,
+                                    .kind = SNAP_NODE_DEVICE_EXTERNAL,
+                                    .domain = SNAP_DOMAIN_DEVICE,
+                                    .key = (uintptr_t)array,
+                                    .flags = DEVICE_FLAG_IMPORTED,
+                                    .context = place.context,
+                                    .device = place.device});
+}
+
 /* --- in the order of streams --- */
 
 static bool is_capturing(void *stream, int per_thread) {
@@ -581,15 +594,32 @@ static void put_pool(struct call *c, uint64_t key, uint32_t kind, uint32_t domai
     sampled_change(c, &(struct pool_key){key, kind, device}, true);
 }
 
-static void got_pool(struct call *c, void *pool, const struct location *location, uint32_t flags) {
+/* location: NULL if the pool comes from elsewhere. type: of allocations. */
+static void got_pool(struct call *c, void *pool, const struct location *location, int type,
+                     uint32_t flags) {
     const struct place place = current_place();
     const bool is_device = location == NULL || location->type == LOCATION_DEVICE;
     const int32_t device = !is_device ? -1 : location != NULL ? location->id : place.device;
     if (!open(c))
         return;
     put_pool(c, (uintptr_t)pool, SNAP_POOL_CUDA_MEMPOOL,
-             is_device ? SNAP_DOMAIN_DEVICE : SNAP_DOMAIN_PINNED, device, flags);
+             type == ALLOCATION_MANAGED ? SNAP_DOMAIN_MANAGED
+             : is_device                ? SNAP_DOMAIN_DEVICE
+                                        : SNAP_DOMAIN_PINNED,
+             device, flags);
     close(c);
+}
+
+/* The driver's own pool for a place, or the one that the program has put there: it may be known. */
+static void got_standing_pool(struct call *c, void *pool, const struct location *location,
+                              int type) {
+    struct device_record r;
+    if (!open(c))
+        return;
+    const bool is_known = device_table_get(DEVICE_POOL, (uintptr_t)pool, &r, c->t->cache.try);
+    close(c);
+    if (!is_known)
+        got_pool(c, pool, location, type, DEVICE_FLAG_DEFAULT);
 }
 
 static void got_async(struct call *c, uint64_t address, uint64_t size, void *pool, void *stream,

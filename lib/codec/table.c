@@ -217,10 +217,27 @@ static const char *const pool_kind_names[] = {
     "cuda_mempool", "cuda_graph", "driver", "pinned", "other"};
 static const char *const region_kind_names[] = {
     NULL, "anonymous", "heap", "stack", "file", "shared_memory", "device", "special", "recorder"};
-static const char *const resource_kind_names[] = {
-    NULL,      "stream",  "event",          "graph",        "graph_exec",   "device_module",
-    "library", "context", "library_handle", "communicator", "texture",      "thread",
-    "file",    "socket",  "pipe",           "other_fd",     "process_group"};
+static const char *const resource_kind_names[] = {NULL,
+                                                  "stream",
+                                                  "event",
+                                                  "graph",
+                                                  "graph_exec",
+                                                  "device_module",
+                                                  "library",
+                                                  "context",
+                                                  "library_handle",
+                                                  "communicator",
+                                                  "texture",
+                                                  "thread",
+                                                  "file",
+                                                  "socket",
+                                                  "pipe",
+                                                  "other_fd",
+                                                  "process_group",
+                                                  "external_memory",
+                                                  "external_semaphore",
+                                                  "linker",
+                                                  "surface"};
 static const char *const frame_kind_names[] = {"native", "python", "jit", "other"};
 static const char *const symbol_source_names[] = {NULL,     "dwarf",   "symtab",
                                                   "dynsym", "runtime", "separate"};

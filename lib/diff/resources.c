@@ -28,7 +28,7 @@ static int add_resources(const snap_snapshot *s, struct groups *groups, snap_err
         for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
             const uint64_t kind = b.column[SNAP_RSRC_COL_KIND][i];
             const uint64_t stack = b.column[SNAP_RSRC_COL_STACK][i];
-            if (!stack || kind > SNAP_RSRC_PROCESS_GROUP)
+            if (!stack || kind > SNAP_RSRC_SURFACE)
                 continue;
             struct group *const g = groups_get(groups, kind, 0, stack);
             if (g == NULL)

@@ -114,7 +114,24 @@ struct driver_ipc {
     X(cuLibraryUnload, cuLibraryUnload, cuLibraryUnload, (void *))                                 \
     X(cuTexObjectCreate, cuTexObjectCreate, cuTexObjectCreate,                                     \
       (uint64_t *, const void *, const void *, const void *))                                      \
-    X(cuTexObjectDestroy, cuTexObjectDestroy, cuTexObjectDestroy, (uint64_t))
+    X(cuTexObjectDestroy, cuTexObjectDestroy, cuTexObjectDestroy, (uint64_t))                      \
+    X(cuSurfObjectCreate, cuSurfObjectCreate, cuSurfObjectCreate, (uint64_t *, const void *))      \
+    X(cuSurfObjectDestroy, cuSurfObjectDestroy, cuSurfObjectDestroy, (uint64_t))                   \
+    X(cuLinkCreate, cuLinkCreate_v2, cuLinkCreate_v2, (unsigned, int *, void **, void **))         \
+    X(cuLinkDestroy, cuLinkDestroy, cuLinkDestroy, (void *))                                       \
+    X(cuMemExportToShareableHandle, cuMemExportToShareableHandle, cuMemExportToShareableHandle,    \
+      (int *, uint64_t, int, unsigned long long))                                                  \
+    X(cuMemImportFromShareableHandle, cuMemImportFromShareableHandle,                              \
+      cuMemImportFromShareableHandle, (uint64_t *, void *, int))                                   \
+    X(cuImportExternalMemory, cuImportExternalMemory, cuImportExternalMemory,                      \
+      (void **, const void *))                                                                     \
+    X(cuDestroyExternalMemory, cuDestroyExternalMemory, cuDestroyExternalMemory, (void *))         \
+    X(cuImportExternalSemaphore, cuImportExternalSemaphore, cuImportExternalSemaphore,             \
+      (void **, const void *))                                                                     \
+    X(cuDestroyExternalSemaphore, cuDestroyExternalSemaphore, cuDestroyExternalSemaphore,          \
+      (void *))                                                                                    \
+    X(cuExternalMemoryGetMappedMipmappedArray, cuExternalMemoryGetMappedMipmappedArray,            \
+      cuExternalMemoryGetMappedMipmappedArray, (void **, void *, const void *))
 
 struct driver {
     void *library;

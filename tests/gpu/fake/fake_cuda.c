@@ -91,9 +91,12 @@ static void drop(struct entry *e) {
 
 EXPORT const char *fake_cuda_class(int class) {
     static const char *const names[FAKE_CLASSES] = {
-        "linear",  "managed",   "pinned",   "registered", "array",        "async",   "physical",
-        "virtual", "multicast", "imported", "external",   "graph-memory", "pool",    "stream",
-        "event",   "graph",     "exec",     "module",     "library",      "context", "texture"};
+        "linear",        "managed",      "pinned",  "registered",      "array",
+        "async",         "physical",     "virtual", "multicast",       "imported",
+        "external",      "graph-memory", "pool",    "stream",          "event",
+        "graph",         "exec",         "module",  "library",         "context",
+        "texture",       "surface",      "linker",  "external-memory", "external-semaphore",
+        "external-array"};
     return names[class];
 }
 
@@ -318,7 +321,8 @@ EXPORT int cuArrayDestroy(void *array) {
     return destroy(FAKE_ARRAY, array);
 }
 EXPORT int cuMipmappedArrayDestroy(void *array) {
-    return destroy(FAKE_ARRAY, array);
+    const int result = destroy(FAKE_ARRAY, array);
+    return result == OK ? OK : destroy(FAKE_EXTERNAL_ARRAY, array);
 }
 EXPORT int cuArrayGetMemoryRequirements(size_t *out, void *array, int device) {
     pthread_mutex_lock(&lock);
@@ -474,6 +478,12 @@ EXPORT int cuDeviceGetMemPool(void **out, int device) {
     *out = (void *)(uintptr_t)current_pool(device)->key;
     pthread_mutex_unlock(&lock);
     return OK;
+}
+EXPORT int cuMemGetDefaultMemPool(void **out, const int *location, int type) {
+    return location[0] == 1 ? cuDeviceGetDefaultMemPool(out, location[1]) : NOT_SUPPORTED;
+}
+EXPORT int cuMemGetMemPool(void **out, const int *location, int type) {
+    return location[0] == 1 ? cuDeviceGetMemPool(out, location[1]) : NOT_SUPPORTED;
 }
 EXPORT int cuDeviceSetMemPool(int device, void *pool) {
     pthread_mutex_lock(&lock);
@@ -687,16 +697,24 @@ EXPORT int cuIpcCloseMemHandle(uint64_t address) {
     return release(address, 1, classes);
 }
 EXPORT int cuImportExternalMemory(void **out, const void *description) {
-    *out = malloc(16);
-    return OK;
+    return make(FAKE_EXTERNAL_MEMORY, 0, -1, out);
+}
+EXPORT int cuImportExternalSemaphore(void **out, const void *description) {
+    return make(FAKE_EXTERNAL_SEMAPHORE, 0, -1, out);
+}
+EXPORT int cuDestroyExternalSemaphore(void *semaphore) {
+    return destroy(FAKE_EXTERNAL_SEMAPHORE, semaphore);
+}
+EXPORT int cuExternalMemoryGetMappedMipmappedArray(void **out, void *memory,
+                                                   const void *description) {
+    return make(FAKE_EXTERNAL_ARRAY, 0, -1, out);
 }
 EXPORT int cuExternalMemoryGetMappedBuffer(uint64_t *out, void *memory,
                                            const unsigned long long *buffer) {
     return allocate(FAKE_EXTERNAL, buffer[1], out);
 }
 EXPORT int cuDestroyExternalMemory(void *memory) {
-    free(memory);
-    return OK;
+    return destroy(FAKE_EXTERNAL_MEMORY, memory);
 }
 
 /* --- graphs --- */
@@ -916,6 +934,26 @@ EXPORT int cuTexObjectCreate(uint64_t *out, const void *a, const void *b, const 
 }
 EXPORT int cuTexObjectDestroy(uint64_t object) {
     return destroy(FAKE_TEXTURE, (void *)(uintptr_t)object);
+}
+
+EXPORT int cuSurfObjectCreate(uint64_t *out, const void *resource) {
+    void *object;
+    const int result = make(FAKE_SURFACE, 0, -1, &object);
+    if (result == OK)
+        *out = (uintptr_t)object;
+    return result;
+}
+EXPORT int cuSurfObjectDestroy(uint64_t object) {
+    return destroy(FAKE_SURFACE, (void *)(uintptr_t)object);
+}
+EXPORT int cuLinkCreate_v2(unsigned n, int *options, void **values, void **out) {
+    return make(FAKE_LINKER, 0, -1, out);
+}
+EXPORT int cuLinkCreate(unsigned n, int *options, void **values, void **out) {
+    return make(FAKE_LINKER, 0, -1, out);
+}
+EXPORT int cuLinkDestroy(void *linker) {
+    return destroy(FAKE_LINKER, linker);
 }
 
 /* --- devices and contexts --- */
