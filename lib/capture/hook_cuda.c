@@ -125,7 +125,7 @@ static const struct cuda_call calls[N_CALLS] = {
 static void *_Atomic reals[N_CALLS];   /* what ours call */
 static void *_Atomic exports[N_CALLS]; /* where the driver exports it */
 static _Atomic int exports_known;
-static _Atomic uint64_t n_dropped, n_unknown, n_unseen, n_handed;
+static _Atomic uint64_t n_dropped, n_missed, n_replaced, n_unseen, n_handed;
 static _Atomic bool has_driver, is_forked;
 
 void (*_Atomic hook_cuda_out_of_memory)(void);
@@ -408,8 +408,13 @@ static void put(struct call *c, struct device_record *r, struct device_record *o
             hook_births(t);
         r->birth = t->birth_next++;
     }
-    if (device_table_put(r, old, t->cache.try) < 0)
+    const int result = device_table_put(r, old, t->cache.try);
+    if (result < 0)
         atomic_fetch_add(&n_dropped, 1);
+    /* The driver has given out again what another thread is just giving back: that thread will miss
+     * it, which is nothing unknown. */
+    if (result == 1 && r->space != DEVICE_POOL && r->space != DEVICE_MAPPING)
+        atomic_fetch_add(&n_replaced, 1);
 }
 
 static uint64_t next_birth(struct call *c) {
@@ -453,7 +458,7 @@ static void lost(struct call *c, uint32_t space, uint64_t key) {
     if (key == 0 || !open(c))
         return;
     if (!device_table_take(space, key, c->mark, NULL, c->t->cache.try))
-        atomic_fetch_add(&n_unknown, 1);
+        atomic_fetch_add(&n_missed, 1);
     close(c);
 }
 
@@ -798,7 +803,7 @@ static void retained_physical(struct call *c, uint64_t handle, uint64_t address)
         return;
     const bool try = c->t->cache.try;
     if (!device_table_search(maps_address, &address, &mapping, try))
-        atomic_fetch_add(&n_unknown, 1);
+        atomic_fetch_add(&n_missed, 1);
     else {
         change_physical(c, mapping.link, &one_handle);
         if (!device_table_get(DEVICE_HANDLE, handle, &r, try) || r.link != mapping.link)
@@ -816,7 +821,7 @@ static void released_physical(struct call *c, uint64_t handle) {
     if (device_table_change(DEVICE_HANDLE, handle, c->mark, &no_handle, &r, c->t->cache.try))
         change_physical(c, r.link, &no_handle);
     else
-        atomic_fetch_add(&n_unknown, 1);
+        atomic_fetch_add(&n_missed, 1);
     close(c);
 }
 
@@ -838,7 +843,7 @@ static void physical_of(struct call *c, uint64_t handle) {
         c->physical = r.link;
         change_physical(c, c->physical, &one_map);
     } else {
-        atomic_fetch_add(&n_unknown, 1);
+        atomic_fetch_add(&n_missed, 1);
     }
     close(c);
 }
@@ -1090,8 +1095,9 @@ void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_fr
 }
 
 struct hook_cuda_counts hook_cuda_counts(void) {
+    const uint64_t missed = atomic_load(&n_missed), replaced = atomic_load(&n_replaced);
     return (struct hook_cuda_counts){.dropped = atomic_load(&n_dropped),
-                                     .unknown = atomic_load(&n_unknown),
+                                     .unknown = missed > replaced ? missed - replaced : 0,
                                      .unseen = atomic_load(&n_unseen),
                                      .handed = atomic_load(&n_handed),
                                      .has_driver = atomic_load(&has_driver)};

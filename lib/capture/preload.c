@@ -508,6 +508,7 @@ static int take_and_wait(struct moment_request *r, uint64_t timeout_ns,
     if (r->no_fork)
         read_malloc_numbers(r);
     recorder_mute(0);
+    hook_cuda_sample(true);
     r->waited = 1;
     const int result = moment_take(r, NULL, &slot, message, (uint32_t)message_size);
     if (copied)

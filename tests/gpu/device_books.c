@@ -151,8 +151,9 @@ int main(int argc, char **argv) {
     driver.cuDevicePrimaryCtxRelease(1);
     compare(books, "after a release");
     const struct hook_cuda_counts counts = hook_cuda_counts();
-    if (counts.dropped || counts.unseen) {
-        printf("not ok - %lu dropped, %lu unseen\n", counts.dropped, counts.unseen);
+    if (counts.dropped || counts.unseen || counts.unknown) {
+        printf("not ok - %lu dropped, %lu unseen, %lu unknown\n", counts.dropped, counts.unseen,
+               counts.unknown);
         n_bad++;
     }
     if (n_bad == 0)
