@@ -54,8 +54,7 @@ static struct gone_row gone_get(const struct gone *g, uint64_t key) {
     return at != 0 ? g->rows[at - 1] : (struct gone_row){0};
 }
 
-/* Unreachable nodes: what they are counted under; NULL if there are none. */
-static int find_lost(snap_heap *h, const struct places *p, snap_lost **out, snap_error *err) {
+int candidates_find_lost(snap_heap *h, const struct places *p, snap_lost **out, snap_error *err) {
     *out = NULL;
     uint32_t v = 1;
     while (v <= h->n_nodes && p->of[v] != 0)
@@ -70,7 +69,7 @@ static int find_lost(snap_heap *h, const struct places *p, snap_lost **out, snap
 }
 
 /* Key of lost nodes: type and site of the one they are counted under. */
-static int lost_key(snap_heap *h, uint32_t leader, uint64_t *out, snap_error *err) {
+int candidates_lost_key(snap_heap *h, uint32_t leader, uint64_t *out, snap_error *err) {
     uint64_t stack = 0;
     SNAP_TRY(snap_stack_key(h->snapshot, heap_node_stack(h, leader), &stack, err));
     *out = mix(mix(3, h->type_key[heap_node_type(h, leader)]), stack);
@@ -85,13 +84,13 @@ static int read_first(struct gone *g, const struct cohort *cohort, const snap_sn
     SNAP_TRY(snap_heap_open(&h, first, options, err));
     int result = places_init(&places, h, cohort->gone, err);
     if (result == 0)
-        result = find_lost(h, &places, &lost, err);
+        result = candidates_find_lost(h, &places, &lost, err);
     for (uint32_t v = 1; result == 0 && v <= h->n_nodes; v++) {
         uint64_t key = 0;
         if (places.of[v] != 0)
             key = places.rows[places.of[v]].key;
         else if (lost != NULL && snap_lost_leader(lost, v) != 0)
-            result = lost_key(h, snap_lost_leader(lost, v), &key, err);
+            result = candidates_lost_key(h, snap_lost_leader(lost, v), &key, err);
         else
             continue;
         struct gone_row *const row = result == 0 ? gone_row(g, key) : NULL;
@@ -148,8 +147,7 @@ struct work {
     struct candidates *c;
     struct gone gone;
     snap_lost *lost;
-    struct settled *places;     /* by place */
-    struct map lost_candidates; /* key -> candidate + 1 */
+    struct settled *places; /* by place */
     struct map cell_index;
     uint32_t *stack;
     size_t stack_capacity;
@@ -389,14 +387,17 @@ static int find_lost_nodes(struct work *w, snap_error *err) {
     snap_heap *const h = c->heap;
     if (w->lost == NULL)
         return 0;
+    c->is_leader = mem_zalloc((size_t)h->n_nodes / 64 + 1, sizeof *c->is_leader);
+    if (c->is_leader == NULL)
+        return no_memory(err);
     for (uint32_t v = 1; v <= h->n_nodes; v++) {
         const uint32_t leader = c->places.of[v] == 0 ? snap_lost_leader(w->lost, v) : 0;
         c->entry[v] = c->entry[v] == UNSET ? 0 : c->entry[v];
         if (leader == 0)
             continue;
         uint64_t key;
-        SNAP_TRY(lost_key(h, leader, &key, err));
-        uint32_t *const slot = map_slot(&w->lost_candidates, key);
+        SNAP_TRY(candidates_lost_key(h, leader, &key, err));
+        uint32_t *const slot = map_slot(&c->lost, key);
         if (slot == NULL)
             return no_memory(err);
         if (*slot == 0) {
@@ -408,6 +409,7 @@ static int find_lost_nodes(struct work *w, snap_error *err) {
         struct candidate *const r = &c->rows[candidate];
         r->total_bytes = add_sat(r->total_bytes, heap_node_bytes(h, v));
         r->total_count += v == leader;
+        c->is_leader[v >> 6] |= (uint64_t)(v == leader) << (v & 63);
         c->entry[v] = candidate + 1;
         if (v == leader && is_fresh(c, v))
             count_entry(w, candidate, v);
@@ -487,7 +489,7 @@ static int settle_cells(struct work *w, snap_error *err) {
             continue;
         const struct sums *const s = &of_lost[i];
         uint64_t key;
-        result = lost_key(c->heap, snap_lost_leader(w->lost, r->node), &key, err);
+        result = candidates_lost_key(c->heap, snap_lost_leader(w->lost, r->node), &key, err);
         if (result == 0)
             lost[i] = settle(&w->gone, key, (uint64_t)s->own_count, (uint64_t)s->own_bytes,
                              (uint64_t)(s->own_count + s->old_count),
@@ -615,6 +617,58 @@ static int merge_siblings(struct candidates *c, snap_error *err) {
     return merge_by(c, 0, err);
 }
 
+/* Nothing is not 0, which stands for "not known" in the map. What a merged buffer holds beside what
+ * grew in it stays out; the buffer itself is counted. */
+#define OWNER_NONE 1u
+
+static uint32_t pack_owner(const struct candidates *c, uint32_t candidate, int is_top) {
+    while (c->rows[candidate].merged_into != 0)
+        candidate = c->rows[candidate].merged_into - 1;
+    return (candidate + 1) << 2 | (uint32_t)is_top << 1 | 1;
+}
+
+uint32_t candidates_owner(const struct candidates *c, uint64_t place_key, uint32_t inherited,
+                          struct owner *out) {
+    const uint32_t known = map_get(&c->owner_of_key, place_key);
+    const uint32_t packed = known != 0 ? known : inherited;
+    *out = owner_unpack(packed);
+    if (out->candidate == 0)
+        return OWNER_NONE;
+    /* Of what is below a place nothing is topmost, and below a buffer that went to another
+     * candidate nothing is that candidate's. */
+    return packed & 1 ? packed & ~2u : OWNER_NONE;
+}
+
+static int find_owners(struct candidates *c, snap_error *err) {
+    c->place_owner = mem_alloc((size_t)c->places.n + 1, sizeof *c->place_owner);
+    if (c->place_owner == NULL)
+        return no_memory(err);
+    uint32_t *const below = mem_alloc((size_t)c->places.n + 1, sizeof *below);
+    if (below == NULL)
+        return no_memory(err);
+    c->place_owner[0] = below[0] = OWNER_NONE;
+    int result = 0;
+    for (uint32_t p = 1; result == 0 && p <= c->places.n; p++) {
+        const uint32_t own = c->place_candidate[p];
+        c->place_owner[p] = below[p] = below[c->places.rows[p].parent];
+        if (own != 0) {
+            const struct candidate *const r = &c->rows[own - 1];
+            const int is_merged_buffer = r->kind == CANDIDATE_BUFFER && r->merged_into != 0;
+            c->place_owner[p] = pack_owner(c, own - 1, !is_merged_buffer);
+            below[p] = is_merged_buffer ? OWNER_NONE : c->place_owner[p] & ~2u;
+            if (is_merged_buffer)
+                c->place_owner[p] &= ~1u;
+        }
+        uint32_t *const slot = map_slot(&c->owner_of_key, c->places.rows[p].key);
+        if (slot == NULL)
+            result = no_memory(err);
+        else
+            *slot = c->place_owner[p];
+    }
+    free(below);
+    return result;
+}
+
 static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *last,
                struct pass_relation relation, const snap_heap_options *options, snap_error *err) {
     struct candidates *const c = w->c;
@@ -625,7 +679,7 @@ static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *
         SNAP_TRY(read_first(&w->gone, &c->cohort, first, options, err));
     SNAP_TRY(snap_heap_open(&c->heap, last, options, err));
     SNAP_TRY(places_init(&c->places, c->heap, c->cohort.fresh, err));
-    SNAP_TRY(find_lost(c->heap, &c->places, &w->lost, err));
+    SNAP_TRY(candidates_find_lost(c->heap, &c->places, &w->lost, err));
     SNAP_TRY(sum_places(w, err));
     SNAP_TRY(find_held(w, err));
     SNAP_TRY(find_moved(w, err));
@@ -634,7 +688,8 @@ static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *
     SNAP_TRY(settle_cells(w, err));
     sum_net(c);
     SNAP_TRY(merge_buffers(c, err));
-    return merge_siblings(c, err);
+    SNAP_TRY(merge_siblings(c, err));
+    return find_owners(c, err);
 }
 
 int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
@@ -643,13 +698,13 @@ int candidates_init(struct candidates *c, const snap_snapshot *first, const snap
     memset(c, 0, sizeof *c);
     struct work w = {.c = c};
     map_init(&w.gone.index);
-    map_init(&w.lost_candidates);
+    map_init(&c->lost);
+    map_init(&c->owner_of_key);
     map_init(&w.cell_index);
     const int result = run(&w, first, last, relation, options, err);
     if (w.lost != NULL)
         snap_lost_free(w.lost);
     map_release(&w.gone.index);
-    map_release(&w.lost_candidates);
     map_release(&w.cell_index);
     free(w.gone.rows);
     free(w.places);
@@ -667,9 +722,13 @@ void candidates_release(struct candidates *c) {
     free(c->cells);
     free(c->entry);
     free(c->is_top);
+    free(c->is_leader);
     free(c->place_candidate);
     free(c->place_fresh_count);
     free(c->place_fresh_bytes);
     free(c->place_total_bytes);
+    free(c->place_owner);
+    map_release(&c->lost);
+    map_release(&c->owner_of_key);
     memset(c, 0, sizeof *c);
 }

@@ -46,9 +46,28 @@ struct candidates {
     size_t n_cells, cell_capacity;
     uint32_t *entry;           /* by node: candidate + 1 that it is counted under; 0: none */
     uint64_t *is_top;          /* bit per node: topmost of its candidate */
+    uint64_t *is_leader;       /* bit per node: lost nodes are counted under it; NULL: none */
     uint32_t *place_candidate; /* by place: candidate + 1 */
     uint64_t *place_fresh_count, *place_fresh_bytes, *place_total_bytes;
+    struct map lost;         /* candidates_lost_key -> candidate + 1 */
+    uint32_t *place_owner;   /* by place: struct owner, packed */
+    struct map owner_of_key; /* place.key -> the same */
 };
+
+/* Which candidate counts the nodes of a place, and whether they are its topmost ones. */
+struct owner {
+    uint32_t candidate; /* + 1, never one that was merged into another; 0: none */
+    int is_top;
+};
+
+static inline struct owner owner_unpack(uint32_t packed) {
+    return (struct owner){packed >> 2, (int)(packed >> 1 & 1)};
+}
+
+/* Of a place known in the last snapshot, by its key; else what it inherits from the place above it.
+ * *out_packed: to inherit from. */
+uint32_t candidates_owner(const struct candidates *c, uint64_t place_key, uint32_t inherited,
+                          struct owner *out);
 
 /* first without references, or not related to the last: what is gone is unknown, and all of the
  * last is fresh. LIMIT: the references need more than max_bytes (0: no limit). */
@@ -56,5 +75,10 @@ int candidates_init(struct candidates *c, const snap_snapshot *first, const snap
                     struct pass_relation relation, const snap_heap_options *options,
                     snap_error *err);
 void candidates_release(struct candidates *c);
+
+/* Of a file's heap; leader: of snap_lost_leader. Equal in all files. */
+int candidates_lost_key(snap_heap *h, uint32_t leader, uint64_t *out, snap_error *err);
+/* Unreachable nodes: what they are counted under; NULL if there are none. */
+int candidates_find_lost(snap_heap *h, const struct places *p, snap_lost **out, snap_error *err);
 
 #endif

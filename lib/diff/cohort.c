@@ -1,4 +1,5 @@
-/* Joins the blocks of two snapshots by identity, keeping which stayed as one bit per block.
+/* Joins the blocks of two snapshots by identity, keeping which stayed as one bit per block, or
+ * which block of the other snapshot each is.
  *
  * The sums that pass.c makes do not tell single blocks; suspects need to. Identity is the same as
  * there: domain, address and birth; without a birth domain, address, type and stack. Invariant:
@@ -120,17 +121,16 @@ static void set_bit(uint64_t *bits, uint32_t id) {
     bits[id >> 6] |= 1ull << (id & 63);
 }
 
+static int order_of(const struct key *x, const struct key *y) {
+    if (x->address != y->address)
+        return x->address < y->address ? -1 : 1;
+    return x->identity < y->identity ? -1 : x->identity > y->identity;
+}
+
 static void join(struct cohort *c, const struct side *a, const struct side *b) {
     uint32_t i = 0, j = 0;
     while (i < a->n || j < b->n) {
-        int order = i == a->n ? 1 : j == b->n ? -1 : 0;
-        if (order == 0) {
-            const struct key *const x = &a->keys[i], *const y = &b->keys[j];
-            if (x->address != y->address)
-                order = x->address < y->address ? -1 : 1;
-            else if (x->identity != y->identity)
-                order = x->identity < y->identity ? -1 : 1;
-        }
+        const int order = i == a->n ? 1 : j == b->n ? -1 : order_of(&a->keys[i], &b->keys[j]);
         if (order < 0) {
             set_bit(c->gone, a->keys[i++].id);
             c->n_gone++;
@@ -144,6 +144,23 @@ static void join(struct cohort *c, const struct side *a, const struct side *b) {
     }
 }
 
+static int read_sides(struct side *a, struct side *b, const snap_snapshot *first,
+                      const snap_snapshot *last, struct pass_relation relation, snap_error *err) {
+    *a = (struct side){
+        .snapshot = first, .only_inherited = relation.only_inherited_a, .alien = UINT64_MAX};
+    *b = (struct side){
+        .snapshot = last, .only_inherited = relation.only_inherited_b, .alien = UINT64_MAX - 1};
+    SNAP_TRY(read_side(a, err));
+    return read_side(b, err);
+}
+
+static void release_sides(struct side *a, struct side *b) {
+    free(a->keys);
+    free(b->keys);
+    free(a->type_key);
+    free(b->type_key);
+}
+
 int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapshot *last,
                 struct pass_relation relation, snap_error *err) {
     memset(c, 0, sizeof *c);
@@ -152,15 +169,8 @@ int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapsho
         c->n_gone = snap_rows(first, SNAP_TABLE_NODE);
         return 0;
     }
-    struct side a = {.snapshot = first,
-                     .only_inherited = relation.only_inherited_a,
-                     .alien = UINT64_MAX},
-                b = {.snapshot = last,
-                     .only_inherited = relation.only_inherited_b,
-                     .alien = UINT64_MAX - 1};
-    int result = read_side(&a, err);
-    if (result == 0)
-        result = read_side(&b, err);
+    struct side a, b = {0};
+    int result = read_sides(&a, &b, first, last, relation, err);
     if (result == 0) {
         c->gone = mem_zalloc((size_t)a.n / 64 + 2, sizeof *c->gone);
         c->fresh = mem_zalloc((size_t)b.n / 64 + 2, sizeof *c->fresh);
@@ -169,12 +179,31 @@ int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapsho
         else
             join(c, &a, &b);
     }
-    free(a.keys);
-    free(b.keys);
-    free(a.type_key);
-    free(b.type_key);
+    release_sides(&a, &b);
     if (result < 0)
         cohort_release(c);
+    return result;
+}
+
+int cohort_partners(const snap_snapshot *from, const snap_snapshot *to,
+                    struct pass_relation relation, uint32_t **out, snap_error *err) {
+    struct side a, b = {0};
+    uint32_t *partner = NULL;
+    int result = read_sides(&a, &b, from, to, relation, err);
+    if (result == 0) {
+        partner = mem_zalloc((size_t)a.n + 1, sizeof *partner);
+        result = partner != NULL ? 0 : no_memory(err);
+    }
+    for (uint32_t i = 0, j = 0; result == 0 && i < a.n && j < b.n;) {
+        const int order = order_of(&a.keys[i], &b.keys[j]);
+        if (order == 0)
+            partner[a.keys[i].id] = b.keys[j].id;
+        i += order <= 0;
+        j += order >= 0;
+    }
+    release_sides(&a, &b);
+    if (result == 0)
+        *out = partner;
     return result;
 }
 

@@ -20,4 +20,9 @@ int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapsho
                 struct pass_relation relation, snap_error *err);
 void cohort_release(struct cohort *c);
 
+/* By id of a block of `from`: the id of the same block in `to`; 0: it is not there. The caller
+ * frees it. relation must match. As cohort_init, and 4 B per node kept. */
+int cohort_partners(const snap_snapshot *from, const snap_snapshot *to,
+                    struct pass_relation relation, uint32_t **out, snap_error *err);
+
 #endif

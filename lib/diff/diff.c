@@ -49,15 +49,6 @@ static int is_same_program(const snap_snapshot *a, const snap_snapshot *b, const
            (length_a == length_b && memcmp(*out_a, *out_b, length_a) == 0);
 }
 
-static int has_same_text(const char *a, const char *b) {
-    return a != NULL && b != NULL && *a != '\0' && strcmp(a, b) == 0;
-}
-
-static int is_same_lineage(const snap_snapshot *a, const snap_snapshot *b) {
-    return has_same_text(snap_meta_text(a, SNAP_META_LINEAGE),
-                         snap_meta_text(b, SNAP_META_LINEAGE));
-}
-
 static uint64_t sequence_of(const snap_snapshot *s) {
     uint64_t sequence;
     return snap_meta_number(s, SNAP_META_SEQUENCE, NULL, &sequence) ? sequence : 0;
@@ -70,7 +61,7 @@ static int sort_by_sequence(const snap_snapshot **s, size_t n) {
     for (size_t i = 1; i < n; i++) {
         size_t at = i;
         for (size_t j = i; j-- > 0;) {
-            if (!is_same_lineage(s[j], s[at]) || sequence_of(s[j]) <= sequence_of(s[at]))
+            if (!pass_is_same_lineage(s[j], s[at]) || sequence_of(s[j]) <= sequence_of(s[at]))
                 continue;
             const snap_snapshot *const moved = s[j];
             s[j] = s[at];
@@ -80,22 +71,6 @@ static int sort_by_sequence(const snap_snapshot **s, size_t n) {
         }
     }
     return changed;
-}
-
-static struct pass_relation relation_of(const snap_snapshot *a, const snap_snapshot *b) {
-    const char *const lineage_a = snap_meta_text(a, SNAP_META_LINEAGE);
-    const char *const lineage_b = snap_meta_text(b, SNAP_META_LINEAGE);
-    const char *const parent_a = snap_meta_text(a, SNAP_META_PARENT_LINEAGE);
-    const char *const parent_b = snap_meta_text(b, SNAP_META_PARENT_LINEAGE);
-    if (has_same_text(lineage_a, lineage_b))
-        return (struct pass_relation){.match = 1};
-    if (has_same_text(lineage_a, parent_b))
-        return (struct pass_relation){.match = 1, .only_inherited_b = 1};
-    if (has_same_text(parent_a, lineage_b))
-        return (struct pass_relation){.match = 1, .only_inherited_a = 1};
-    if (has_same_text(parent_a, parent_b))
-        return (struct pass_relation){.match = 1, .only_inherited_a = 1, .only_inherited_b = 1};
-    return (struct pass_relation){0};
 }
 
 static uint64_t process_counter(const snap_snapshot *s, const char *name) {
@@ -249,9 +224,9 @@ static int run_passes(struct passes *p, snap_error *err) {
     struct snap_diff *const d = p->d;
     for (size_t i = 0; i < d->n; i++) {
         const struct pass_relation before =
-            i > 0 ? relation_of(d->sources[i - 1], d->sources[i]) : (struct pass_relation){0};
+            i > 0 ? pass_relation_of(d->sources[i - 1], d->sources[i]) : (struct pass_relation){0};
         const struct pass_relation after = i + 1 < d->n
-                                               ? relation_of(d->sources[i], d->sources[i + 1])
+                                               ? pass_relation_of(d->sources[i], d->sources[i + 1])
                                                : (struct pass_relation){0};
         struct pass_result result = {0};
         int status = 0;
@@ -447,7 +422,7 @@ static int publish(struct snap_diff *d, struct tables *t, int births_tell, snap_
 static int find_first_mark(const struct snap_diff *d, uint64_t *out) {
     *out = UINT64_MAX;
     for (size_t i = 0; i + 1 < d->n; i++) {
-        const struct pass_relation r = relation_of(d->sources[i], d->sources[i + 1]);
+        const struct pass_relation r = pass_relation_of(d->sources[i], d->sources[i + 1]);
         if (!r.match || r.only_inherited_a || r.only_inherited_b)
             return 0;
     }
@@ -476,7 +451,7 @@ static int compare(struct snap_diff *d, const snap_diff_options *options, snap_e
     if (status == 0)
         status = run_passes(&passes, err);
     for (size_t i = 0; i + 1 < d->n && status == 0; i++)
-        if (!relation_of(d->sources[i], d->sources[i + 1]).match)
+        if (!pass_relation_of(d->sources[i], d->sources[i + 1]).match)
             set_path_interval(&d->intervals[i], &tables.sites, i);
     if (status == 0)
         status = publish(d, &tables, births_tell, err);
@@ -606,7 +581,7 @@ static int note_order(struct snap_diff *d, const snap_diff_options *options, sna
     for (size_t i = 0; i < d->n; i++)
         for (size_t j = i + 1; j < d->n; j++) {
             const char *a, *b;
-            const int related = is_same_lineage(d->sources[i], d->sources[j]);
+            const int related = pass_is_same_lineage(d->sources[i], d->sources[j]);
             is_backward |= related && sequence_of(d->sources[i]) > sequence_of(d->sources[j]);
             is_same |= related && sequence_of(d->sources[i]) == sequence_of(d->sources[j]);
             is_foreign |= !is_same_program(d->sources[i], d->sources[j], &a, &b);
@@ -645,7 +620,7 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     SNAP_TRY(judge(d, err));
     if (d->n < 2)
         return options->hook_bytes ? hooks_measure(d, options, err) : 0;
-    SNAP_TRY(suspects_find(d, relation_of(d->sources[0], d->sources[n - 1]), options, err));
+    SNAP_TRY(suspects_find(d, pass_relation_of(d->sources[0], d->sources[n - 1]), options, err));
     return resources_find(d, err);
 }
 

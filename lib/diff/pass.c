@@ -407,3 +407,28 @@ void pass_result_release(struct pass_result *r) {
     groups_release(&r->earlier);
     groups_release(&r->later);
 }
+
+static int has_same_text(const char *a, const char *b) {
+    return a != NULL && b != NULL && *a != '\0' && strcmp(a, b) == 0;
+}
+
+int pass_is_same_lineage(const snap_snapshot *a, const snap_snapshot *b) {
+    return has_same_text(snap_meta_text(a, SNAP_META_LINEAGE),
+                         snap_meta_text(b, SNAP_META_LINEAGE));
+}
+
+struct pass_relation pass_relation_of(const snap_snapshot *a, const snap_snapshot *b) {
+    const char *const lineage_a = snap_meta_text(a, SNAP_META_LINEAGE);
+    const char *const lineage_b = snap_meta_text(b, SNAP_META_LINEAGE);
+    const char *const parent_a = snap_meta_text(a, SNAP_META_PARENT_LINEAGE);
+    const char *const parent_b = snap_meta_text(b, SNAP_META_PARENT_LINEAGE);
+    if (has_same_text(lineage_a, lineage_b))
+        return (struct pass_relation){.match = 1};
+    if (has_same_text(lineage_a, parent_b))
+        return (struct pass_relation){.match = 1, .only_inherited_b = 1};
+    if (has_same_text(parent_a, lineage_b))
+        return (struct pass_relation){.match = 1, .only_inherited_a = 1};
+    if (has_same_text(parent_a, parent_b))
+        return (struct pass_relation){.match = 1, .only_inherited_a = 1, .only_inherited_b = 1};
+    return (struct pass_relation){0};
+}

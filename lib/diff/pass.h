@@ -15,6 +15,9 @@ struct pass_relation {
     int only_inherited_b;
 };
 
+struct pass_relation pass_relation_of(const snap_snapshot *a, const snap_snapshot *b);
+int pass_is_same_lineage(const snap_snapshot *a, const snap_snapshot *b);
+
 struct pass_input {
     struct source *earlier; /* NULL: sums of `later` alone */
     struct source *later;

@@ -1,16 +1,18 @@
 /* Suspects: candidates whose growth is beyond noise, with series, holder, chain, site and advice,
  * the culprit first.
  *
- * A candidate's growth at a site cannot be more than the site's own (which is known exactly for
- * every snapshot), and it has the site's shape over time. So only the graphs of the first and the
- * last snapshot are read, however many there are between. Invariant: the growth of all suspects
- * together is at most that of all sites that grew; the order is by what was found, then canonical.
- * Benign growth is told by judge.c from sites; here it is only left out. */
+ * Candidates come from the graphs of the first and the last snapshot. A candidate's growth at a
+ * site cannot be more than the site's own, which is known exactly. Those that matter are then
+ * measured in the graphs of all the other snapshots; in files without references, and where those
+ * are too many to be read, a candidate has the shape over time of its sites. Invariant: the growth
+ * of all suspects together is at most that of all sites that grew; the order is by what was found,
+ * then canonical. Benign growth is told by judge.c from sites; here it is only left out. */
 #include "diff/suspects.h"
 
 #include "base/err.h"
 #include "diff/candidates.h"
 #include "diff/judge.h"
+#include "diff/series.h"
 #include "diff/suspect_text.h"
 #include "diff/trend.h"
 
@@ -166,6 +168,77 @@ static int make_series(struct work *w, double **out, snap_error *err) {
     }
     *out = less;
     return 0;
+}
+
+/* All nodes of the snapshots between: more, and series are estimated. */
+#define MEASURED_NODES_MAX ((uint64_t)200000000)
+
+static uint64_t nodes_to_measure(const struct snap_diff *d) {
+    uint64_t n = 0;
+    for (size_t k = 0; k + 1 < d->n; k++)
+        n = add_sat(n, snap_rows(d->sources[k], SNAP_TABLE_NODE));
+    return n;
+}
+
+static double apart(double a, double b) {
+    return a > b ? a - b : b - a;
+}
+
+/* What one candidate had less in each snapshot, from its points there (every c.n-th): measured in
+ * the way that agrees better with the growth that is known, in proportion to it. Measurements that
+ * are far off it leave the estimate. */
+static void take_measured(const struct work *w, size_t candidate, const struct series_point *points,
+                          double *row) {
+    const size_t n = w->d->n, stride = w->c.n;
+    const struct candidate *const r = &w->c.rows[candidate];
+    const struct series_point *const p = points + candidate;
+    const double bytes = (double)r->total_bytes, count = (double)r->total_count;
+    int by_node = 1;
+    for (size_t k = 0; k + 1 < n; k++)
+        by_node &= p[k * stride].has_nodes;
+    if (apart(bytes - (double)p->bytes, row[0]) < apart(bytes - (double)p->bytes_by_node, row[0]))
+        by_node = 0;
+    const double less = bytes - (double)(by_node ? p->bytes_by_node : p->bytes);
+    const double less_count = count - (double)(by_node ? p->count_by_node : p->count);
+    if (less <= row[0] / 2 || less > row[0] * 2)
+        return;
+    const double scale = row[0] / less;
+    const double scale_count = less_count > 0 && row[n] > 0 ? row[n] / less_count : 1;
+    for (size_t k = 0; k + 1 < n; k++) {
+        const struct series_point *const at = &p[k * stride];
+        row[k] = scale * (bytes - (double)(by_node ? at->bytes_by_node : at->bytes));
+        row[n + k] = scale_count * (count - (double)(by_node ? at->count_by_node : at->count));
+    }
+}
+
+/* Replaces the estimates of candidates above a line by measurements. */
+static int measure_series(struct work *w, double *less, double line,
+                          const snap_heap_options *options, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const size_t n = d->n, n_candidates = w->c.n;
+    size_t n_worth = 0;
+    for (size_t i = 0; i < n_candidates; i++)
+        n_worth += w->c.rows[i].merged_into == 0 && less[i * 2 * n] >= line;
+    if (n < 3 || n_worth == 0)
+        return 0;
+    for (size_t k = 0; k + 1 < n; k++)
+        if (!snap_heap_has_graph(d->sources[k]))
+            return 0;
+    if (nodes_to_measure(d) > MEASURED_NODES_MAX)
+        return result_limit(d, err,
+                            "the snapshots between the first and the last are too large to be read "
+                            "in full: series of suspects are estimated from those of their sites");
+    struct series_point *const points = mem_alloc(n_candidates * (n - 1), sizeof *points);
+    if (points == NULL)
+        return no_memory(err);
+    int result = 0;
+    for (size_t k = 0; result == 0 && k + 1 < n; k++)
+        result = series_measure(&w->c, d->sources[k], options, points + k * n_candidates, err);
+    for (size_t i = 0; result == 0 && i < n_candidates; i++)
+        if (w->c.rows[i].merged_into == 0 && less[i * 2 * n] >= line)
+            take_measured(w, i, points, less + i * 2 * n);
+    free(points);
+    return result;
 }
 
 static uint64_t rounded_less(uint64_t total, double less) {
@@ -388,14 +461,19 @@ static int name_suspect(struct work *w, size_t candidate, struct suspect_row *ro
     return naming_suspect(&w->naming, r, s, err);
 }
 
-static int judge_candidates(struct work *w, const double *less, snap_error *err) {
-    struct snap_diff *const d = w->d;
+/* Growth up to here is none. */
+static uint64_t line_of(const struct snap_diff *d) {
     const size_t n = d->n;
     uint64_t line = n > 3 ? LINE_4_BYTES : n == 3 ? LINE_3_BYTES : d->finding.threshold_bytes;
     /* What is a thousandth of the process's growth explains nothing of it. */
     const uint64_t rss = minus(d->snapshots[n - 1].rss_bytes, d->snapshots[0].rss_bytes);
-    if (line < rss / RSS_DIVISOR)
-        line = rss / RSS_DIVISOR;
+    return line < rss / RSS_DIVISOR ? rss / RSS_DIVISOR : line;
+}
+
+static int judge_candidates(struct work *w, const double *less, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const size_t n = d->n;
+    const uint64_t line = line_of(d);
     for (size_t i = 0; i < w->c.n; i++) {
         struct candidate *const r = &w->c.rows[i];
         const double *const row = less + i * 2 * n;
@@ -607,14 +685,16 @@ static int has_grown(const struct snap_diff *d) {
     return 0;
 }
 
-static int find_in_graphs(struct work *w, snap_error *err) {
+static int find_in_graphs(struct work *w, const snap_heap_options *options, snap_error *err) {
     double *less = NULL;
     SNAP_TRY(index_rows(w, err));
     SNAP_TRY(cap_by_rows(w, err));
     SNAP_TRY(find_hooks(w, err));
     SNAP_TRY(naming_init(&w->naming, w->d, &w->c, err));
     SNAP_TRY(make_series(w, &less, err));
-    int result = judge_candidates(w, less, err);
+    int result = measure_series(w, less, (double)line_of(w->d), options, err);
+    if (result == 0)
+        result = judge_candidates(w, less, err);
     free(less);
     if (result == 0)
         result = add_uncovered_sites(w, err);
@@ -664,7 +744,7 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
                 *err = local;
         } else if (w.c.heap != NULL) {
             d->has_graph = 1;
-            result = find_in_graphs(&w, err);
+            result = find_in_graphs(&w, &heap_options, err);
         }
     } else if (!options->no_graph && snap_heap_has_graph(last)) {
         d->has_graph = 1;

@@ -637,6 +637,106 @@ START_TEST(a_table_of_several_types_is_one_suspect) {
 }
 END_TEST
 
+static void expect_series(const snap_diff_suspect *s, const char *holder, const uint64_t *counts,
+                          const uint64_t *bytes) {
+    ck_assert_str_eq(s->holder, holder);
+    for (size_t k = 0; k < heap.n_snaps; k++) {
+        ck_assert_msg(s->counts[k] == counts[k], "%s: %llu blocks in snapshot %zu, not %llu",
+                      holder, (unsigned long long)s->counts[k], k + 1,
+                      (unsigned long long)counts[k]);
+        ck_assert_msg(s->bytes[k] == bytes[k], "%s: %llu bytes in snapshot %zu, not %llu", holder,
+                      (unsigned long long)s->bytes[k], k + 1, (unsigned long long)bytes[k]);
+    }
+}
+
+/* One site, two holders that grow in different ways: the series of each is its own, not the site's
+ * in proportion. */
+START_TEST(series_are_measured) {
+    static const uint32_t late[] = {50, 50, 50, 110};
+    const uint32_t steady = add("struct steady", 0, 8000), burst = add("struct burst", 0, 8000);
+    root(SNAP_ROOT_GLOBAL, "g_steady", "", steady);
+    root(SNAP_ROOT_GLOBAL, "g_burst", "", burst);
+    uint32_t n = 0;
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 20; i++)
+            refer(steady, add("struct entry", 1, 1000), "[*]", (round * 20 + i) * 8);
+        for (; n < late[round]; n++)
+            refer(burst, add("struct entry", 1, 2000), "[*]", n * 8);
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n_suspects;
+    const snap_diff_suspect *const s = suspects(d, &n_suspects);
+    ck_assert_uint_eq(n_suspects, 2);
+    ck_assert_int_eq(s[0].trend, SNAP_TREND_LINEAR);
+    ck_assert_int_eq(s[1].trend, SNAP_TREND_STEP);
+    expect_series(&s[0], "g_steady[*]", (const uint64_t[]){20, 40, 60, 80},
+                  (const uint64_t[]){20000, 40000, 60000, 80000});
+    expect_series(&s[1], "g_burst[*]", (const uint64_t[]){50, 50, 50, 110},
+                  (const uint64_t[]){100000, 100000, 100000, 220000});
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
+/* In one snapshot all is held by another variable, too, over a shorter way; entries come and go. */
+START_TEST(series_survive_a_shorter_way) {
+    const uint32_t owner = add("struct owner", 0, 64), table = add("struct table", 0, 8000);
+    root(SNAP_ROOT_GLOBAL, "g_owner", "", owner);
+    refer(owner, table, "table", 8);
+    const size_t passing = root(SNAP_ROOT_GLOBAL, "g_passing", "", 0);
+    uint32_t passer = 0;
+    for (uint32_t round = 0; round < 5; round++) {
+        for (uint32_t i = 0; i < 20; i++)
+            refer(table, add("struct entry", 1, 1000), "[*]", (round * 20 + i) * 8);
+        passer = add("struct request", 2, 100);
+        refer(table, passer, "request", 4);
+        heap.roots[passing].node = round == 2 ? table : 0;
+        snap();
+        drop(passer);
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    ck_assert_uint_eq(n, 1);
+    expect_series(s, "g_owner.table[*]", (const uint64_t[]){20, 40, 60, 80, 100},
+                  (const uint64_t[]){20000, 40000, 60000, 80000, 100000});
+    ck_assert_int_eq(s->trend, SNAP_TREND_LINEAR);
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
+/* Lost blocks of one site, beside those of it that something holds. */
+START_TEST(series_of_lost_blocks_are_measured) {
+    static const uint32_t n_held[] = {30, 90, 10, 100};
+    const uint32_t table = add("struct table", 0, 8000);
+    root(SNAP_ROOT_GLOBAL, "g_table", "", table);
+    uint32_t held[100];
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < n_held[round]; i++) {
+            held[i] = add("struct token", 1, 1000);
+            refer(table, held[i], "[*]", i * 8);
+        }
+        for (uint32_t i = 0; i < 30; i++)
+            add("struct token", 1, 1000);
+        snap();
+        heap.n_edges = 0;
+        for (uint32_t i = 0; i < n_held[round]; i++)
+            drop(held[i]);
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    ck_assert_uint_ge(n, 1);
+    ck_assert_int_eq(s->suspect_class, SNAP_SUSPECT_LOST);
+    expect_series(s, "", (const uint64_t[]){30, 60, 90, 120},
+                  (const uint64_t[]){30000, 60000, 90000, 120000});
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
 START_TEST(two_snapshots_are_not_a_trend) {
     const uint32_t table = add("struct table", 0, 8000);
     root(SNAP_ROOT_GLOBAL, "g_table", "", table);
@@ -894,6 +994,9 @@ int main(int argc, char **argv) {
     tcase_add_test(c, a_stack_alone_is_doubtful);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
     tcase_add_test(c, a_table_of_several_types_is_one_suspect);
+    tcase_add_test(c, series_are_measured);
+    tcase_add_test(c, series_survive_a_shorter_way);
+    tcase_add_test(c, series_of_lost_blocks_are_measured);
     tcase_add_test(c, two_snapshots_are_not_a_trend);
     tcase_add_loop_test(c, suspects_explain_no_more_than_grew, 0, 20);
     tcase_add_test(c, references_over_the_limit_leave_sites);
