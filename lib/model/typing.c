@@ -663,9 +663,9 @@ static uint32_t variable_text(struct typing *t, const struct layout_variable *va
     const char *const label = strtab_text(&t->words.labels, word->label, &length);
     if (!slot || *slot)
         return slot ? *slot : 0;
+    const char *const joint = *label == '[' || !*label ? "" : variable->is_target ? "->" : ".";
     int n = snprintf(text, sizeof text, "%s%s%s%s%s", variable->function ? variable->function : "",
-                     variable->function ? "::" : "", variable->name,
-                     *label && *label != '[' ? "." : "", label);
+                     variable->function ? "::" : "", variable->name, joint, label);
     if (n < 0)
         n = 0;
     *slot = heap_string_n(t->heap, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);

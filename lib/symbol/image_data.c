@@ -23,7 +23,8 @@ static const char *keep(struct image_data *d, const char *text, size_t length) {
 /* Suffixes by which compilers tell apart what has one name in the source: "count.0",
  * "count.lto_priv.1", "count.llvm.123". */
 static size_t plain_length(const char *name, size_t length) {
-    static const char *const suffixes[] = {".lto_priv", ".llvm", ".constprop", ".isra", ".part"};
+    static const char *const suffixes[] = {".lto_priv", ".llvm", ".constprop",
+                                           ".isra",     ".part", ".body"};
     for (;;) {
         size_t at = length;
         while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9')

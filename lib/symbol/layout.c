@@ -397,8 +397,17 @@ static int copy_variables(struct layout *l, struct answer *a, const struct layou
             .type = join(l, a, from->type, 0),
             .module = query->number,
             .part = from->part,
-            .is_tls = from->is_tls != 0};
-        const uint64_t whole = variable.type ? l->types[variable.type - 1].size : 0;
+            .is_tls = from->is_tls != 0,
+            .is_target = from->is_target != 0};
+        uint64_t whole = variable.type ? l->types[variable.type - 1].size : 0;
+        if (from->is_target) {
+            if (whole == 0 || from->part_size % whole)
+                continue;
+            if (from->part_size > whole &&
+                !(variable.type = layout_add_array(l, variable.type, from->part_size / whole)))
+                return 0;
+            whole = from->part_size;
+        }
         if (from->part >= whole)
             continue;
         variable.size = from->part_size && from->part_size < whole - from->part

@@ -51,6 +51,8 @@ struct layout_variable {
     const char *function; /* static local: its function; else NULL */
     uint32_t type, module;
     uint8_t is_tls;
+    uint8_t is_target; /* the variable is a pointer to this memory, which has been put into its
+                          place: type and size are those of the memory */
 };
 
 /* A local variable or parameter that is in memory at one of the positions asked for. */

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "symbol/debugfile.h"
 #include "symbol/dwarf_read.h"
+#include "symbol/inplace.h"
 #include "symbol/source_path.h"
 
 #define SECTION_MAX_BYTES (UINT64_C(8) << 30)
@@ -66,7 +67,7 @@ struct variable {
         part_size; /* offset in the variable and size, if it is in pieces; size 0: whole */
     dwarf_ref ref, function; /* function: DWARF_NONE outside */
     uint32_t scope;
-    uint8_t is_tls;
+    uint8_t is_tls, is_target;
 };
 
 struct hit { /* a function that holds a wanted position */
@@ -117,8 +118,11 @@ struct reader {
     size_t n_scoped, scoped_capacity;
     struct definition *definitions;
     size_t n_definitions, definitions_capacity;
-    struct map definition_of; /* by name and fingerprint */
-    struct map by_name;       /* definition + 1; AMBIGUOUS */
+    struct map definition_of;       /* by name and fingerprint */
+    struct map by_name;             /* definition + 1; AMBIGUOUS */
+    struct inplace_symbols inplace; /* owner: index + 1 in pointers, or AMBIGUOUS */
+    struct variable *pointers;      /* variables without a place that these may be of */
+    size_t n_pointers, pointers_capacity;
     struct variable *variables;
     size_t n_variables, variables_capacity;
     struct hit *hits;
@@ -396,6 +400,27 @@ static unsigned add_places(struct reader *r, const struct dwarf_unit *unit,
     return n;
 }
 
+/* A variable without a place: maybe a pointer whose target has taken it. One that several variables
+ * may be of is nobody's. */
+static void see_pointer(struct reader *r, const struct dwarf_die *die,
+                        const struct variable *variable) {
+    const char *const name = die->linkage_name ? die->linkage_name : die->name;
+    const int is_local = variable->function != DWARF_NONE;
+    uint32_t at = name ? inplace_find(&r->inplace, name, is_local, 0) : 0;
+    if (!at)
+        return;
+    if (mem_grow(&r->pointers, &r->pointers_capacity, r->n_pointers + 1, sizeof *r->pointers) !=
+        0) {
+        fails(r);
+        return;
+    }
+    r->pointers[r->n_pointers++] = *variable;
+    for (; at; at = inplace_find(&r->inplace, name, is_local, at)) {
+        uint64_t *const owner = &r->inplace.all[at - 1].owner;
+        *owner = *owner ? AMBIGUOUS : r->n_pointers;
+    }
+}
+
 static void see_variable(struct reader *r, const struct dwarf_unit *unit,
                          const struct dwarf_die *die, dwarf_ref ref, const struct level *level) {
     const struct variable variable = {
@@ -405,6 +430,8 @@ static void see_variable(struct reader *r, const struct dwarf_unit *unit,
         add_scoped(r, ref, level->scope);
     if (!is_declared)
         add_places(r, unit, &die->location, variable);
+    else if (r->inplace.n && !die->is_declaration)
+        see_pointer(r, die, &variable);
 }
 
 static void see_function(struct reader *r, const struct dwarf_unit *unit,
@@ -921,6 +948,26 @@ static int compare_variables(const void *a, const void *b) {
     return left->ref < right->ref ? -1 : left->ref > right->ref;
 }
 
+/* What a pointer points at; 0: void or no pointer. */
+static uint32_t target_type_at(struct reader *r, dwarf_ref ref) {
+    for (unsigned i = 0; i < CHAIN_MAX && ref != DWARF_NONE; i++) {
+        struct dwarf_unit *const unit = dwarf_unit_of(&r->dwarf, ref);
+        struct dwarf_die die;
+        if (!unit || dwarf_die_read(&r->dwarf, unit, DWARF_REF_OFFSET(ref), &die) != 1)
+            return 0;
+        switch (die.tag) {
+        case DWARF_TAG_TYPEDEF:
+        case DWARF_TAG_CONST:
+        case DWARF_TAG_VOLATILE:
+        case DWARF_TAG_RESTRICT:
+        case DWARF_TAG_ATOMIC: ref = die.type; continue;
+        case DWARF_TAG_POINTER: return type_at(r, die.type);
+        default: return 0;
+        }
+    }
+    return 0;
+}
+
 static void add_variable(struct reader *r, const struct variable *variable) {
     char name[LAYOUT_TEXT_MAX_BYTES];
     const struct described d = describe(r, variable->ref);
@@ -930,7 +977,8 @@ static void add_variable(struct reader *r, const struct variable *variable) {
     struct layout_rows_variable row = {.address = variable->address,
                                        .part = variable->part,
                                        .part_size = variable->part_size,
-                                       .is_tls = variable->is_tls};
+                                       .is_tls = variable->is_tls,
+                                       .is_target = variable->is_target};
     const int is_local = variable->function != DWARF_NONE;
     write_name(r,
                is_local                ? 0
@@ -939,8 +987,43 @@ static void add_variable(struct reader *r, const struct variable *variable) {
                d.name, name, sizeof name);
     row.name = text_add(r, name);
     row.function = is_local ? function_text(r, variable->function) : 0;
-    row.type = type_at(r, d.type);
+    row.type = variable->is_target ? target_type_at(r, d.type) : type_at(r, d.type);
     r->out_variables[r->n_out_variables++] = row;
+}
+
+/* Whether a variable in a function is the one a symbol is named after: "function.name". */
+static int is_of_function(struct reader *r, const struct inplace_symbol *symbol, dwarf_ref ref,
+                          size_t name_length) {
+    for (unsigned i = 0; i < 4 && ref != DWARF_NONE; i++) {
+        struct dwarf_unit *const unit = dwarf_unit_of(&r->dwarf, ref);
+        struct dwarf_die die;
+        if (!unit || dwarf_die_read(&r->dwarf, unit, DWARF_REF_OFFSET(ref), &die) != 1)
+            return 0;
+        const char *const name = die.linkage_name ? die.linkage_name : die.name;
+        if (name)
+            return strlen(name) + 1 + name_length == symbol->length &&
+                   memcmp(symbol->name, name, strlen(name)) == 0;
+        ref = die.origin;
+    }
+    return 0;
+}
+
+/* Memory in the place of pointers. */
+static void add_targets(struct reader *r) {
+    for (size_t i = 0; i < r->inplace.n; i++) {
+        const struct inplace_symbol *const symbol = &r->inplace.all[i];
+        if (symbol->owner == 0 || symbol->owner == AMBIGUOUS)
+            continue;
+        struct variable variable = r->pointers[symbol->owner - 1];
+        const char *const dot = memrchr(symbol->name, '.', symbol->length);
+        if (dot && !is_of_function(r, symbol, variable.function,
+                                   symbol->length - (size_t)(dot + 1 - symbol->name)))
+            continue;
+        variable.address = symbol->address;
+        variable.part_size = symbol->size;
+        variable.is_target = 1;
+        add_variable_place(r, &variable);
+    }
 }
 
 /* Of the variables, those that may hold a wanted word: the last one before each. */
@@ -1229,11 +1312,13 @@ int layout_dwarf_write(const struct layout_dwarf_request *request, int fd) {
     map_init(&r->type_of);
     map_init(&r->text_of);
     load_file(r, &r->main, request->elf, 0);
-    if (!add_spaces(r, &r->main, request->elf, 0) || !open_alt(r) || !open_splits(r))
+    if (!inplace_load(&r->inplace, request->elf) || !add_spaces(r, &r->main, request->elf, 0) ||
+        !open_alt(r) || !open_splits(r))
         return 0;
     for (uint32_t i = 0; i < r->dwarf.n_units && !r->is_failed; i++)
         scan_unit(r, &r->dwarf.units[i]);
     if (!r->is_failed) {
+        add_targets(r);
         want_variables(r);
         want_types(r);
         want_locals(r);

@@ -31,7 +31,10 @@ struct layout_rows_field {
 };
 struct layout_rows_variable {
     uint64_t address, part, part_size; /* part_size 0: the whole variable */
-    uint32_t name, function, type, is_tls;
+    uint32_t name, function, type;
+    uint8_t is_tls;
+    uint8_t is_target; /* what the variable points at stands here, part_size bytes: of that type */
+    uint8_t reserved[2];
 };
 struct layout_rows_local {
     int64_t offset;

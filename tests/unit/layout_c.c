@@ -1,6 +1,7 @@
 /* Types and variables in C, for a test that reads this program's debug information. Never run. */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct unknown;
 struct item {
@@ -27,6 +28,15 @@ struct message {
     char text[];
 };
 
+struct store {
+    long clock;
+    struct item *first;
+};
+
+/* Set once each, to memory that LLVM puts into their places. */
+static struct store *g_store;
+static struct item **g_table;
+
 struct item g_items[3];
 holder_t g_holder;
 static struct message *volatile g_message;
@@ -36,6 +46,14 @@ enum colour { RED, GREEN } g_colour;
 int main(int argc, char **argv) {
     static struct item *volatile cache;
     cache = &g_items[argc];
+    g_store = calloc(1, sizeof *g_store);
+    g_table = malloc(40 * sizeof *g_table);
+    for (int i = 0; i < argc + 39; i++)
+        g_table[i] = malloc(sizeof **g_table);
+    puts(argv[0]);
+    g_store->clock += argc;
+    g_store->first = g_table[argc];
+    printf("%ld %s\n", g_store->clock, g_store->first->name);
     t_item = cache->next;
     g_message = (void *)argv[0];
     g_holder.items[1][1] = t_item;

@@ -104,6 +104,32 @@ static void check_word(struct words *w, uint32_t type, uint64_t offset, const ch
     ck_assert_str_eq(name, target);
 }
 
+static int has_text(const char *path, const char *text) {
+    struct elf_file elf;
+    ck_assert_int_eq(elf_open(&elf, path), 1);
+    ck_assert_int_eq(elf_map(&elf), 1);
+    const int found = memmem(elf.map, elf.size, text, strlen(text)) != NULL;
+    elf_close(&elf);
+    return found;
+}
+
+/* Pointers, or what they point at in their places. */
+static void check_in_place(const char *path, struct layout *l, struct words *w,
+                           const uint64_t *words, size_t n) {
+    const struct layout_variable *const store = find(l, words, n, "g_store"), *const table =
+                                                                                  find(l, words, n,
+                                                                                       "g_table");
+    ck_assert_int_eq(store->is_target, has_text(path, "g_store.body"));
+    ck_assert_int_eq(table->is_target, has_text(path, "g_table.body"));
+    const uint32_t type = store->is_target ? store->type : layout_type_get(l, store->type)->target;
+    ck_assert_str_eq(layout_type_get(l, type)->name, "struct store");
+    check_word(w, type, 8, "first", "struct item");
+    ck_assert_uint_eq(store->size, store->is_target ? 16 : 8);
+    ck_assert_uint_eq(table->size, table->is_target ? 320 : 8);
+    if (table->is_target)
+        check_word(w, table->type, 24, "[*]", "struct item");
+}
+
 static void check_c(const char *path) {
     size_t n;
     uint64_t *const words = data_words(path, &n);
@@ -129,6 +155,7 @@ static void check_c(const char *path) {
     check_word(&w, holder, 40, "items[*]", "struct item");
     check_word(&w, holder, 64, "function", "function");
     check_word(&w, find(l, words, n, "g_message")->type, 0, "", "struct message");
+    check_in_place(path, l, &w, words, n);
     check_word(&w, find(l, words, n, "main::cache")->type, 0, "", "struct item");
     /* GCC does not say in split units that a variable is thread-local. */
     const struct layout_variable *const tls = layout_tls_at(l, 1, 0);
