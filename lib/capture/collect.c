@@ -431,7 +431,8 @@ static const struct map_entry *map_next(const struct copy *c, const struct map_e
     return next < c->maps.data + c->maps.length ? (const void *)next : NULL;
 }
 
-/* In a copy, smaps: it says what is resident and costs the target nothing. In place, maps. */
+/* In a copy, smaps: it says what is resident and costs the target nothing. In place, maps. What the
+ * copy has mapped is not the target's. */
 static void read_maps(struct copy *c) {
     static char text[16 << 10];
     struct procfs_lines lines;
@@ -447,6 +448,9 @@ static void read_maps(struct copy *c) {
                 ((struct map_entry *)(c->maps.data + last))->resident = kib * 1024;
             continue;
         }
+        last = SIZE_MAX;
+        if (raw_room_holds(m.start))
+            continue;
         const struct map_entry e = {.start = m.start,
                                     .end = m.end,
                                     .offset = m.offset,
@@ -992,6 +996,8 @@ static void send_all(struct copy *c) {
 }
 
 static int prepare(struct copy *c) {
+    if (!c->collect->in_place)
+        raw_room_find();
     c->stream = raw_map(STREAM_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
     c->helper_stack = raw_map(HELPER_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
     c->n_stacks_old = recorder_n_stacks();

@@ -20,15 +20,13 @@ static inline int memory_reserve(struct memory *m, size_t more) {
     size_t size = m->size ? m->size : (size_t)64 << 10;
     while (size < m->length + more)
         size *= 2;
-    const long p = m->data ? raw_call(SYS_mremap, (long)m->data, (long)m->size, (long)size,
-                                      MREMAP_MAYMOVE, 0, 0)
-                           : raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw_failed(p)) {
+    void *const p = m->data ? raw_grow(m->data, m->size, size, MAP_PRIVATE | MAP_ANONYMOUS)
+                            : raw_map(size, MAP_PRIVATE | MAP_ANONYMOUS);
+    if (!p) {
         m->failed = 1;
         return -1;
     }
-    m->data = (char *)p;
+    m->data = p;
     m->size = size;
     return 0;
 }

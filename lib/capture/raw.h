@@ -56,9 +56,58 @@ static inline long raw_write(int fd, const void *data, size_t size) {
     return n;
 }
 
+/* Addresses for the mappings of a copy. Where the target has memory that its copies do not get
+ * (MADV_DONTFORK), the copy has nothing: what the kernel would put there would be read as if it
+ * were the target's. */
+struct raw_room {
+    uint64_t start;
+    uint64_t next, end; /* end 0: anywhere */
+};
+/* One for all files of an image. */
+__attribute__((weak, visibility("hidden"))) struct raw_room raw_room = {0};
+
+/* In a copy, before its first mapping: looks for more room than any such memory takes. */
+static inline void raw_room_find(void) {
+    for (uint64_t size = UINT64_C(1) << 42; size >= UINT64_C(1) << 32 && !raw_room.end;
+         size >>= 1) {
+        const long p = raw_call(SYS_mmap, 0, (long)size, 0 /* PROT_NONE */,
+                                0x4022 /* private, anonymous, MAP_NORESERVE */, -1, 0);
+        if (raw_failed(p))
+            continue;
+        raw_call3(SYS_munmap, p, (long)size, 0);
+        raw_room.start = raw_room.next = (uint64_t)p;
+        raw_room.end = (uint64_t)p + size;
+    }
+}
+
+static inline int raw_room_holds(uint64_t address) {
+    return raw_room.start <= address && address < raw_room.end;
+}
+
+static inline long raw_room_take(size_t size) {
+    const uint64_t align = size < (2u << 20) ? 4096 : 2u << 20;
+    if (!raw_room.end)
+        return 0;
+    const uint64_t bytes = ((uint64_t)size + 2 * align - 1) & ~(align - 1);
+    const uint64_t at =
+        (__atomic_fetch_add(&raw_room.next, bytes, __ATOMIC_RELAXED) + align - 1) & ~(align - 1);
+    return at + bytes <= raw_room.end ? (long)at : 0;
+}
+
 /* NULL if there is no memory. */
 static inline void *raw_map(size_t size, int flags) {
-    const long p = raw_call(SYS_mmap, 0, (long)size, 3 /* PROT_READ | PROT_WRITE */, flags, -1, 0);
+    const long p = raw_call(SYS_mmap, raw_room_take(size), (long)size,
+                            3 /* PROT_READ | PROT_WRITE */, flags, -1, 0);
+    return raw_failed(p) ? NULL : (void *)p;
+}
+
+/* Makes a mapping larger, at any address; flags are those of a new one. NULL if there is no memory:
+ * the old one stays. */
+static inline void *raw_grow(void *old, size_t old_size, size_t size, int flags) {
+    enum { MAY_MOVE = 1, FIXED = 2 };
+    void *const to = raw_room.end ? raw_map(size, flags) : NULL;
+    const long p = raw_call(SYS_mremap, (long)old, (long)old_size, (long)size,
+                            MAY_MOVE | (to ? FIXED : 0), (long)to, 0);
     return raw_failed(p) ? NULL : (void *)p;
 }
 

@@ -14,16 +14,14 @@ void *scan_array_more(struct scan_array *a, size_t bytes) {
         size_t size = a->size ? a->size : (size_t)64 << 10;
         while (size < a->length + bytes)
             size *= 2;
-        const long p = a->data ? raw_call(SYS_mremap, (long)a->data, (long)a->size, (long)size,
-                                          MREMAP_MAYMOVE, 0, 0)
-                               : raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (raw_failed(p))
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        void *const p = a->data ? raw_grow(a->data, a->size, size, flags) : raw_map(size, flags);
+        if (!p)
             return NULL;
-        a->data = (char *)p;
+        a->data = p;
         a->size = size;
         if (size >= (size_t)8 << 20)
-            raw_call3(SYS_madvise, p, (long)size, MADV_HUGEPAGE);
+            raw_call3(SYS_madvise, (long)p, (long)size, MADV_HUGEPAGE);
     }
     void *const at = a->data + a->length;
     a->length += bytes;
