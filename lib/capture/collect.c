@@ -553,7 +553,7 @@ static void put_modules(struct copy *c) {
         if (c->scan && objects_is_own(w.start, w.end))
             scan_add_own(c->scan, w.start, w.end);
         else if (c->scan && !is_vdso)
-            scan_add_image(c->scan, w.start, w.end, w.bias, segments, (unsigned)n_segments);
+            scan_add_image(c->scan, n + 1, w.start, w.end, w.bias, segments, (unsigned)n_segments);
         w.path_len = e->name_length;
         if (exe_length > 0 && (size_t)exe_length == e->name_length &&
             memcmp(exe, map_name(e), e->name_length) == 0)

@@ -18,6 +18,7 @@
 #include "capture/raw.h"
 #include "capture/rawmem.h"
 #include "capture/recorder.h"
+#include "capture/scan.h"
 
 #define FREEZE_NS 50000000u
 #define PARK_NS 50000000u
@@ -51,6 +52,7 @@ int moment_init(void) {
             raw_map(MOMENT_SLOTS * COPY_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
         note(moment.stacks, MOMENT_SLOTS * COPY_STACK_SIZE);
     }
+    scan_locals_init();
     return moment.slots && moment.stacks && park_init(moment_process.signal) == 0 ? 0 : -1;
 }
 

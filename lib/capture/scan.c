@@ -85,6 +85,7 @@ void scan_free(struct scan *s) {
     scan_array_release(&s->segments);
     scan_array_release(&s->own);
     scan_array_release(&s->layout);
+    scan_array_release(&s->locals);
     scan_array_release(&s->stale);
     scan_array_release(&s->shards);
     scan_array_release(&s->scratch);
@@ -466,6 +467,7 @@ void scan_run(struct scan *s, const struct park_thread *threads, uint32_t n_thre
     if (prepare(s) == 0) {
         struct scan_worker *const w = s->workers[0];
         scan_threads(s, w);
+        scan_locals(w);
         w->found = &s->slots[0].found;
         scan_roots_globals(s, w);
         cut_into_shards(s, scan_table_entries(&s->table), s->table.n_entries, 1);

@@ -2,7 +2,7 @@
  * block.
  *
  * Runs in the copy of a target (collect.c), after its blocks were sent, and sends the sections
- * FRAME, VTABLE, VPTR, FUNCTION, CODE, EDGE and ROOT of the capture stream. What counts as a
+ * FRAME, TLS, VTABLE, VPTR, FUNCTION, CODE, EDGE and ROOT of the capture stream. What counts as a
  * reference: a word at an address divisible by 8 whose value lies in [start, start + max(size, 1))
  * of a block; only words that lie whole in a block's requested bytes. So a pointer one past the end
  * refers to what starts there, if anything; a pointer with tag bits in its low 3 bits is an
@@ -54,12 +54,16 @@ struct scan_counts {
     uint64_t edges, roots, unread_bytes;
 };
 
+/* In the target, at the start: finds out how its loader numbers images. Takes the loader's lock. */
+void scan_locals_init(void);
+
 /* NULL: no memory. */
 struct scan *scan_new(const struct scan_sink *sink);
 void scan_free(struct scan *s);
 
-/* What the target is made of; mappings and images in the order of addresses. */
-void scan_add_image(struct scan *s, uint64_t start, uint64_t end, uint64_t bias,
+/* What the target is made of; mappings and images in the order of addresses. module: its record in
+ * the stream, from 1. */
+void scan_add_image(struct scan *s, uint32_t module, uint64_t start, uint64_t end, uint64_t bias,
                     const Elf64_Phdr *segments, unsigned n_segments);
 void scan_add_mapping(struct scan *s, const struct scan_mapping *mapping);
 /* Memory of the recorder and of the copy: holds addresses, but refers to nothing. */

@@ -54,7 +54,7 @@ static void find_slots(struct scan_image *m, uint64_t bias, const Elf64_Phdr *dy
     }
 }
 
-void scan_add_image(struct scan *s, uint64_t start, uint64_t end, uint64_t bias,
+void scan_add_image(struct scan *s, uint32_t module, uint64_t start, uint64_t end, uint64_t bias,
                     const Elf64_Phdr *segments, unsigned n_segments) {
     const uint32_t number = (uint32_t)(s->images.length / sizeof(struct scan_image));
     struct scan_image *const m = scan_array_more(&s->images, sizeof *m);
@@ -63,13 +63,16 @@ void scan_add_image(struct scan *s, uint64_t start, uint64_t end, uint64_t bias,
         return;
     }
     const uint64_t own = (uint64_t)(uintptr_t)&scan_images_is_slot;
-    *m = (struct scan_image){.start = start, .end = end, .is_own = start <= own && own < end};
+    *m = (struct scan_image){
+        .start = start, .end = end, .is_own = start <= own && own < end, .module = module};
     uint64_t relro_start = 0, relro_end = 0;
     for (unsigned i = 0; i < n_segments; i++) {
         const Elf64_Phdr *const p = &segments[i];
         const uint64_t at = bias + p->p_vaddr;
         if (p->p_type == PT_GNU_EH_FRAME)
             m->unwind_table = (const unsigned char *)at;
+        if (p->p_type == PT_TLS && !m->is_own)
+            m->local_bytes = p->p_memsz;
         if (p->p_type == PT_GNU_RELRO) {
             relro_start = at;
             relro_end = (at + p->p_memsz) & ~(uint64_t)4095;
@@ -111,6 +114,10 @@ static const struct scan_image *image_at(const struct scan *s, uint64_t address)
     }
     return low < n && image_of(s, (uint32_t)low)->start <= address ? image_of(s, (uint32_t)low)
                                                                    : NULL;
+}
+
+struct scan_image *scan_images_find(const struct scan *s, uint64_t address) {
+    return (struct scan_image *)image_at(s, address);
 }
 
 int scan_images_is_own(const struct scan *s, uint64_t address) {

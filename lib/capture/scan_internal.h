@@ -55,6 +55,9 @@ struct scan_image {
     int has_looked;
     uint64_t slots_start, slots_end; /* of the procedure linkage table */
     int is_own;                      /* the recorder's */
+    uint32_t module;                 /* in the stream */
+    uint32_t local_number;           /* of its thread-local variables; 0: unknown, or none */
+    uint64_t local_bytes;
 };
 
 /* Memory that can be read, and how: see scan_memory.c. */
@@ -117,6 +120,7 @@ struct scan {
     struct scan_array segments;
     struct scan_array own;    /* struct scan_range: memory of the recorder */
     struct scan_array layout; /* struct scan_thread, one per thread */
+    struct scan_array locals; /* struct scan_local */
     struct scan_array stale;  /* struct scan_range: parts of stacks that hold no live words */
 
     const struct park_thread *threads;
@@ -140,8 +144,15 @@ struct scan {
 struct scan_thread {
     uint64_t stack_start, stack_end; /* what is in use */
     uint64_t local_start, local_end; /* thread-local storage and the thread's control block */
+    uint64_t block;                  /* the control block */
     uint64_t area_start, area_end;   /* the whole mapping that the C library gave the thread */
     int is_foreign;                  /* the stack pointer is on no stack that the library gave */
+};
+
+/* Thread-local variables that a thread does not have with its others. */
+struct scan_local {
+    uint64_t start, end;
+    uint32_t thread;
 };
 
 /* Does not look at the sink's result: s->error keeps it. */
@@ -188,6 +199,7 @@ void scan_images_look(struct scan *s);
 int scan_images_is_function(struct scan_worker *w, uint64_t value);
 int scan_images_is_vtable(struct scan_worker *w, uint64_t value);
 /* Whether an address is in the recorder's own image. */
+struct scan_image *scan_images_find(const struct scan *s, uint64_t address);
 int scan_images_is_own(const struct scan *s, uint64_t address);
 /* Whether a word of a global is a slot that the loader fills. */
 int scan_images_is_slot(const struct scan *s, uint64_t address);
@@ -214,6 +226,11 @@ void scan_roots_rest(struct scan *s, struct scan_worker *w);    /* sent */
  * thread's, not the recorder's. */
 void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uint64_t end),
                    void *context);
+
+/* --- scan_locals.c --- */
+
+/* Sends where threads have the thread-local variables of images; after scan_threads. */
+void scan_locals(struct scan_worker *w);
 
 /* --- scan_threads.c --- */
 

@@ -151,6 +151,10 @@ static void add_threads(struct roots *r) {
         add_registers(r, &s->threads[i], i + 1);
     for (uint32_t i = 0; i < s->n_threads; i++)
         add_range(r, layout[i].local_start, layout[i].local_end, SNAP_ROOT_TLS, 0, i + 1);
+    /* These are in blocks, which are nodes; but nobody would know the variables by them. */
+    const struct scan_local *const locals = (const void *)s->locals.data;
+    for (size_t i = 0; i < s->locals.length / sizeof *locals; i++)
+        add_range(r, locals[i].start, locals[i].end, SNAP_ROOT_TLS, 0, locals[i].thread);
 }
 
 /* Stacks where nothing says what is in use, and a thread's own stack while it is on another. */

@@ -100,6 +100,7 @@ static void find_layout(const struct scan *s, const struct park_thread *t, uint6
         block = find_block_elsewhere(s, t->tid);
     const struct scan_segment *const b = block ? scan_memory_segment(s, block) : NULL;
     if (b) {
+        out->block = block;
         out->local_start = block - b->start > local_bytes ? block - local_bytes : b->start;
         out->local_end = b->end - block > BLOCK_SIZE ? block + BLOCK_SIZE : b->end;
     }

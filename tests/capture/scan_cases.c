@@ -4,10 +4,13 @@
  *   edge SOURCE WORD TARGET OFFSET    the block at SOURCE refers to the one at TARGET
  *   none SOURCE TARGET                it does not
  *   root KIND TARGET LOW              a root of that kind, of low confidence or not
+ *   local MODULE ADDRESS TID          a thread-local variable: 0 of the program, 1 of the module
  *   missing BYTES                     of blocks cannot be read
  * All numbers but KIND are hexadecimal.
  *
+ * SCAN_MODULE: a module to be loaded, if set.
  * usage: scan_cases [THREADS [LENGTH OF A CHAIN]] */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -155,6 +158,33 @@ static _Thread_local void *volatile local_words[2];
 static pthread_key_t key;
 static _Atomic int n_ready;
 
+/* Of the module, whose variables live in memory that the loader gets by malloc when a thread first
+ * asks. */
+static void *volatile *(*module_word)(void);
+
+static KEEP void load_module(void) {
+    const char *const path = getenv("SCAN_MODULE");
+    void *const module = path ? dlopen(path, RTLD_NOW) : NULL;
+    void *const found = module ? dlsym(module, "scan_module_word") : NULL;
+    if (path && !found)
+        exit(3);
+    memcpy(&module_word, &found, sizeof module_word);
+}
+
+static void say_local(int module, void *volatile *variable) {
+    printf("local %x %jx %x\n", module, (uintmax_t)(uintptr_t)variable, (unsigned)gettid());
+}
+
+static KEEP void put_locals(size_t size) {
+    say_local(0, &local_words[0]);
+    if (!module_word)
+        return;
+    const hidden of_module = make(size);
+    *module_word() = show(of_module);
+    say_root(TLS, of_module, 0);
+    say_local(1, module_word());
+}
+
 static KEEP void put_globals(void) {
     static void *volatile of_function;
     const hidden a = make(32), b = make(48), c = make(64);
@@ -214,6 +244,7 @@ static void *sleep_with_block(void *unused) {
     say_root(STACK, hide(block), 0);
     say_root(STACK, hide((void *)inner), 0);
     say_root(TLS, local, 0);
+    put_locals(224);
     funlockfile(stdout);
     ready();
     for (;;)
@@ -281,6 +312,61 @@ static void in_coroutine(void) {
     swapcontext(&coroutine, &back);
 }
 
+/* On one in a mapping: nobody knows where it is in use. */
+static ucontext_t mapped, mapped_back;
+
+static void in_mapped(void) {
+    void *volatile block = show(make(508));
+    say_root(MAPPING, hide(block), 1);
+    swapcontext(&mapped, &mapped_back);
+}
+
+static KEEP void make_mapped_coroutine(void) {
+    const size_t size = 1 << 16;
+    char *const stack =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED)
+        exit(3);
+    getcontext(&mapped);
+    mapped.uc_stack.ss_sp = stack;
+    mapped.uc_stack.ss_size = size;
+    mapped.uc_link = NULL;
+    makecontext(&mapped, in_mapped, 0);
+    swapcontext(&mapped_back, &mapped);
+}
+
+/* A thread that is in one. */
+static ucontext_t resting;
+
+static void rest(void) {
+    void *volatile block = show(make(416));
+    flockfile(stdout);
+    say_root(ALT_STACK, hide(block), 1);
+    funlockfile(stdout);
+    ready();
+    for (;;)
+        pause();
+}
+
+static void *rest_in_coroutine(void *unused) {
+    const size_t size = 1 << 16;
+    char *const stack =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *volatile block = show(make(424));
+    if (stack == MAP_FAILED)
+        exit(3);
+    flockfile(stdout);
+    say_root(STACK, hide(block), 1);
+    funlockfile(stdout);
+    getcontext(&resting);
+    resting.uc_stack.ss_sp = stack;
+    resting.uc_stack.ss_size = size;
+    resting.uc_link = NULL;
+    makecontext(&resting, rest, 0);
+    setcontext(&resting);
+    return unused;
+}
+
 static KEEP void make_coroutine(void) {
     coroutine_stack = make(1 << 16);
     getcontext(&coroutine);
@@ -307,11 +393,15 @@ static KEEP void make_all(int n_threads, int length) {
     make_chain(length);
     make_great();
     make_holes(getenv("IN_PLACE") != NULL);
+    load_module();
     put_globals();
+    put_locals(88);
     put_mappings();
     make_coroutine();
+    make_mapped_coroutine();
     start(run_with_registers);
     start(handle_on_other_stack);
+    start(rest_in_coroutine);
     for (int i = 0; i < n_threads; i++)
         start(sleep_with_block);
 }
@@ -325,7 +415,7 @@ int main(int argc, char **argv) {
     sigaction(SIGUSR1, &action, NULL);
     pthread_key_create(&key, NULL);
     make_all(n_threads, argc > 2 ? atoi(argv[2]) : 20000);
-    while (atomic_load(&n_ready) < n_threads + 2)
+    while (atomic_load(&n_ready) < n_threads + 3)
         usleep(1000);
     usleep(100000); /* until they sleep */
     clean_stack();

@@ -31,6 +31,7 @@ BY_NAME = {
     "REFERENCE": ("QQIIIHH", "source_offset target_offset source target label kind flags", ""),
     "HOOK": ("QQQIIIIIIIIII", "pc holder_offset birth registry callback file line holder argument stack count kind root", ""),
     "FRAME": ("QQII", "sp pc thread is_exact", ""),
+    "TLS": ("QQII", "address size thread module", ""),
     "VTABLE": ("QQQqII", "address type_info type_info_vtable offset_to_top name_len reserved", "name_len"),
     "VPTR": ("IIII", "node offset vtable reserved", ""),
     "FUNCTION": ("Q", "pc", ""),

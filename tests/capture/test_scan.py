@@ -13,7 +13,7 @@ import unittest
 import stream
 
 SNAP = os.environ["SNAP"]
-CASES = os.environ["CASES"]
+CASES, MODULE = os.environ["CASES"], os.environ["SCAN_MODULE"]
 TYPES = os.environ["TYPES"].split(":")
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
 LOW = 2
@@ -65,8 +65,25 @@ class Scan(unittest.TestCase):
         self.assertEqual(order[-1], "END")
         return done.stdout.decode().splitlines(), Heap(tables)
 
+    def check_locals(self, places, heap):
+        """places: {(module, tid): address}. Each variable is in one place of its image, in all threads."""
+        t = heap.tables
+        thread_of = {thread.tid: i + 1 for i, thread in enumerate(t["THREAD"])}
+        of_thread, offsets, modules = collections.defaultdict(list), {}, {}
+        for row in t["TLS"]:
+            of_thread[row.thread].append(row)
+        self.assertEqual([(r.thread, r.address) for r in t["TLS"]], sorted((r.thread, r.address) for r in t["TLS"]))
+        for (module, tid), address in places.items():
+            found = [r for r in of_thread[thread_of[tid]] if r.address <= address < r.address + r.size]
+            self.assertEqual(len(found), 1, (module, tid))
+            self.assertEqual(offsets.setdefault(module, address - found[0].address), address - found[0].address)
+            self.assertEqual(modules.setdefault(module, found[0].module), found[0].module)
+        for module, path in enumerate((CASES, MODULE)):
+            if module in modules:
+                self.assertEqual(t["MODULE"][modules[module] - 1].texts[0].decode(), path)
+
     def check(self, said, heap):
-        wanted_unread = 0
+        wanted_unread, places = 0, {}
         n = collections.Counter()
         for line in said:
             word, *numbers = line.split()
@@ -85,12 +102,17 @@ class Scan(unittest.TestCase):
                 elif word == "root":
                     kind, target, low = numbers
                     self.assertIn((kind, LOW * low), heap.roots[heap.node_at[target]])
+                elif word == "local":
+                    module, address, tid = numbers
+                    places[module, tid] = address
                 elif word == "missing":
                     wanted_unread += numbers[0]
                 else:
                     self.fail("not understood")
         unread = sum(m.value for m in heap.tables["META"] if m.texts[0] == UNREAD.encode())
         self.assertEqual(unread, wanted_unread)
+        with self.subTest("thread-local variables"):
+            self.check_locals(places, heap)
         return n
 
     def check_order(self, heap):
@@ -118,6 +140,7 @@ class Scan(unittest.TestCase):
         n = self.check(said, heap)
         self.assertGreater(n["edge"], 20000)
         self.assertGreater(n["root"], 20)
+        self.assertEqual(n["local"], 8)
         self.check_order(heap)
         tracked = [m.value for m in heap.tables["META"] if m.key == META_TRACKED]
         self.assertEqual([value & TRACKED_EDGES for value in tracked], [TRACKED_EDGES])
