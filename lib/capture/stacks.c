@@ -486,20 +486,60 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
     return id != 0 ? id : frame_id(copy, copy->n - 1);
 }
 
+/* A call whose caller's caller stands in the copy as frame i - 1: one frame is new, and frames
+ * further in than that are gone. 0: it is not so simple. */
+static inline uint32_t capture_one(struct stack_copy *copy, const struct stack_start *start,
+                                   unsigned i) {
+    const struct stack_more *const outer = &copy->more[i - 1];
+    const uintptr_t slot = copy->slots[i - 1];
+    const uint32_t rule = unwind_rule(start->pc);
+    if (UNWIND_KIND(rule) != UNWIND_SP || start->slot + UNWIND_CFA(rule) != slot || outer->id == 0)
+        return 0;
+    uintptr_t bp = start->bp, bp_at = 0;
+    if (UNWIND_BP_BELOW(rule) != 0) {
+        bp_at = slot + 8 - UNWIND_BP_BELOW(rule);
+        bp = *(const uintptr_t *)bp_at;
+    }
+    if ((outer->needs_bp && outer->bp != bp) || *(const uintptr_t *)slot != copy->pcs[i - 1] ||
+        !verify(copy, i - 1))
+        return 0;
+    const uint32_t id = intern(copy, outer->id, start->pc);
+    if (id == 0)
+        return 0;
+    copy->n = i + 1;
+    copy->slots[i] = start->slot;
+    copy->pcs[i] = start->pc;
+    struct stack_more *const m = &copy->more[i];
+    m->bp = start->bp;
+    m->bp_at = outer->needs_bp ? bp_at : 0;
+    m->id = id;
+    m->by_bp = m->rare = false;
+    m->needs_bp = outer->needs_bp && bp_at == 0;
+    m->plain = outer->plain && m->bp_at == 0;
+    return id;
+}
+
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
-    /* The same call of the same function as the last time, or one further out: nothing is new. */
     unsigned k = copy->n;
     while (k > 0 && copy->slots[k - 1] < start->slot)
         k--;
-    if (__builtin_expect(k > 0 && copy->slots[k - 1] == start->slot &&
-                             copy->pcs[k - 1] == start->pc && copy->more[k - 1].id != 0 &&
-                             k <= depth_limit && !copy->cut && !copy->broken &&
-                             (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
-                             verify(copy, k - 1),
-                         1)) {
-        copy->n = k;
-        *truncated = false;
-        return copy->more[k - 1].id;
+    if (__builtin_expect(k > 0 && k < depth_limit && !copy->cut && !copy->broken, 1)) {
+        uint32_t id = 0;
+        if (copy->slots[k - 1] != start->slot) {
+            id = capture_one(copy, start, k);
+        } else if (copy->pcs[k - 1] != start->pc) {
+            id = k > 1 ? capture_one(copy, start, k - 1) : 0;
+        } else if (copy->more[k - 1].id != 0 &&
+                   (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
+                   verify(copy, k - 1)) {
+            /* The same call of the same function as the last time, or one further out. */
+            copy->n = k;
+            id = copy->more[k - 1].id;
+        }
+        if (__builtin_expect(id != 0, 1)) {
+            *truncated = false;
+            return id;
+        }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);
 }
