@@ -16,7 +16,7 @@
 
 #include <heapsnap/snapdef.h>
 
-#include "capture/live_table.h"
+#include "capture/live_quick.h"
 #include "capture/recorder.h"
 #include "capture/stacks.h"
 
@@ -40,16 +40,10 @@ struct hook_pending { /* what a nested hook could not do */
 };
 
 struct hook_thread {
-    union {
-        struct {
-            uint8_t inside; /* changing the tables */
-            uint8_t real;   /* in the real allocator: what it allocates is its own affair */
-            uint8_t mute;   /* recorder_mute */
-            uint8_t unused;
-        };
-        uint32_t busy; /* any of them */
-    };
-    uint32_t gate; /* value of the gate that the thread has acted upon */
+    uint8_t inside; /* changing the tables */
+    uint8_t real;   /* in the real allocator: what it allocates is its own affair */
+    uint8_t mute;   /* recorder_mute */
+    uint32_t gate;  /* value of the gate that the thread has acted upon */
     uint64_t birth_next, birth_end;
     struct live_cache cache;
     uint64_t n_allocations, n_frees, n_unknown, n_dropped, n_nested;
@@ -90,9 +84,17 @@ void hook_mmap_init(void) __attribute__((visibility("hidden")));
 void hook_regions_after_fork_child(void) __attribute__((visibility("hidden")));
 uint64_t hook_regions_dropped(void) __attribute__((visibility("hidden")));
 
+/* Each is loaded by itself, as wide as it was stored a moment ago: a load across several of them
+ * would not be served from the store buffer, but wait until all stores before, many of them misses,
+ * have reached the cache. */
+static inline bool hook_busy(const struct hook_thread *t) {
+    return *(const volatile uint8_t *)&t->inside | *(const volatile uint8_t *)&t->real |
+           *(const volatile uint8_t *)&t->mute;
+}
+
 static inline struct hook_thread *hook_begin(void) {
     struct hook_thread *const t = hook_self;
-    return HOOK_LIKELY(t != NULL && t->busy == 0) ? t : hook_begin_slowly();
+    return HOOK_LIKELY(t != NULL && !hook_busy(t)) ? t : hook_begin_slowly();
 }
 
 static inline bool hook_enter(struct hook_thread *t) {
@@ -116,8 +118,10 @@ static inline void hook_real_end(struct hook_thread *t) {
     *(volatile uint8_t *)&t->real = 0;
 }
 
-static inline void hook_record(struct hook_thread *t, void *address, size_t size, uint32_t flags,
-                               const struct stack_start *start) {
+/* One copy per file: what it calls is inlined here, and the hooks stay small. */
+static __attribute__((noinline, unused)) void hook_record(struct hook_thread *t, void *address,
+                                                          size_t size, uint32_t flags,
+                                                          const struct stack_start *start) {
     if (!hook_enter(t))
         return;
     bool truncated;

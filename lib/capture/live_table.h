@@ -1,13 +1,13 @@
 /* The exact set of live blocks: address -> size, stack, birth, flags.
  *
- * A radix tree over the address space leads to one word per 4 KiB page, and that to a bucket with
- * one 16-byte record per live block of the page, found by an 8-bit tag (the block's 16-byte
- * granule) with SSE2 compares. So the table costs 17 bytes per block and some slack whatever the
- * distance of blocks is (a slot per granule costs a share of the heap instead), and it can be
- * walked in the order of addresses. Each page word carries a lock bit; it is a plain store while
- * the process has one thread.
+ * A radix tree over the address space leads to one word per 2 KiB unit, and that to a bucket with
+ * one 16-byte record per live block of the unit, found by an 8-bit tag (the block's place in the
+ * unit) with SSE2 compares, mostly within one cache line. So the table costs 16 bytes per block, a
+ * line per unit and some slack, whatever the distance of blocks is (a slot per granule costs a
+ * share of the heap instead), and it can be walked in the order of addresses. Each word carries a
+ * lock bit; it is a plain store while the process has one thread.
  *
- * Publication: a record appears and disappears by one store of its bit (or of the page word), so
+ * Publication: a record appears and disappears by one store of its bit (or of the word), so
  * that the table can be read whenever no other thread changes it, even by a signal handler that
  * interrupted a change. */
 #ifndef HEAPSNAP_LIVE_TABLE_H
@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-    LIVE_N_CLASSES = 19,
+    LIVE_N_CLASSES = 21,
     /* flags of a block: 15 bits of the caller's, passed through */
     LIVE_FLAGS_MASK = 0x7fff
 };
@@ -52,20 +52,11 @@ enum live_result live_table_put(struct live_cache *cache, const struct live_bloc
 enum live_result live_table_take(struct live_cache *cache, uintptr_t address,
                                  struct live_block *old);
 
-/* The same for the plain case, with no cache and nothing to tell: LIVE_ABSENT (put) or LIVE_FOUND
- * and LIVE_ABSENT (take), or LIVE_BUSY: nothing was done, call the other one. */
-enum live_result live_table_put_quickly(uintptr_t address, uint64_t size, uint32_t stack,
-                                        uint64_t birth, uint32_t flags);
-enum live_result live_table_take_quickly(uintptr_t address);
-
 /* The block that contains an address (start <= address < start + max(size, 1)), looked for no
  * further back than max_bytes, while other threads change the table: LIVE_FOUND, LIVE_ABSENT, or
  * LIVE_BUSY with try. About 30 ns at a block's start, more the further inside it is. */
 enum live_result live_table_look(const struct live_cache *cache, uintptr_t address,
                                  uint64_t max_bytes, struct live_block *out);
-
-/* Starts to fetch what a put of the address will look at. */
-void live_table_prefetch(uintptr_t address);
 
 /* The following need a table that no other thread changes. */
 /* Calls fn with runs of up to 256 blocks in ascending order of addresses; stops at non-zero. */

@@ -98,7 +98,7 @@ static struct hook_thread *state_get(uint32_t tid, bool nested) {
 }
 
 static void state_reset(struct hook_thread *t) {
-    t->busy = 0;
+    t->inside = t->real = t->mute = 0;
     t->gate = 0;
     t->birth_next = t->birth_end = 0;
     t->cache.try = false;
@@ -174,7 +174,7 @@ struct hook_thread *hook_begin_slowly(void) {
         n->cache.try = n->stacks.try = true;
         t->nested = n;
     }
-    if (n->busy)
+    if (hook_busy(n))
         return NULL;
     t->n_nested++;
     return n;

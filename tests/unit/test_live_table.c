@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "capture/live_table.h"
+#include "capture/live_quick.h"
 
 enum { PLACES = 6000, OPERATIONS = 40000 };
 
