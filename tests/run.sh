@@ -58,7 +58,8 @@ suites_of() {
     release) echo "${all_suites[*]}" ;;
     asan) echo "unit vectors cli fault fuzz" ;;
     tsan) echo "unit" ;;
-    off) echo "unit vectors cli fault" ;;
+    # Another compiler, or fewer options, change little of the codec and of how it fails: that is for the long run.
+    off) [ $slow = 1 ] && echo "unit vectors cli fault" || echo "unit cli" ;;
     clang) echo "unit" ;;
     esac
 }
@@ -72,8 +73,25 @@ options_of() {
     fuzz) echo "-Dbuildtype=debugoptimized -Dfuzzing=libfuzzer -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link" ;;
     esac
 }
-targets_of() { # what to build; nothing: all
-    [ "$1" != fuzz ] || ninja -C "$build/fuzz" -t targets all | sed -n 's/^\(tests\/fuzz\/fuzz_[a-z]*\):.*/\1/p'
+# The options of `meson test` that choose among the tests of a build: what is long once is not worth its time again without
+# options or with another compiler.
+setup_of() {
+    case $1 in
+    off | clang) echo "--setup quick --no-suite slow --no-suite compilers" ;;
+    *) echo "${which[*]}" ;;
+    esac
+}
+targets_of() { # what to build for the tests chosen; nothing: all
+    local with_slow=()
+    [ $slow = 0 ] || with_slow=(--with-slow)
+    # shellcheck disable=SC2046 # suites are words
+    case $1 in
+    fuzz) ninja -C "$build/fuzz" -t targets all | sed -n 's/^\(tests\/fuzz\/fuzz_[a-z]*\):.*/\1/p' ;;
+    release) [ $slow = 1 ] || python3 "$root/tests/support/targets.py" "$build/release" "${suites[@]}" ;; # slow: benchmarks, too
+    tsan) python3 "$root/tests/support/targets.py" "$build/tsan" "${with_slow[@]}" threads ;;
+    asan) python3 "$root/tests/support/targets.py" "$build/asan" "${with_slow[@]}" $(selected asan) ;;
+    *) python3 "$root/tests/support/targets.py" "$build/$1" --without compilers $(selected "$1") ;;
+    esac
 }
 selected() { # BUILD -> the suites to run in it
     local suite
@@ -100,11 +118,10 @@ build_one() {
 
 # run_suite SUITE BUILD [SETUP]: runs it and adds up its test cases.
 run_suite() {
-    local suite=$1 name=$2 setup=("${which[@]}") start=$SECONDS log=$build/logs/$1-$2${3:+-$3} p f s
+    local suite=$1 name=$2 setup start=$SECONDS log=$build/logs/$1-$2${3:+-$3} p f s
     local filter=$suite
     [ "$name" != tsan ] || filter=threads # where there is one thread, there is nothing to see
-    # What is long once is not worth its time again without options or with another compiler.
-    [[ $name != off && $name != clang ]] || setup=(--setup quick --no-suite slow)
+    read -ra setup <<<"$(setup_of "$name")"
     [ $# -lt 3 ] || setup=(--setup "$3" --no-suite slow --no-suite script)
     rm -f "$build/$name/meson-logs/$suite-"*.json
     meson test -C "$build/$name" --no-rebuild "${setup[@]}" --suite "$filter" --logbase "$suite" >"$log.out" 2>&1 </dev/null
