@@ -410,6 +410,8 @@ static void put_meta(struct copy *c) {
         c->objects.walker->send_counters(c->objects.walk, &sink);
     } else if (c->objects.walker)
         meta_missing(c, &n, "python_objects_unread", 1);
+    if (c->objects.walk && c->objects.is_moving)
+        meta_missing(c, &n, "python_objects_moving", 1);
     put_scratch(c, WIRE_META, n);
 }
 
@@ -1003,7 +1005,7 @@ static int prepare(struct copy *c) {
     c->n_stacks_old = recorder_n_stacks();
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
-    objects_open(&c->objects);
+    objects_open(&c->objects, c->collect->request->is_held);
     device_heap_open(&c->device, c->objects.walk ? (uint32_t)c->objects.n : 0);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
     if (!c->collect->request->no_edges)

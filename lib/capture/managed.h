@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANAGED_VERSION 1u
+#define MANAGED_VERSION 2u
 
 /* Where a walker's sections go. */
 struct managed_sink {
@@ -53,6 +53,20 @@ struct managed_walker {
     /* held[i]: who holds object i has been found in native memory; NULL: nobody has looked. */
     int (*send_roots)(struct managed_walk *walk, struct managed_sink *sink, const uint8_t *held);
     void (*close)(struct managed_walk *walk);
+
+    /* --- in the living process --- */
+
+    /* Before the runtime has been started. at_end (or NULL): to be called when the program has
+     * ended, by a thread that holds the runtime, before its objects are taken apart. */
+    void (*start)(void (*at_end)(void));
+    /* Whether no thread holds the runtime: then all objects are whole. Async-signal-safe. */
+    int (*is_free)(void);
+    /* The same, in the copy, and of all of the runtime's parts; a part that the calling thread
+     * holds is no obstacle if is_caller_fine. */
+    int (*is_whole)(int is_caller_fine);
+    /* Has fn called soon, by a thread that holds the runtime and between two steps of the program.
+     * 0, or -1: not now. Async-signal-safe. */
+    int (*call)(int (*fn)(void *), void *argument);
 };
 
 /* Name of the walker in a library that has one. */

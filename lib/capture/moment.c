@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "capture/collect.h"
+#include "capture/objects.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
@@ -168,6 +169,11 @@ static int copy_and_go_on(const struct moment_request *request, const void *cont
     struct park_here here = {0};
     PARK_HERE(&here);
     park_stop(context, &here, PARK_NS, &c->threads);
+    if (request->only_if_free && !objects_are_free()) {
+        recorder_thaw();
+        park_release();
+        return MOMENT_NOT_NOW;
+    }
     c->time_ns = raw_clock_ns(CLOCK_REALTIME);
     c->uptime_ns = raw_clock_ns(CLOCK_MONOTONIC) - moment_process.start_ns;
     c->birth_mark = recorder_birth_mark();
@@ -236,7 +242,7 @@ int moment_take(const struct moment_request *request, const void *context,
         slot->waited = request->waited;
         atomic_store(&slot->state, MOMENT_RUNNING);
         result = copy_and_go_on(request, context, slot, message, message_size);
-        if (result < 0)
+        if (result != 0)
             atomic_store(&slot->state, MOMENT_FREE);
         else if (moment_process.ctl)
             atomic_fetch_add(&moment_process.ctl->n_taken, 1);

@@ -28,6 +28,8 @@ struct moment_request {
     int overwrite, no_fork, no_edges, has_step, unique;
     int waited;       /* the caller will call moment_wait */
     int only_if_idle; /* not while another file is in the making */
+    int only_if_free; /* not while a thread is in a managed runtime: MOMENT_NOT_NOW */
+    int is_held;      /* the calling thread may be in it: its objects are whole */
     int64_t step;
     uint32_t stack;                          /* of the calling thread, 0: unknown */
     uint64_t pss_bytes, private_dirty_bytes; /* 0: unknown */
@@ -37,6 +39,8 @@ struct moment_request {
     const struct moment_counter *counters;
     uint32_t n_counters;
 };
+
+enum { MOMENT_NOT_NOW = 1 };
 
 enum moment_state { MOMENT_FREE, MOMENT_RUNNING, MOMENT_DONE };
 
@@ -84,7 +88,7 @@ extern struct moment_process moment_process;
 int moment_init(void);
 
 /* Takes one. context: of the signal handler (ucontext_t), or NULL. Returns when the process runs
- * on: 0 and *out_slot, or SNAP_E_* with the reason in message. */
+ * on: 0 and *out_slot, or SNAP_E_* with the reason in message, or MOMENT_NOT_NOW. */
 int moment_take(const struct moment_request *request, const void *context,
                 struct moment_slot **out_slot, char *message, uint32_t message_size);
 

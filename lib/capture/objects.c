@@ -3,8 +3,8 @@
  * The walker is a shared object of its own, made for one minor version of CPython; its undefined
  * symbols are the interpreter's. It is loaded when the recorder starts, before main, if the program
  * is an interpreter (linked with one statically or by a shared library): nothing of Python runs
- * then, and nothing is injected into it later. Without a walker that fits everything goes on, with
- * blocks only. */
+ * then. Later a walker is asked who holds the interpreter, and calls back at its end. Without a
+ * walker that fits everything goes on, with blocks only. */
 #include "capture/objects.h"
 
 #include <dlfcn.h>
@@ -65,14 +65,28 @@ void objects_load(void) {
         walker = found;
 }
 
+void objects_start(void (*at_end)(void)) {
+    if (walker)
+        walker->start(at_end);
+}
+
+int objects_are_free(void) {
+    return !walker || walker->is_free();
+}
+
+int objects_call(int (*fn)(void *), void *argument) {
+    return walker ? walker->call(fn, argument) : -1;
+}
+
 /* --- in the copy --- */
 
 int objects_is_own(uint64_t start, uint64_t end) {
     return walker && (uintptr_t)walker >= start && (uintptr_t)walker < end;
 }
 
-void objects_open(struct objects *o) {
+void objects_open(struct objects *o, int is_caller_fine) {
     memset(o, 0, sizeof *o);
+    o->is_moving = walker && !walker->is_whole(is_caller_fine);
     o->walker = walker;
     o->walk = walker ? walker->open(1) : NULL;
     if (!o->walk)

@@ -11,6 +11,10 @@ struct scan_target;
 
 /* Loads the walker for the runtime that the program consists of, if there is one for it. */
 void objects_load(void);
+/* The functions of struct managed_walker, also where there is none: all is at rest then. */
+void objects_start(void (*at_end)(void));
+int objects_are_free(void);
+int objects_call(int (*fn)(void *), void *argument);
 
 /* --- in the copy --- */
 
@@ -23,12 +27,14 @@ struct objects {
     size_t targets_size;
     uint8_t *held; /* by native memory: one of each object */
     uint32_t n_blocks;
+    int is_moving; /* a thread was in the runtime: some objects may be in the middle of a change */
 };
 
 /* Whether an image is the walker's: its memory refers to what it has looked at. */
 int objects_is_own(uint64_t start, uint64_t end);
-/* Finds all objects. */
-void objects_open(struct objects *o);
+/* Finds all objects. is_caller_fine: the thread that was copied holds the runtime, and is not in
+ * the middle of a change. */
+void objects_open(struct objects *o, int is_caller_fine);
 void objects_close(struct objects *o);
 
 /* Takes out of a section of the scan what is not to be sent: references between objects, whose

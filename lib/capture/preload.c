@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "capture/ctl.h"
+#include "capture/defer.h"
 #include "capture/hook_cuda.h"
 #include "capture/moment.h"
 #include "capture/notes_send.h"
@@ -59,6 +60,9 @@ static struct {
     char *stack;                 /* for moments taken in a signal handler */
     _Atomic uint32_t *fork_mark; /* in a page that a fork wipes: 1 in the process it was set in */
     _Atomic uint32_t exited;
+    uint64_t at_end_ns; /* when the last moment was taken, at the end of a managed runtime; or 0 */
+    struct ctl_request request; /* that is being answered; and its number */
+    uint32_t request_number;
 } preload;
 
 /* --- start-up --- */
@@ -222,38 +226,53 @@ static void answer_failed(struct ctl_page *ctl, uint32_t number, int code, const
     raw_futex_wake(&ctl->answered);
 }
 
+/* A request is kept here as long as it waits: one at a time. */
 static void handle_request(struct ctl_page *ctl, const void *context, struct ctl_sleep *out_sleep) {
-    static struct ctl_request request; /* one moment at a time; a second one is refused below */
     static _Atomic uint32_t in_use, seen;
     const uint32_t number = atomic_load(&ctl->asked);
     if (number == atomic_load(&seen) || number == atomic_load(&ctl->answered) ||
         atomic_exchange(&in_use, 1))
         return;
+    struct ctl_request *const request = &preload.request;
     atomic_store(&seen, number);
-    memcpy(&request, &ctl->request, sizeof request);
-    *out_sleep = request.sleep;
-    request.label[sizeof request.label - 1] = '\0';
-    request.path[sizeof request.path - 1] = '\0';
+    if (preload.request_number && preload.request_number != number)
+        answer_failed(ctl, number, SNAP_E_LIMIT, "another snapshot is being taken");
+    else {
+        memcpy(request, &ctl->request, sizeof *request);
+        *out_sleep = request->sleep;
+        request->label[sizeof request->label - 1] = '\0';
+        request->path[sizeof request->path - 1] = '\0';
+        preload.request_number = number;
+        if (defer_moment(DEFER_REQUEST, context) < 0)
+            answer_failed(ctl, number, SNAP_E_LIMIT, "another snapshot is being taken");
+    }
+    atomic_store(&in_use, 0);
+}
 
-    struct moment_request r;
-    init_request(&r, request.trigger);
-    r.ctl_number = number;
-    r.only_if_idle = request.trigger == SNAP_TRIGGER_INTERVAL;
-    r.has_step = (request.flags & CTL_HAS_STEP) != 0;
-    r.step = request.step;
-    r.no_fork |= (request.flags & CTL_NO_FORK) != 0;
-    r.no_edges |= (request.flags & CTL_NO_EDGES) != 0;
-    r.label = request.label[0] ? request.label : NULL;
-    r.pss_bytes = request.pss_bytes;
-    r.private_dirty_bytes = request.private_dirty_bytes;
-    if (request.path[0]) { /* a name that somebody chose is taken as it is */
-        r.pattern = request.path;
-        r.unique = 0;
-        r.overwrite = (request.flags & CTL_OVERWRITE) != 0;
+static int take_request(struct moment_request *r, const void *context) {
+    const struct ctl_request *const request = &preload.request;
+    struct ctl_page *const ctl = moment_process.ctl;
+    const uint32_t number = preload.request_number;
+    r->trigger = request->trigger;
+    r->ctl_number = number;
+    r->only_if_idle = request->trigger == SNAP_TRIGGER_INTERVAL;
+    r->has_step = (request->flags & CTL_HAS_STEP) != 0;
+    r->step = request->step;
+    r->no_fork |= (request->flags & CTL_NO_FORK) != 0;
+    r->no_edges |= (request->flags & CTL_NO_EDGES) != 0;
+    r->label = request->label[0] ? request->label : NULL;
+    r->pss_bytes = request->pss_bytes;
+    r->private_dirty_bytes = request->private_dirty_bytes;
+    if (request->path[0]) { /* a name that somebody chose is taken as it is */
+        r->pattern = request->path;
+        r->unique = 0;
+        r->overwrite = (request->flags & CTL_OVERWRITE) != 0;
     }
     struct moment_slot *slot;
     char message[CTL_TEXT_MAX];
-    const int result = moment_take(&r, context, &slot, message, sizeof message);
+    const int result = moment_take(r, context, &slot, message, sizeof message);
+    if (result == MOMENT_NOT_NOW)
+        return result;
     if (result < 0)
         answer_failed(ctl, number, result, message);
     else {
@@ -261,23 +280,34 @@ static void handle_request(struct ctl_page *ctl, const void *context, struct ctl
         ctl->response.child_pid = slot->child;
         atomic_compare_exchange_strong(&ctl->response.answer, &pending, CTL_ACCEPTED);
     }
-    atomic_store(&in_use, 0);
+    preload.request_number = 0;
+    return result;
 }
 
-static void handle_on_signal(const void *context) {
+static int take_deferred(enum defer_kind kind, const void *context, enum defer_how how) {
     struct moment_request r;
     struct moment_slot *slot;
     char message[CTL_TEXT_MAX];
     init_request(&r, SNAP_TRIGGER_SIGNAL);
-    if (moment_take(&r, context, &slot, message, sizeof message) < 0)
+    r.only_if_free = how == DEFER_IF_FREE;
+    r.is_held = how == DEFER_HELD;
+    if (kind == DEFER_REQUEST)
+        return take_request(&r, context);
+    const int result = moment_take(&r, context, &slot, message, sizeof message);
+    if (result < 0)
         log_line("failed", message);
+    return result;
 }
 
 static void handle(void *argument) {
     struct handled *const h = argument;
-    if (preload.on_signal[h->signal])
-        handle_on_signal(h->context);
-    else if (moment_process.ctl)
+    if (preload.on_signal[h->signal]) {
+        if (defer_moment(DEFER_SIGNAL, h->context) < 0)
+            log_line("failed", "another snapshot is being taken");
+        return;
+    }
+    defer_tick(h->context);
+    if (moment_process.ctl)
         handle_request(moment_process.ctl, h->context, &h->sleep);
 }
 
@@ -347,6 +377,9 @@ static void after_fork_child(void) {
         atomic_store(preload.fork_mark, 1);
     moment_after_fork();
     oom_after_fork_child();
+    defer_after_fork_child();
+    preload.at_end_ns = 0;
+    preload.request_number = 0;
     memcpy(moment_process.parent_lineage, moment_process.lineage,
            sizeof moment_process.parent_lineage);
     new_lineage();
@@ -383,6 +416,68 @@ static int is_own_process(void) {
     return 1;
 }
 
+/* --- the end --- */
+
+static void read_private_bytes(struct moment_request *r) {
+    char text[2048];
+    uint64_t kib;
+    if (procfs_read("/proc/self/smaps_rollup", text, sizeof text) <= 0)
+        return;
+    if (procfs_field(text, "Pss", &kib) == 0)
+        r->pss_bytes = kib * 1024;
+    if (procfs_field(text, "Private_Dirty", &kib) == 0)
+        r->private_dirty_bytes = kib * 1024;
+}
+
+/* Whether a snapshot at the end is worth its file. */
+static int is_worth_it(void) {
+    if (!preload.main_pid || preload.main_pid == moment_process.pid ||
+        moment_process.sequence > 0 ||
+        raw_clock_ns(CLOCK_MONOTONIC) - preload.life_start_ns >= LIFE_MIN_NS)
+        return 1;
+    uint64_t own_bytes = UINT64_MAX;
+    if (recorder_freeze(LIFE_MIN_NS) >= 0) {
+        own_bytes = recorder_own_bytes();
+        recorder_thaw();
+    }
+    if (own_bytes >= OWN_BYTES_MIN)
+        return 1;
+    log_line("short", "");
+    return 0;
+}
+
+/* The last moment. */
+static void take_last(void) {
+    if (preload.at_exit == AT_EXIT_NEVER ||
+        (preload.at_exit == AT_EXIT_IF_NONE && moment_process.sequence != 0) || !is_worth_it())
+        return;
+    struct moment_request r;
+    char message[CTL_TEXT_MAX];
+    init_request(&r, SNAP_TRIGGER_EXIT);
+    struct moment_slot *slot;
+    read_private_bytes(&r);
+    r.waited = 1;
+    r.is_held = 1;
+    const int result = moment_take(&r, NULL, &slot, message, sizeof message);
+    if (result < 0)
+        log_line("failed", message);
+    else if (moment_wait(slot, moment_process.exit_timeout_ns, NULL, 0, message, sizeof message) <
+                 0 &&
+             atomic_load(&slot->state) == MOMENT_RUNNING)
+        log_line("failed", message);
+}
+
+/* The program has ended, but what it made in a managed runtime is still there. One that goes on for
+ * long has another end. */
+static void at_end(void) {
+    if (!preload.is_ready || !is_own_process())
+        return;
+    const int errno_before = errno;
+    take_last();
+    preload.at_end_ns = raw_clock_ns(CLOCK_MONOTONIC);
+    errno = errno_before;
+}
+
 /* --- allocations that fail --- */
 
 /* Address space only. */
@@ -405,6 +500,7 @@ static void take_on_oom(const char *what, uint64_t bytes, uint32_t stack) {
     }
     text_add(&t, " failed");
     init_request(&r, SNAP_TRIGGER_OUT_OF_MEMORY);
+    r.is_held = 1;
     r.label = label;
     r.stack = stack;
     r.waited = 1;
@@ -463,6 +559,8 @@ __attribute__((constructor)) static void start(void) {
     if (preload.stack && moment_init() == 0) {
         make_fork_mark();
         start_on_oom();
+        defer_init(take_deferred, p->signal);
+        objects_start(preload.at_exit == AT_EXIT_NEVER ? NULL : at_end);
         install(p->signal);
         install_on_signals();
         make_ctl(); /* last: whoever sees it may send the signal */
@@ -486,17 +584,6 @@ static void read_malloc_numbers(struct moment_request *r) {
     r->malloc_in_use_bytes = info.uordblks + info.hblkhd;
     r->malloc_mapped_bytes = info.hblkhd;
     r->malloc_free_bytes = info.fordblks;
-}
-
-static void read_private_bytes(struct moment_request *r) {
-    char text[2048];
-    uint64_t kib;
-    if (procfs_read("/proc/self/smaps_rollup", text, sizeof text) <= 0)
-        return;
-    if (procfs_field(text, "Pss", &kib) == 0)
-        r->pss_bytes = kib * 1024;
-    if (procfs_field(text, "Private_Dirty", &kib) == 0)
-        r->private_dirty_bytes = kib * 1024;
 }
 
 static int take_and_wait(struct moment_request *r, uint64_t timeout_ns,
@@ -536,6 +623,7 @@ EXPORT int heapsnap_preload_take(const struct preload_take *take, char *message,
     struct moment_request r;
     init_request(&r, SNAP_TRIGGER_API);
     r.stack = recorder_current_stack(2);
+    r.is_held = 1;
     r.label = take->label;
     r.has_step = take->has_step;
     r.step = take->step;
@@ -599,23 +687,6 @@ static void check_signals(void) {
     }
 }
 
-/* Whether a snapshot at the end is worth its file. */
-static int is_worth_it(void) {
-    if (!preload.main_pid || preload.main_pid == moment_process.pid ||
-        moment_process.sequence > 0 ||
-        raw_clock_ns(CLOCK_MONOTONIC) - preload.life_start_ns >= LIFE_MIN_NS)
-        return 1;
-    uint64_t own_bytes = UINT64_MAX;
-    if (recorder_freeze(LIFE_MIN_NS) >= 0) {
-        own_bytes = recorder_own_bytes();
-        recorder_thaw();
-    }
-    if (own_bytes >= OWN_BYTES_MIN)
-        return 1;
-    log_line("short", "");
-    return 0;
-}
-
 /* The last moment, and the end of the control page. Waits until all files are complete. */
 static void leave(void) {
     if (!preload.is_ready || !is_own_process() || atomic_exchange(&preload.exited, 1))
@@ -625,23 +696,8 @@ static void leave(void) {
     if (ctl)
         atomic_store(&ctl->state, CTL_LEAVING);
     check_signals();
-    if ((preload.at_exit == AT_EXIT_ALWAYS ||
-         (preload.at_exit == AT_EXIT_IF_NONE && moment_process.sequence == 0)) &&
-        is_worth_it()) {
-        struct moment_request r;
-        char message[CTL_TEXT_MAX];
-        init_request(&r, SNAP_TRIGGER_EXIT);
-        struct moment_slot *slot;
-        read_private_bytes(&r);
-        r.waited = 1;
-        int result = moment_take(&r, NULL, &slot, message, sizeof message);
-        if (result < 0)
-            log_line("failed", message);
-        else if (moment_wait(slot, moment_process.exit_timeout_ns, NULL, 0, message,
-                             sizeof message) < 0 &&
-                 atomic_load(&slot->state) == MOMENT_RUNNING)
-            log_line("failed", message);
-    }
+    if (!preload.at_end_ns || raw_clock_ns(CLOCK_MONOTONIC) - preload.at_end_ns > LIFE_MIN_NS)
+        take_last();
     moment_wait_all(moment_process.exit_timeout_ns);
     ctl_remove(ctl, preload.ctl_path);
     errno = errno_before;

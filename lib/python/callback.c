@@ -9,6 +9,7 @@
 
 #include "model/wire.h"
 #include "python/guard.h"
+#include "python/hold.h"
 #include "python/walker.h"
 
 #define PATH_SIZE 512
@@ -337,7 +338,7 @@ static int hooks_of_roots(void *context, size_t i) {
         return 1;
     const struct root root = ((struct root *)(void *)w->roots.data)[i];
     const int is_function = is_callback(root.target);
-    if (root.kind == SNAP_ROOT_ATEXIT && is_function)
+    if (root.kind == SNAP_ROOT_ATEXIT && is_function && !hold_is_own(root.target))
         add_hook(w, root.name, SNAP_HOOK_ATEXIT, NULL, root.target, 1);
     else if (root.kind == SNAP_ROOT_SIGNAL && is_function)
         add_hook(w, root.name, SNAP_HOOK_SIGNAL, NULL, root.target, 1);

@@ -97,6 +97,69 @@ static inline void cpython_codecs(PyInterpreterState *interp, PyObject *out[3]) 
 }
 #endif
 
+/* The global lock; of every interpreter its own, or the same. */
+#if PY_VERSION_HEX >= 0x030c0000
+static inline struct _gil_runtime_state *cpython_lock(PyInterpreterState *interp) {
+    return interp->ceval.gil;
+}
+static inline _Py_AuditHookEntry **cpython_audit_hooks(void) {
+    return &_PyRuntime.audit_hooks.head;
+}
+#else
+static inline struct _gil_runtime_state *cpython_lock(PyInterpreterState *interp) {
+    return &_PyRuntime.ceval.gil;
+}
+static inline _Py_AuditHookEntry **cpython_audit_hooks(void) {
+    return &_PyRuntime.audit_hook_head;
+}
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+static inline int cpython_lock_is_held(PyInterpreterState *interp) {
+    const struct _gil_runtime_state *const lock = cpython_lock(interp);
+    return lock && __atomic_load_n(&lock->locked, __ATOMIC_SEQ_CST) > 0;
+}
+static inline const PyThreadState *cpython_lock_holder(PyInterpreterState *interp) {
+    return cpython_lock(interp)->last_holder;
+}
+/* As _PyEval_AddPendingCall does for the main thread, but never waiting: the thread that has been
+ * interrupted may be the one that holds the mutex. */
+static inline int cpython_call_soon(int (*fn)(void *), void *argument) {
+    struct _pending_calls *const p = &_PyRuntime.ceval.pending_mainthread;
+    uint8_t expected = _Py_UNLOCKED;
+    int result = -1;
+    if (!_PyRuntime.main_tstate ||
+        !_Py_atomic_compare_exchange_uint8(&p->mutex._bits, &expected, _Py_LOCKED))
+        return -1;
+    if (p->npending < p->max) {
+        p->calls[p->next] = (struct _pending_call){.func = fn, .arg = argument};
+        _Py_atomic_add_int32(&p->npending, 1);
+        p->next = (p->next + 1) % PENDINGCALLSARRAYSIZE;
+        result = 0;
+    }
+    PyMutex_Unlock(&p->mutex);
+    if (result == 0)
+        _Py_set_eval_breaker_bit(_PyRuntime.main_tstate, _PY_CALLS_TO_DO_BIT);
+    return result;
+}
+#else
+static inline int cpython_lock_is_held(PyInterpreterState *interp) {
+    struct _gil_runtime_state *const lock = cpython_lock(interp);
+    return lock && _Py_atomic_load(&lock->locked) > 0;
+}
+static inline const PyThreadState *cpython_lock_holder(PyInterpreterState *interp) {
+    return (const PyThreadState *)_Py_atomic_load(&cpython_lock(interp)->last_holder);
+}
+/* Py_AddPendingCall waits for a lock that the thread which has been interrupted may hold. If it is
+ * free now, that thread does not: others will give it back. */
+static inline int cpython_call_soon(int (*fn)(void *), void *argument) {
+    const PyThread_type_lock lock = _PyRuntime.interpreters.main->ceval.pending.lock;
+    if (!lock || PyThread_acquire_lock_timed(lock, 0, 0) != PY_LOCK_ACQUIRED)
+        return -1;
+    PyThread_release_lock(lock);
+    return Py_AddPendingCall(fn, argument);
+}
+#endif
+
 /* The exceptions that a thread is raising, and those that it handles. */
 #if PY_VERSION_HEX >= 0x030c0000
 static inline int cpython_raised(PyThreadState *t, PyObject *out[3]) {

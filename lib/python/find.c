@@ -10,6 +10,7 @@
 #include <heapsnap/snapdef.h>
 
 #include "python/guard.h"
+#include "python/hold.h"
 
 /* --- nodes by address --- */
 
@@ -687,4 +688,8 @@ __attribute__((visibility("default"))) const struct managed_walker heapsnap_walk
     .send_references = send_references,
     .send_roots = send_roots,
     .close = walk_close,
+    .start = hold_start,
+    .is_free = hold_is_free,
+    .is_whole = hold_is_whole,
+    .call = hold_call,
 };

@@ -97,7 +97,7 @@ class Graph:
 class Program:
     """Runs a program; its snapshots go to a folder of their own and are read at the end. What it prints as JSON is `said`."""
 
-    def __init__(self, text, *arguments, command=(), environment=None, timeout=200):
+    def __init__(self, text, *arguments, command=(), environment=None, timeout=200, status=0):
         with tempfile.TemporaryDirectory(prefix="heapsnap-python-") as folder:
             script = os.path.join(folder, "program.py")
             with open(script, "w", encoding="utf-8") as out:
@@ -107,7 +107,7 @@ class Program:
                 [*command, sys.executable, script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 timeout=timeout, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, cwd=folder, check=False,
             )
-            if self.done.returncode != 0:
+            if self.done.returncode != status:
                 raise AssertionError(f"the program ended with {self.done.returncode}:\n{self.done.stderr}")
             self.said = json.loads(self.done.stdout) if self.done.stdout.startswith(("{", "[")) else None
             self.graphs, self.bytes = {}, {}

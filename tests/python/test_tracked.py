@@ -25,44 +25,6 @@ class Tracked(unittest.TestCase):
         (root,) = g.find_root("frame", "__main__:main", "local")
         self.assertEqual(g.nodes[root.target].type, "__main__.Kept")
 
-    # --- allocations that fail ---
-
-    OOM = [SNAP, "run", "-o", "oom.snap", "--on-oom", "--"]
-    KEPT = "class Kept: pass\nkept = [Kept() for _ in range(1000)]\n"
-
-    def check_oom(self, text, **options):
-        program = Program(self.KEPT + text, command=self.OOM, **options)
-        g = program["oom"]
-        self.assertEqual(g.meta[17], 7)
-        self.assertEqual(len(g.of_type("__main__.Kept")), 1000)
-        self.assertFalse(g.meta.get("python_objects_unreadable"))
-        return program
-
-    def test_memory_error(self):
-        program = self.check_oom("try:\n    b = bytearray(1 << 46)\nexcept MemoryError:\n    print('[1]')\n")
-        self.assertEqual(program.said, [1])
-
-    def test_memory_error_at_a_limit(self):
-        """Where there is no address space left for anybody; what remains is for the copy."""
-        self.check_oom(
-            "import resource\nwith open('/proc/self/statm') as f:\n    used = int(f.read().split()[0]) * 4096\n"
-            "resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))\nhold = []\n"
-            "try:\n    while True:\n        hold.append([i for i in range(1000)])\nexcept MemoryError:\n    hold = None\n"
-        )
-
-    def test_memory_error_in_a_thread(self):
-        self.check_oom("def work():\n    try:\n        b = bytearray(1 << 46)\n    except MemoryError:\n        pass\n"
-                       "t = threading.Thread(target=work)\nt.start()\nt.join()\n")
-
-    def test_out_of_memory_in_torch(self):
-        try:
-            import torch
-        except ImportError:
-            self.skipTest("no PyTorch")
-        del torch
-        program = self.check_oom("import torch\ntry:\n    t = torch.empty(1 << 44)\nexcept RuntimeError as e:\n    print(json.dumps([str(e)]))\n")
-        self.assertIn("can't allocate memory", program.said[0])
-
     def test_a_script_that_knows_nothing(self):
         program = Program("import signal, time\nos.kill(os.getpid(), signal.SIGUSR1)\ntime.sleep(0.5)\n",
                           command=[SNAP, "run", "-o", "signal.snap", "--on-signal", "USR1", "--"])
