@@ -238,7 +238,9 @@ enum {
     SNAP_META_USER = 32,      /* signed, named: user's counter */
     SNAP_META_PROCESS = 33,   /* number, named: process counter, names in registry.md */
     SNAP_META_COMPLETENESS =
-        34 /* number, named: what is missing, names in registry.md; all absent: complete */
+        34, /* number, named: what is missing, names in registry.md; all absent: complete */
+    SNAP_META_DEVICE =
+        35 /* number, named: UUID and name of a device; the number is the process's for it */
 };
 
 enum {

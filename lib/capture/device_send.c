@@ -23,6 +23,7 @@ struct device_item {
     uint64_t held;    /* of a pool: bytes from the driver */
     uint64_t live;    /* of a pool: bytes handed out */
     uint64_t gap_from, largest_gap;
+    int32_t device; /* a range is of the device whose memory is mapped there */
     struct device_item *pool;
 };
 
@@ -118,7 +119,7 @@ static int is_address(const struct device_record *r) {
 
 static int add_item(void *context, const struct device_record *r) {
     struct device_heap *const d = context;
-    struct device_item item = {.record = r};
+    struct device_item item = {.record = r, .device = r->device};
     switch (r->space) {
     case DEVICE_MEMORY:
         item.role = r->flags & DEVICE_FLAG_POOL ? ROLE_POOL : ROLE_NODE;
@@ -177,14 +178,21 @@ static void fill_pools(struct device_heap *d) {
         if (item->role != ROLE_MAPPING)
             continue;
         struct device_item *const range = holder(d, item->address);
+        struct device_item *const memory = physical(d, item->record->link);
+        if (range && memory && range->device < 0)
+            range->device = memory->device;
         if (!range || range->role != ROLE_POOL)
             continue;
         range->held += item->record->size;
         item->role = ROLE_NONE;
-        struct device_item *const memory = physical(d, item->record->link);
         if (memory)
             memory->role = ROLE_NONE;
     }
+}
+
+static void gap(struct device_item *pool, uint64_t from, uint64_t to) {
+    if (to > from && to - from > pool->largest_gap)
+        pool->largest_gap = to - from;
 }
 
 /* Nodes in the order of addresses within a domain, so gaps are found in one pass. */
@@ -201,9 +209,9 @@ static void hand_out(struct device_heap *d) {
                 continue;
             item->pool = pool;
             pool->live += r->size;
-            const uint64_t from = pool->gap_from ? pool->gap_from : pool->address;
-            if (item->address > from && item->address - from > pool->largest_gap)
-                pool->largest_gap = item->address - from;
+            if (pool->record->kind == SNAP_NODE_DEVICE_VIRTUAL)
+                continue;
+            gap(pool, pool->gap_from ? pool->gap_from : pool->address, item->address);
             pool->gap_from = item->address + r->size;
         } else if (r->kind == SNAP_NODE_DEVICE_ASYNC && r->link) {
             if (!last_pool || last_pool->record->key != r->link)
@@ -223,11 +231,42 @@ static void hand_out(struct device_heap *d) {
             pool->held = pool->live;
         if (!is_address(pool->record) || pool->record->kind == SNAP_NODE_DEVICE_VIRTUAL)
             continue;
-        const uint64_t end = pool->address + pool->record->size;
-        const uint64_t from = pool->gap_from ? pool->gap_from : pool->address;
-        if (end > from && end - from > pool->largest_gap)
-            pool->largest_gap = end - from;
+        gap(pool, pool->gap_from ? pool->gap_from : pool->address,
+            pool->address + pool->record->size);
     }
+}
+
+/* Gaps in ranges lie between blocks, and only where memory is mapped: mappings and blocks both
+ * ascend. */
+static void find_gaps_of_ranges(struct device_heap *d) {
+    struct device_item *pool = NULL;
+    uint64_t from = 0, end = 0; /* of what is mapped without a hole, from where it is free */
+    size_t k = 0;
+    for (size_t i = 0; i < d->n_items; i++) {
+        const struct device_item *const mapping = &d->items[i];
+        if (mapping->record->space != DEVICE_MAPPING)
+            continue;
+        struct device_item *const range = holder(d, mapping->address);
+        if (range != pool || mapping->address != end) {
+            if (pool)
+                gap(pool, from, end);
+            from = mapping->address;
+        }
+        pool = range && range->role == ROLE_POOL ? range : NULL;
+        end = mapping->address + mapping->record->size;
+        for (; k < d->n_items &&
+               (d->items[k].record->space != DEVICE_BLOCK || d->items[k].address < end);
+             k++) {
+            const struct device_item *const block = &d->items[k];
+            if (block->record->space != DEVICE_BLOCK || block->address < from)
+                continue;
+            if (pool)
+                gap(pool, from, block->address);
+            from = block->address + block->record->size;
+        }
+    }
+    if (pool)
+        gap(pool, from, end);
 }
 
 static void number(struct device_heap *d, uint32_t n_nodes_before) {
@@ -285,6 +324,7 @@ void device_heap_open(struct device_heap *d, uint32_t n_nodes_before) {
     find_pools(d);
     fill_pools(d);
     hand_out(d);
+    find_gaps_of_ranges(d);
     number(d, n_nodes_before);
 }
 
@@ -338,8 +378,8 @@ static void run_next(struct run *r) {
         run_end(r);
 }
 
-static uint32_t device_of(const struct device_record *r) {
-    return r->device < 0 ? 0 : (uint32_t)r->device + 1;
+static uint32_t device_of(const struct device_item *item) {
+    return item->device < 0 ? 0 : (uint32_t)item->device + 1;
 }
 
 static uint32_t flags_of(const struct device_record *r) {
@@ -359,7 +399,7 @@ static void put_pool(struct run *r, const struct device_item *item) {
         .birth = d->birth,
         .kind = is_segment ? SNAP_POOL_TORCH_SEGMENT : d->kind,
         .domain = d->domain,
-        .device = device_of(d),
+        .device = device_of(item),
         .stack = r->sink->stack(r->sink->context, d->stack),
         .flags = d->kind == SNAP_NODE_DEVICE_VIRTUAL && is_segment ? SNAP_POOL_FLAG_EXPANDABLE : 0,
     };
@@ -374,7 +414,7 @@ static void put_node(struct run *r, const struct device_item *item) {
         .birth = d->birth,
         .stack = r->sink->stack(r->sink->context, d->stack),
         .flags = flags_of(d),
-        .device = device_of(d),
+        .device = device_of(item),
         .pool = item->pool ? r->sink->n_pools + item->pool->id : 0,
         .domain = (uint16_t)d->domain,
         .kind = (uint16_t)d->kind,
@@ -437,7 +477,7 @@ int device_heap_send_resources(const struct device_heap *d, const struct device_
             .birth = record->birth,
             .kind = record->kind,
             .stack = sink->stack(sink->context, record->stack),
-            .device = device_of(record),
+            .device = device_of(item),
             .flags = flags_of(record),
         };
         run_next(&r);

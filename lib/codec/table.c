@@ -274,6 +274,7 @@ static const char *const meta_key_names[] = {
     [SNAP_META_USER] = "user",
     [SNAP_META_PROCESS] = "process",
     [SNAP_META_COMPLETENESS] = "completeness",
+    [SNAP_META_DEVICE] = "device",
 };
 
 #define NAMES(table, column, names)                                                                \

@@ -496,6 +496,7 @@ enum meta_use { META_KEEP, META_NAME, META_PATH, META_DROP };
 static enum meta_use use_of(const snap_meta_row *row) {
     switch (row->key) {
     case SNAP_META_HOST:
+    case SNAP_META_DEVICE:
     case SNAP_META_COMMAND:
     case SNAP_META_REDACTION: return META_DROP;
     case SNAP_META_EXECUTABLE: return META_PATH;

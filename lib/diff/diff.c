@@ -4,6 +4,7 @@
  * Invariant: the result depends on the files and the options alone, not on the number of threads.
  * Reads rows through pass.c only, and decides nothing: that is judge.c's part. */
 #include "base/err.h"
+#include "diff/devices.h"
 #include "diff/judge.h"
 #include "diff/mapped.h"
 #include "diff/pass.h"
@@ -616,6 +617,7 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     SNAP_TRY(compare(d, options, err));
     SNAP_TRY(collect_hooks(d, err));
     SNAP_TRY(mapped_find(d, err));
+    SNAP_TRY(devices_find(d, err));
     SNAP_TRY(note_order(d, options, err));
     SNAP_TRY(judge(d, err));
     if (d->n < 2)

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/printable.h"
+#include "diff/devices.h"
 #include "diff/trend.h"
 
 #include <inttypes.h>
@@ -394,6 +395,7 @@ int judge(struct snap_diff *d, snap_error *err) {
     judge_rows(&j, d->modules, d->n_modules, LEAK_SHARE_PPM);
     SNAP_TRY(sum_up_finding(d, err));
     SNAP_TRY(judge_rss(d, err));
+    SNAP_TRY(devices_judge(d, j.threshold, err));
     SNAP_TRY(judge_private_pages(d, err));
     return tell_limits(d, err);
 }

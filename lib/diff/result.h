@@ -23,6 +23,8 @@ struct snap_diff {
     size_t n_sites, n_types, n_modules, n_totals;
     snap_diff_site *mapped;
     size_t n_mapped;
+    snap_diff_device *devices;
+    size_t n_devices;
     snap_diff_hook *hooks;
     size_t n_hooks;
     snap_diff_suspect *suspects;

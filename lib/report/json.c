@@ -210,6 +210,38 @@ static json_t *hooks_of(struct building *b, const snap_diff *d, size_t top) {
     return array;
 }
 
+static json_t *signed_series(struct building *b, const int64_t *values, size_t n) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++)
+        append(b, array, json_integer(values[i]));
+    return array;
+}
+
+static void put_devices(struct building *b, json_t *root, const snap_diff *d) {
+    size_t n_devices;
+    const size_t n = snap_diff_n_snapshots(d);
+    const snap_diff_device *const devices = snap_diff_devices(d, &n_devices);
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n_devices; i++) {
+        const snap_diff_device *const v = &devices[i];
+        json_t *const row = json_object();
+        set(b, row, "device", number(v->device));
+        set(b, row, "name", text(v->name));
+        set(b, row, "live_bytes", series(b, v->live, n));
+        set(b, row, "cached_bytes", series(b, v->cached, n));
+        set(b, row, "graph_bytes", series(b, v->graphs, n));
+        set(b, row, "largest_gap_bytes", series(b, v->largest_gap, n));
+        set(b, row, "returnable_bytes", series(b, v->returnable, n));
+        set(b, row, "reported_bytes", series(b, v->reported, n));
+        set(b, row, "residual_bytes", signed_series(b, v->residual, n));
+        append(b, array, row);
+    }
+    if (n_devices > 0)
+        set(b, root, "devices", array);
+    else
+        json_decref(array);
+}
+
 static json_t *suspect_chain_of(struct building *b, const snap_diff_suspect *s) {
     json_t *const array = json_array();
     for (size_t i = 0; i < s->n_chain; i++) {
@@ -384,6 +416,7 @@ static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     set(b, root, "snapshots", snapshots);
     set(b, root, "verdict", text(snap_verdict_name(snap_diff_verdict(d))));
     set(b, root, "suspects", suspects);
+    put_devices(b, root, d);
     set(b, root, "hooks", hooks_of(b, d, top));
     size_t n_types, n_modules, n_sites;
     const snap_diff_type *const types = snap_diff_types(d, &n_types);
@@ -477,6 +510,7 @@ static int json_census(const snap_diff *d, FILE *out, const snap_report_options 
     if (mapped != NULL)
         set(b, root, "mapped", mapped);
     set(b, root, "modules", types_of(b, modules, n_modules, top, 1, "module"));
+    put_devices(b, root, d);
     set(b, root, "hooks", hooks_of(b, d, top));
     set(b, root, "limits", limits_of(b, d));
     set(b, root, "n_types", number(n_types));

@@ -278,6 +278,40 @@ static void put_count(struct page *p, int is_growth, int64_t count) {
         fprintf(p->out, "  %" PRId64 " block%s", count, page_plural(count));
 }
 
+static void put_device_line(struct page *p, const char *title, const uint64_t *values, size_t n) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all |= values[i];
+    if (all == 0)
+        return;
+    put_total_line(p, title, values, n, 1);
+    fputc('\n', p->out);
+}
+
+/* What the driver has given, and what became of it; what is left over is never left out. */
+static void put_devices(struct page *p, const snap_diff *d) {
+    size_t n_devices;
+    const size_t n = snap_diff_n_snapshots(d);
+    const snap_diff_device *const devices = snap_diff_devices(d, &n_devices);
+    for (size_t i = 0; i < n_devices; i++) {
+        const snap_diff_device *const v = &devices[i];
+        char text[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
+        const int64_t rest = v->residual[n - 1];
+        fprintf(p->out, "device %" PRIu32 "%s%s\n", v->device, *v->name ? "  " : "",
+                page_name(text, v->name, p->width - 12));
+        put_device_line(p, "live", v->live, n);
+        put_device_line(p, "cached", v->cached, n);
+        put_device_line(p, "of graphs", v->graphs, n);
+        put_device_line(p, "driver says", v->reported, n);
+        if (v->reported[n - 1] != 0)
+            fprintf(p->out, "  %-14s %s of contexts, code, and what nobody tracks\n", "the rest",
+                    text_signed_size(size, rest));
+        else
+            fprintf(p->out, "  %-14s unknown: the driver does not say what this process has\n",
+                    "the rest");
+    }
+}
+
 static void put_totals(struct page *p, const snap_diff *d) {
     size_t n_totals, chosen[COLUMNS_MAX];
     const size_t n = snap_diff_n_snapshots(d), n_chosen = page_choose(n, chosen);
@@ -299,6 +333,7 @@ static void put_totals(struct page *p, const snap_diff *d) {
     put_process_line(p, d, "RSS", offsetof(snap_diff_snapshot, rss_bytes));
     put_process_line(p, d, "malloc in use", offsetof(snap_diff_snapshot, malloc_in_use_bytes));
     put_process_line(p, d, "malloc free", offsetof(snap_diff_snapshot, malloc_free_bytes));
+    put_devices(p, d);
     fputc('\n', p->out);
 }
 

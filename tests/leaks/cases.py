@@ -28,6 +28,7 @@ CASES = [
     Case("cu-held", "device", ["results", "device_buffer|dwarf"]),
     Case("cu-streams", "resource", ["type:stream", r"\b(run_job|main)\b", "line:cudaStreamCreate(&stream"], in_bytes=False),
     Case("cu-static-lib", "device", ["libfourier"]),
+    Case("cu-cache", None, not_leak="pool-cached"),
     Case("py-module-cache", "rooted", ["__main__", "_features"]),
     Case("py-lru-method", "rooted", ["lru_cache", r"\bencode\b", "Tokenizer"]),
     Case("py-exception", "rooted", ["__traceback__|frame", "normalize|train_step", "scaled|batch"]),

@@ -98,6 +98,21 @@ typedef struct snap_diff_site {
     const char *module;            /* path of that frame's module; "" if unknown */
 } snap_diff_site;
 
+/* Memory of a device that this process has. Series have one value per snapshot. */
+typedef struct snap_diff_device {
+    uint32_t device;             /* as the process numbers them */
+    const char *name;            /* UUID and what the driver calls it; "": unknown */
+    const uint64_t *live;        /* blocks in use */
+    const uint64_t *cached;      /* held by allocators, in use by nobody */
+    const uint64_t *graphs;      /* held for the memory of graphs */
+    const uint64_t *largest_gap; /* largest free run of bytes in what allocators hold */
+    const uint64_t *returnable;  /* of what is cached, what allocators give back when asked to */
+    const uint64_t *reported;    /* what the driver says that this process has; 0: unknown */
+    const int64_t *residual;     /* reported less live, cached and graphs: contexts, code, whatever
+                                    nobody tracks; 0 where reported is unknown */
+    int has_framework_pools;     /* some of it is held by a framework's allocator */
+} snap_diff_device;
+
 /* Registered callbacks by place. */
 typedef struct snap_diff_hook {
     const char *registry, *callback, *file;
@@ -193,6 +208,8 @@ SNAP_API const snap_diff_site *snap_diff_sites(const snap_diff *d, size_t *out_n
 /* Mappings that the programs made themselves, by stack, whole sizes: memory beside that of blocks,
  * never added to it. Sorted as sites; new_count, new_bytes and blamed are 0. */
 SNAP_API const snap_diff_site *snap_diff_mapped(const snap_diff *d, size_t *out_n);
+/* One row per device of which the process has memory, by its number. */
+SNAP_API const snap_diff_device *snap_diff_devices(const snap_diff *d, size_t *out_n);
 /* One row per domain that occurs, in the order of their codes. */
 SNAP_API const snap_diff_type *snap_diff_totals(const snap_diff *d, size_t *out_n);
 /* Sorted by last count minus first descending, then registry, callback, file, line. */

@@ -1,0 +1,67 @@
+"""What snapshots say about a caching allocator is what the allocator itself says: live, cached, what could be given back, the
+largest gap. The argument is the program; modes as in caching.h."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SNAP, PROGRAM = os.environ["SNAP"], os.environ["PROGRAM"]
+
+
+def run(mode, seed):
+    """(books, device row of snap show, tables)"""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "cache.snap")
+        out = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", PROGRAM, path, str(seed)], text=True,
+                             env={**os.environ, "CACHING": mode}, check=True, capture_output=True, timeout=60).stdout
+        show = json.loads(subprocess.run([SNAP, "show", "--json", path], check=True, capture_output=True, timeout=60).stdout)
+        text = subprocess.run([SNAP, "show", path], check=True, capture_output=True, text=True, timeout=60).stdout
+        tables = json.loads(subprocess.run([SNAP, "convert", path], check=True, capture_output=True, timeout=60).stdout)["tables"]
+    names = ("allocated", "reserved", "returnable", "largest_gap", "reports")
+    return dict(zip(names, map(int, out.split()))), show["devices"], tables, text
+
+
+class Cache(unittest.TestCase):
+    def compare(self, mode, seed):
+        books, devices, tables, text = run(mode, seed)
+        self.assertEqual([row["device"] for row in devices], [0])
+        device = devices[0]
+        self.assertEqual(device["live_bytes"], [books["allocated"]])
+        self.assertEqual(device["residual_bytes"], [0])
+        self.assertIn("the rest       unknown", text)
+        return books, device, tables
+
+    def test_segments(self):
+        for seed in range(3):
+            books, device, tables = self.compare("segments", seed)
+            self.assertEqual(device["cached_bytes"], [books["reserved"] - books["allocated"]])
+            self.assertEqual(device["returnable_bytes"], [books["returnable"]])
+            self.assertEqual(device["largest_gap_bytes"], [books["largest_gap"]])
+            self.assertGreater(books["returnable"], 0)
+            self.assertEqual({p["kind"] for p in tables["POOL"]}, {"torch_segment"})
+            self.assertEqual({n["kind"] for n in tables["NODE"] if n["domain"] == "device"}, {"device_block"})
+            self.assertGreater(books["reports"], 1000)  # passed on to the library that they are for
+
+    def test_expandable(self):
+        books, device, tables = self.compare("expandable", 1)
+        self.assertEqual(device["cached_bytes"], [books["reserved"] - books["allocated"]])
+        self.assertEqual(device["largest_gap_bytes"], [books["largest_gap"]])
+        self.assertEqual([p["flags"] for p in tables["POOL"]], [1])
+
+    def test_without_cache(self):
+        books, device, tables = self.compare("none", 1)
+        self.assertEqual(device["cached_bytes"], [0])
+        self.assertEqual(tables["POOL"], [])
+
+    def test_driver_pool(self):
+        books, device, tables = self.compare("async", 1)
+        pool, = tables["POOL"]
+        self.assertEqual((pool["kind"], pool["live"]), ("cuda_mempool", books["allocated"]))
+        self.assertEqual(device["cached_bytes"], [pool["size"] - pool["live"]])
+        self.assertEqual(device["returnable_bytes"], device["cached_bytes"])
+
+
+if __name__ == "__main__":
+    unittest.main()
