@@ -6,13 +6,19 @@
  * node counts under the topmost fresh node above it whose place grew: a list of nodes with a buffer
  * each is one thing, and the holder is what refers to its head. After LeakCanary's rule that only
  * the topmost growing node is reported, per node instead of per path. Invariant: every fresh node
- * is in at most one cell. The graphs are in memory one after the other, not together. */
+ * is in at most one cell. The graphs are in memory one after the other, not together, unless they
+ * are small. */
 #include "diff/candidates.h"
 
+#include "base/beside.h"
 #include "base/err.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Two graphs of up to so many nodes and edges in all are in memory at the same time. */
+#define TOGETHER_ROWS_MAX 10000000u
+#define TOGETHER_ROW_BYTES 100u /* more than a node or an edge takes */
 
 static int no_memory(snap_error *err) {
     return err_set(err, SNAP_E_NOMEM, "no memory for suspects");
@@ -669,16 +675,57 @@ static int find_owners(struct candidates *c, snap_error *err) {
     return result;
 }
 
+struct reading_first {
+    struct work *work;
+    const snap_snapshot *first;
+    snap_heap_options options;
+    snap_error error;
+};
+
+static int read_first_beside(void *context) {
+    struct reading_first *const r = context;
+    return snap_heap_has_graph(r->first)
+               ? read_first(&r->work->gone, &r->work->c->cohort, r->first, &r->options, &r->error)
+               : 0;
+}
+
+/* Whether both graphs may be in memory together, each in a thread of its own. */
+static int are_small(const snap_snapshot *first, const snap_snapshot *last,
+                     const snap_heap_options *options) {
+    const uint64_t rows =
+        add_sat(add_sat(snap_rows(first, SNAP_TABLE_NODE), snap_rows(first, SNAP_TABLE_EDGE)),
+                add_sat(snap_rows(last, SNAP_TABLE_NODE), snap_rows(last, SNAP_TABLE_EDGE)));
+    return rows <= TOGETHER_ROWS_MAX && (options->max_memory_bytes == 0 ||
+                                         rows * TOGETHER_ROW_BYTES <= options->max_memory_bytes);
+}
+
 static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *last,
                struct pass_relation relation, const snap_heap_options *options, snap_error *err) {
     struct candidates *const c = w->c;
-    SNAP_TRY(cohort_init(&c->cohort, first, last, relation, err));
+    const unsigned threads = beside_threads(options->threads, 2);
+    SNAP_TRY(cohort_init(&c->cohort, first, last, relation, threads, err));
     if (c->cohort.n_fresh == 0)
         return 0;
-    if (snap_heap_has_graph(first))
-        SNAP_TRY(read_first(&w->gone, &c->cohort, first, options, err));
-    SNAP_TRY(snap_heap_open(&c->heap, last, options, err));
-    SNAP_TRY(places_init(&c->places, c->heap, c->cohort.fresh, err));
+    const int is_beside = threads > 1 && are_small(first, last, options);
+    struct reading_first reading = {.work = w, .first = first, .options = *options};
+    if (is_beside) {
+        reading.options.threads = 1;
+        reading.options.progress = NULL;
+    }
+    struct beside helper;
+    beside_start(&helper, is_beside, read_first_beside, &reading);
+    int result_first = is_beside ? 0 : beside_finish(&helper);
+    int result = result_first;
+    if (result == 0)
+        result = snap_heap_open(&c->heap, last, options, err);
+    if (result == 0)
+        result = places_init(&c->places, c->heap, c->cohort.fresh, err);
+    if (is_beside)
+        result_first = beside_finish(&helper);
+    if (result_first < 0 && err != NULL)
+        *err = reading.error;
+    if (result_first < 0 || result < 0)
+        return result_first < 0 ? result_first : result;
     SNAP_TRY(candidates_find_lost(c->heap, &c->places, &w->lost, err));
     SNAP_TRY(sum_places(w, err));
     SNAP_TRY(find_held(w, err));

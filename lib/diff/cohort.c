@@ -6,6 +6,7 @@
  * bits are by id of the row, whatever the order of rows. */
 #include "diff/cohort.h"
 
+#include "base/beside.h"
 #include "base/err.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -144,14 +145,30 @@ static void join(struct cohort *c, const struct side *a, const struct side *b) {
     }
 }
 
+struct reading {
+    struct side *side;
+    snap_error error;
+};
+
+static int read_beside(void *context) {
+    struct reading *const r = context;
+    return read_side(r->side, &r->error);
+}
+
 static int read_sides(struct side *a, struct side *b, const snap_snapshot *first,
-                      const snap_snapshot *last, struct pass_relation relation, snap_error *err) {
+                      const snap_snapshot *last, struct pass_relation relation, unsigned threads,
+                      snap_error *err) {
     *a = (struct side){
         .snapshot = first, .only_inherited = relation.only_inherited_a, .alien = UINT64_MAX};
     *b = (struct side){
         .snapshot = last, .only_inherited = relation.only_inherited_b, .alien = UINT64_MAX - 1};
-    SNAP_TRY(read_side(a, err));
-    return read_side(b, err);
+    struct reading later = {.side = b};
+    struct beside helper;
+    beside_start(&helper, threads > 1, read_beside, &later);
+    const int result = read_side(a, err), result_later = beside_finish(&helper);
+    if (result == 0 && result_later < 0 && err != NULL)
+        *err = later.error;
+    return result < 0 ? result : result_later;
 }
 
 static void release_sides(struct side *a, struct side *b) {
@@ -162,7 +179,7 @@ static void release_sides(struct side *a, struct side *b) {
 }
 
 int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapshot *last,
-                struct pass_relation relation, snap_error *err) {
+                struct pass_relation relation, unsigned threads, snap_error *err) {
     memset(c, 0, sizeof *c);
     if (!relation.match) {
         c->n_fresh = snap_rows(last, SNAP_TABLE_NODE);
@@ -170,7 +187,7 @@ int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapsho
         return 0;
     }
     struct side a, b = {0};
-    int result = read_sides(&a, &b, first, last, relation, err);
+    int result = read_sides(&a, &b, first, last, relation, threads, err);
     if (result == 0) {
         c->gone = mem_zalloc((size_t)a.n / 64 + 2, sizeof *c->gone);
         c->fresh = mem_zalloc((size_t)b.n / 64 + 2, sizeof *c->fresh);
@@ -186,10 +203,11 @@ int cohort_init(struct cohort *c, const snap_snapshot *first, const snap_snapsho
 }
 
 int cohort_partners(const snap_snapshot *from, const snap_snapshot *to,
-                    struct pass_relation relation, uint32_t **out, snap_error *err) {
+                    struct pass_relation relation, unsigned threads, uint32_t **out,
+                    snap_error *err) {
     struct side a, b = {0};
     uint32_t *partner = NULL;
-    int result = read_sides(&a, &b, from, to, relation, err);
+    int result = read_sides(&a, &b, from, to, relation, threads, err);
     if (result == 0) {
         partner = mem_zalloc((size_t)a.n + 1, sizeof *partner);
         result = partner != NULL ? 0 : no_memory(err);

@@ -3,6 +3,7 @@
  *
  * Invariant: the result depends on the files and the options alone, not on the number of threads.
  * Reads rows through pass.c only, and decides nothing: that is judge.c's part. */
+#include "base/beside.h"
 #include "base/err.h"
 #include "diff/devices.h"
 #include "diff/judge.h"
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int no_memory(snap_error *err) {
     return err_set(err, SNAP_E_NOMEM, "no memory for the comparison");
@@ -444,11 +444,7 @@ static int compare(struct snap_diff *d, const snap_diff_options *options, snap_e
         passes.total += passes.sources[i].n_rows * (i > 0 && i + 1 < d->n ? 2 : 1);
     }
     const int births_tell = find_first_mark(d, &passes.first_mark);
-    passes.threads = options->threads;
-    if (passes.threads == 0) {
-        const long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-        passes.threads = n_cores < 1 ? 1 : n_cores > 4 ? 4 : (unsigned)n_cores;
-    }
+    passes.threads = beside_threads(options->threads, 4);
     if (status == 0)
         status = run_passes(&passes, err);
     for (size_t i = 0; i + 1 < d->n && status == 0; i++)

@@ -6,7 +6,9 @@
  * hashes of what they are called, never ids. Judges nothing. */
 #include "diff/heapload.h"
 
+#include "base/beside.h"
 #include "base/err.h"
+#include "diff/ahead.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +83,7 @@ struct loading {
     snap_heap *h;
     uint8_t *is_site_type; /* by type of the file */
     uint64_t done, total;  /* rows */
-    snap_batch batch;
+    const snap_batch *batch;
 };
 
 static int poll(struct loading *l, uint32_t n_rows, snap_error *err) {
@@ -105,18 +107,29 @@ static int for_chunks(struct loading *l, snap_table table, uint32_t columns, uin
         SNAP_TRY(
             take(l->h, &reader->first_id, (uint64_t)n_chunks + 1, sizeof *reader->first_id, err));
     }
+    struct ahead ahead;
+    ahead_start(&ahead, s, table, columns, beside_threads(l->h->options.threads, 2));
     uint64_t at = 0;
-    for (uint32_t chunk = 0; chunk < n_chunks; chunk++) {
-        SNAP_TRY(snap_batch_read(s, table, chunk, columns, &l->batch, err));
-        if (l->batch.n_rows > n_rows - at)
-            return err_set_at(err, SNAP_E_CORRUPT, snap_table_id(table), 0,
-                              "more rows than the table of contents says");
+    int result = 0;
+    for (uint32_t chunk = 0; result == 0 && chunk < n_chunks; chunk++) {
+        result = ahead_next(&ahead, &l->batch, err);
+        if (result < 0)
+            break;
+        if (l->batch->n_rows > n_rows - at) {
+            result = err_set_at(err, SNAP_E_CORRUPT, snap_table_id(table), 0,
+                                "more rows than the table of contents says");
+            break;
+        }
         if (reader != NULL)
             reader->first_id[chunk] = at + 1;
-        SNAP_TRY(take_chunk(l, at, err));
-        at += l->batch.n_rows;
-        SNAP_TRY(poll(l, l->batch.n_rows, err));
+        result = take_chunk(l, at, err);
+        at += l->batch->n_rows;
+        if (result == 0)
+            result = poll(l, l->batch->n_rows, err);
     }
+    ahead_stop(&ahead);
+    if (result < 0)
+        return result;
     if (reader != NULL)
         reader->first_id[n_chunks] = at + 1;
     if (at != n_rows)
@@ -132,8 +145,8 @@ static int for_chunks(struct loading *l, snap_table table, uint32_t columns, uin
 
 static int take_nodes(struct loading *l, uint64_t at, snap_error *err) {
     snap_heap *const h = l->h;
-    const uint64_t *const *const c = l->batch.column;
-    const uint32_t n = l->batch.n_rows;
+    const uint64_t *const *const c = l->batch->column;
+    const uint32_t n = l->batch->n_rows;
     SNAP_TRY(put_u8(h, &h->domain, h->n_nodes, at, c[SNAP_NODE_COL_DOMAIN], n, err));
     SNAP_TRY(put_u32(h, &h->type, h->n_nodes, at, c[SNAP_NODE_COL_TYPE], n, err));
     SNAP_TRY(put_u32(h, &h->stack, h->n_nodes, at, c[SNAP_NODE_COL_STACK], n, err));
@@ -162,8 +175,8 @@ static int take_nodes(struct loading *l, uint64_t at, snap_error *err) {
 
 static int take_edges(struct loading *l, uint64_t at, snap_error *err) {
     snap_heap *const h = l->h;
-    const uint64_t *const *const c = l->batch.column;
-    const uint32_t n = l->batch.n_rows;
+    const uint64_t *const *const c = l->batch->column;
+    const uint32_t n = l->batch->n_rows;
     SNAP_TRY(put_u32(h, &h->edge_source, h->n_edges, at, c[SNAP_EDGE_COL_SOURCE], n, err));
     SNAP_TRY(put_u32(h, &h->edge_target, h->n_edges, at, c[SNAP_EDGE_COL_TARGET], n, err));
     SNAP_TRY(put_u8(h, &h->edge_kind, h->n_edges, at, c[SNAP_EDGE_COL_KIND], n, err));
@@ -214,8 +227,8 @@ static int is_passing(uint64_t kind) {
 
 static int take_roots(struct loading *l, uint64_t at, snap_error *err) {
     snap_heap *const h = l->h;
-    const uint64_t *const *const c = l->batch.column;
-    const uint32_t n = l->batch.n_rows;
+    const uint64_t *const *const c = l->batch->column;
+    const uint32_t n = l->batch->n_rows;
     SNAP_TRY(put_u32(h, &h->root_target, h->n_roots, at, c[SNAP_ROOT_COL_TARGET], n, err));
     SNAP_TRY(put_u8(h, &h->root_kind, h->n_roots, at, c[SNAP_ROOT_COL_KIND], n, err));
     if (h->root_flags == NULL)
@@ -256,9 +269,9 @@ static size_t base_length(const char *name) {
 
 static int take_strings(struct loading *l, uint64_t at, snap_error *err) {
     (void)err;
-    for (uint32_t i = 0; i < l->batch.n_rows; i++) {
+    for (uint32_t i = 0; i < l->batch->n_rows; i++) {
         size_t length;
-        const char *const text = snap_batch_bytes(&l->batch, SNAP_STRS_COL_TEXT, i, &length);
+        const char *const text = snap_batch_bytes(l->batch, SNAP_STRS_COL_TEXT, i, &length);
         l->h->label_key[at + i + 1] = strtab_key(text, length);
     }
     return 0;
@@ -292,20 +305,20 @@ static int load_labels(struct loading *l, snap_error *err) {
 
 static int take_types(struct loading *l, uint64_t at, snap_error *err) {
     snap_heap *const h = l->h;
-    for (uint32_t i = 0; i < l->batch.n_rows; i++) {
+    for (uint32_t i = 0; i < l->batch->n_rows; i++) {
         const uint64_t id = at + i + 1;
-        SNAP_TRY(snap_string(h->snapshot, l->batch.column[SNAP_TYPE_COL_NAME][i], &h->type_name[id],
-                             err));
+        SNAP_TRY(snap_string(h->snapshot, l->batch->column[SNAP_TYPE_COL_NAME][i],
+                             &h->type_name[id], err));
         h->type_key[id] = strtab_key(h->type_name[id], strlen(h->type_name[id]));
-        h->type_size[id] = l->batch.column[SNAP_TYPE_COL_SIZE][i];
+        h->type_size[id] = l->batch->column[SNAP_TYPE_COL_SIZE][i];
     }
     return 0;
 }
 
 static int take_sources(struct loading *l, uint64_t at, snap_error *err) {
     (void)err;
-    for (uint32_t i = 0; i < l->batch.n_rows; i++)
-        l->is_site_type[at + i + 1] = l->batch.column[SNAP_TYPE_COL_SOURCE][i] == SNAP_TYPE_SITE;
+    for (uint32_t i = 0; i < l->batch->n_rows; i++)
+        l->is_site_type[at + i + 1] = l->batch->column[SNAP_TYPE_COL_SOURCE][i] == SNAP_TYPE_SITE;
     return 0;
 }
 
@@ -489,9 +502,7 @@ int snap_heap_open(snap_heap **out, const snap_snapshot *s, const snap_heap_opti
                    ? sizeof h->options
                    : options->struct_size);
     struct loading l = {.h = h};
-    snap_batch_init(&l.batch);
     const int result = load(&l, err);
-    snap_batch_release(&l.batch);
     free(l.is_site_type);
     if (result < 0) {
         snap_heap_close(h);

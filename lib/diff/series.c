@@ -7,6 +7,7 @@
  * by the same rule are the candidates' total_count and total_bytes. */
 #include "diff/series.h"
 
+#include "base/beside.h"
 #include "base/err.h"
 
 #include <stdlib.h>
@@ -26,13 +27,14 @@ struct measure {
     struct owner *of_place;
 };
 
-static int find_partners(struct measure *m, const snap_snapshot *s, snap_error *err) {
+static int find_partners(struct measure *m, const snap_snapshot *s, unsigned threads,
+                         snap_error *err) {
     const struct candidates *const c = m->c;
     const snap_snapshot *const last = c->heap->snapshot;
     const struct pass_relation relation = pass_relation_of(s, last);
     if (!relation.match)
         return 0;
-    SNAP_TRY(cohort_partners(s, last, relation, &m->partner, err));
+    SNAP_TRY(cohort_partners(s, last, relation, threads, &m->partner, err));
     const size_t n = (size_t)snap_rows(s, SNAP_TABLE_NODE);
     m->is_passing = mem_zalloc(n / 64 + 1, sizeof *m->is_passing);
     if (m->is_passing == NULL)
@@ -106,7 +108,7 @@ static int count_nodes(struct measure *m, struct series_point *out, snap_error *
 int series_measure(struct candidates *c, const snap_snapshot *s, const snap_heap_options *options,
                    struct series_point *out, snap_error *err) {
     struct measure m = {.c = c};
-    int result = find_partners(&m, s, err);
+    int result = find_partners(&m, s, beside_threads(options->threads, 2), err);
     if (result == 0)
         result = snap_heap_open(&m.heap, s, options, err);
     if (result == 0)

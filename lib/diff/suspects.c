@@ -733,6 +733,7 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
             .progress = options->progress,
             .progress_context = options->progress_context,
             .lasting_roots_first = 1,
+            .threads = options->threads,
         };
         snap_error local = {0};
         result = candidates_init(&w.c, first, last, relation, &heap_options, &local);
@@ -804,6 +805,7 @@ int hooks_measure(struct snap_diff *d, const snap_diff_options *options, snap_er
         .max_memory_bytes = options->max_graph_bytes,
         .progress = options->progress,
         .progress_context = options->progress_context,
+        .threads = options->threads,
     };
     struct work w = {.d = d};
     struct hook_nodes nodes;

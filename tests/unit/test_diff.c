@@ -2,6 +2,7 @@
  * kept, parts for threads, cancelling, and every allocation failing in turn. What a comparison adds
  * up is checked from outside, by tests/cli/properties.py. */
 #include "base/printable.h"
+#include "diff/ahead.h"
 #include "diff/pass.h"
 #include "diff/trend.h"
 #include "support/sample.h"
@@ -226,6 +227,39 @@ START_TEST(mappings_are_summed_by_stack) {
 }
 END_TEST
 
+/* Chunks come in order and whole, whoever decoded them, and the reading can be left at any. */
+START_TEST(chunks_are_decoded_ahead) {
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    open_pair(400000, 1, files, s);
+    const uint32_t columns = 1u << SNAP_NODE_COL_ADDRESS | 1u << SNAP_NODE_COL_BIRTH;
+    const uint32_t n_chunks = snap_n_chunks(s[0], SNAP_TABLE_NODE);
+    ck_assert_uint_gt(n_chunks, AHEAD_SLOTS);
+    snap_batch expected;
+    snap_batch_init(&expected);
+    for (uint32_t n = 0; n <= n_chunks; n++) {
+        struct ahead ahead;
+        const snap_batch *batch;
+        ahead_start(&ahead, s[0], SNAP_TABLE_NODE, columns, 1 + n % 2);
+        for (uint32_t chunk = 0; chunk < n; chunk++) {
+            OK(snap_batch_read(s[0], SNAP_TABLE_NODE, chunk, columns, &expected, &err));
+            ck_assert_int_eq(ahead_next(&ahead, &batch, &err), 1);
+            ck_assert_uint_eq(batch->first_id, expected.first_id);
+            ck_assert_uint_eq(batch->n_rows, expected.n_rows);
+            const unsigned column = chunk % 2 ? SNAP_NODE_COL_ADDRESS : SNAP_NODE_COL_BIRTH;
+            ck_assert_int_eq(memcmp(batch->column[column], expected.column[column],
+                                    batch->n_rows * sizeof(uint64_t)),
+                             0);
+        }
+        if (n == n_chunks)
+            ck_assert_int_eq(ahead_next(&ahead, &batch, &err), 0);
+        ahead_stop(&ahead);
+    }
+    snap_batch_release(&expected);
+    close_pair(files, s);
+}
+END_TEST
+
 /* Sources that claim to be sorted whatever the file says. */
 START_TEST(broken_order_is_noticed_and_mended) {
     const size_t n = 400000; /* seven chunks: parts for three threads */
@@ -379,6 +413,7 @@ int main(void) {
     tcase_add_test(c, sizes_have_units);
     tcase_add_test(c, mappings_are_summed_by_stack);
     tcase_add_loop_test(c, broken_order_is_noticed_and_mended, 1, 4);
+    tcase_add_test(c, chunks_are_decoded_ahead);
     tcase_add_test(c, threads_change_nothing);
     tcase_add_loop_test(c, a_caller_can_stop_it, 0, 3);
     tcase_add_test(c, a_comparison_needs_two);

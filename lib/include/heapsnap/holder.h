@@ -33,6 +33,7 @@ typedef struct snap_heap_options {
      * variables that last wherever there is one. snap_heap_root_get still tells the flags of the
      * file. */
     int lasting_roots_first;
+    unsigned threads; /* that read: 0: two if there are two cores; 1: the caller's alone */
 } snap_heap_options;
 
 /* 1 if a snapshot has references or roots at all. */
