@@ -204,7 +204,7 @@ static int find_recorder(struct run *r) {
         *slash = '\0';
     const char *const override = getenv("HEAPSNAP_LIBDIR");
     if ((override && try_folders(r, override, ".", ".")) ||
-        try_folders(r, self, "../lib", "../lib") ||
+        try_folders(r, self, "../lib", "../lib") || try_folders(r, self, ".", ".") ||
         try_folders(r, self, SNAP_LIBDIR_RELATIVE, SNAP_LIBEXECDIR_RELATIVE) ||
         try_folders(r, "", SNAP_LIBDIR, SNAP_LIBEXECDIR))
         return 0;

@@ -513,7 +513,8 @@ static int copy_main(void *context) {
 /* Beside this library, or where it was to be installed. */
 static void find_writer(char *out, size_t size) {
     static const char *const places[] = {"heapsnap-write", "../heapsnap-write",
-                                         "heapsnap/heapsnap-write", "../../heapsnap-write"};
+                                         "heapsnap/heapsnap-write", "../../heapsnap-write",
+                                         "bin/heapsnap-write"};
     const char *const given = getenv("HEAPSNAP_WRITE");
     Dl_info info;
     if (given && *given) {

@@ -107,10 +107,12 @@ def epochs(iterable, path, collect=False, overwrite=False):
 
 def _command(name):
     """Path of a command that came with this module, else of the one installed."""
-    for folder in (os.path.join(os.path.dirname(__file__), "bin"), os.path.dirname(sys.executable)):
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK):
-            return path
+    own = os.path.join(os.path.dirname(__file__), "bin", "heapsnap" if name == "snap" else name)
+    if os.access(own, os.X_OK):
+        return own
+    beside = os.path.join(os.path.dirname(sys.executable), name)
+    if os.access(beside, os.X_OK):
+        return beside
     return os.environ.get("HEAPSNAP_COMMANDS", "") and os.path.join(os.environ["HEAPSNAP_COMMANDS"], name) or name
 
 

@@ -8,17 +8,23 @@ import sys
 from . import _command
 
 
-def main():
-    arguments = sys.argv[1:]
-    if arguments and arguments[0] == "diff":
-        name, arguments = "snapdiff", arguments[1:]
-    else:
-        name = "snap"
+def execute(name, arguments):
     command = _command(name)
     try:
         os.execvp(command, [command, *arguments])
     except OSError as error:
         sys.exit(f"heapsnap: cannot run {command}: {error.strerror}")
+
+
+def snapdiff():
+    execute("snapdiff", sys.argv[1:])
+
+
+def main():
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] == "diff":
+        execute("snapdiff", arguments[1:])
+    execute("snap", arguments)
 
 
 if __name__ == "__main__":
