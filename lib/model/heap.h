@@ -168,14 +168,19 @@ struct heap {
      * does. Writes the path of the field at an offset in a node of that type, such as "next",
      * "sessions[*]", "[*].key", without a leading dot; returns a string id, 0: unknown. Depends on
      * type and offset only (arrays: on the offset in the element), so that callers may keep
-     * answers. *kind (SNAP_EDGE_POINTER before) may be set to another kind. */
+     * answers. *kind (SNAP_EDGE_POINTER before) may be set to another kind, *flags (0 before) to
+     * SNAP_EDGE_FLAG_LOW. */
     uint32_t (*field)(struct heap *h, void *context, uint32_t type, uint64_t offset,
-                      uint64_t node_size, uint16_t *kind);
+                      uint64_t node_size, uint16_t *kind, uint16_t *flags);
     void *field_context;
     /* Likewise what a word at an address of an image's data is called: "g_server.sessions",
      * "table.entries[*].function". A string id, 0: unknown. */
     uint32_t (*variable)(struct heap *h, void *context, uint64_t address);
     void *variable_context;
+    /* By block - 1: of its memory a container uses so many bytes + 1, and what is in the rest is
+     * left over from others; 0: all of it, or unknown. NULL: nobody knows. Part of field_context.
+     */
+    const uint32_t *used;
     /* Frees field_context, which variable_context is part of; called by heap_release. */
     void (*release_field)(void *context);
 
@@ -213,6 +218,11 @@ uint32_t heap_module_at(const struct heap *h, uint64_t address);
 /* First reference of a node at or after an offset; ends at first_edge[node]. O(log of its
  * references). */
 uint64_t heap_edge_from(const struct heap *h, uint32_t node, uint64_t offset);
+/* Whether a word of a node is in memory that its container has, but does not use. */
+static inline int heap_is_unused(const struct heap *h, uint32_t node, uint64_t offset) {
+    return h->used && node - 1 < h->n_blocks && h->used[node - 1] &&
+           offset >= h->used[node - 1] - 1;
+}
 /* The frame of a thread's stack that an address lies in: index + 1 in `frames`, 0: none. */
 uint32_t heap_frame_at(const struct heap *h, uint32_t thread, uint64_t address);
 static inline uint32_t heap_domain(const struct heap *h, uint32_t node) {

@@ -153,10 +153,10 @@ static uint32_t join(struct heap *h, const char *base, const char *field) {
 /* The field of a node's type at an offset; 0: unknown. */
 static uint32_t field_at(struct heap *h, uint32_t node, uint64_t offset) {
     const uint32_t type = h->type[node - 1];
-    uint16_t kind = SNAP_EDGE_POINTER;
+    uint16_t kind = SNAP_EDGE_POINTER, flags = 0;
     if (!h->field || !type)
         return 0;
-    return h->field(h, h->field_context, type, offset, h->size[node - 1], &kind);
+    return h->field(h, h->field_context, type, offset, h->size[node - 1], &kind, &flags);
 }
 
 /* The registry of a word in a node: the variable that refers to the node, or the node's type, and
@@ -310,6 +310,10 @@ static int take_code(struct finder *f, uint64_t *index, snap_error *err) {
     const uint64_t i = *index;
     const struct heap_code *const c = &h->codes[i], *const end = h->codes + h->n_codes;
     const struct heap_code *target = NULL, *manager = NULL;
+    if (c->node && heap_is_unused(h, c->node, c->address)) {
+        *index = i + 1;
+        return 0;
+    }
     /* { target or captures, -, manager, invoker } */
     if (c + 2 < end && c[1].node == c->node && c[1].address == c->address + 16 &&
         is_manager(h, c[1].function)) {

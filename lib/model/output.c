@@ -16,7 +16,7 @@
 struct label {
     uint64_t offset;
     uint32_t type, string_row;
-    uint16_t kind;
+    uint16_t kind, flags;
 };
 
 int output_string(struct output *o, uint32_t string, uint64_t *out, snap_error *err) {
@@ -206,7 +206,8 @@ static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t
     if (l->type != type || l->offset != offset) {
         uint64_t row;
         *l = (struct label){.offset = offset, .type = type, .kind = SNAP_EDGE_POINTER};
-        const uint32_t string = h->field(h, h->field_context, type, offset, node_size, &l->kind);
+        const uint32_t string =
+            h->field(h, h->field_context, type, offset, node_size, &l->kind, &l->flags);
         SNAP_TRY(output_string(o, string, &row, err));
         l->string_row = (uint32_t)row;
     }
@@ -238,6 +239,9 @@ static int put_label(struct output *o, size_t i, uint32_t source, uint32_t type,
     SNAP_TRY(find_label(o, type, offset, o->heap->size[source - 1], &l, err));
     o->columns[SNAP_EDGE_COL_KIND][i] = l->kind;
     o->columns[SNAP_EDGE_COL_LABEL][i] = l->string_row;
+    o->columns[SNAP_EDGE_COL_FLAGS][i] |= l->flags;
+    if (heap_is_unused(o->heap, source, offset))
+        o->columns[SNAP_EDGE_COL_FLAGS][i] |= SNAP_EDGE_FLAG_LOW;
     o->has_labels = 1;
     return 0;
 }

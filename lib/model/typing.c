@@ -72,7 +72,8 @@ struct typing {
     int round, has_changed; /* has_changed: a round has to be repeated */
     uint32_t *hint_type;    /* by node - 1: a pointer into the middle: to what */
     uint32_t *hint_offset;
-    uint32_t *limit;  /* by node - 1: of a vector's block: bytes of elements + 1; 0: all */
+    uint32_t *limit;  /* by node - 1: of a vector's block: bytes of elements + 1; 0: all. Of a
+                         string's: 1, for there are only characters in it */
     uint32_t *hinted; /* nodes with a hint or NODE_VOID */
     size_t n_hinted, hinted_capacity;
 
@@ -425,7 +426,8 @@ static int agrees(struct typing *t, uint32_t node, uint32_t type, int is_array) 
             return 1;
         if (is_array && offset % size % 8 != 0)
             continue;
-        if (!(words_at(&t->words, type, is_array ? offset % size : offset).flags & WORD_POINTER))
+        if (!(words_at(&t->words, type, is_array ? offset % size : offset).flags &
+              (WORD_POINTER | WORD_TEXT)))
             return 0;
     }
     return 1;
@@ -549,6 +551,12 @@ static void settle(struct typing *t, uint32_t node, uint32_t type, enum strength
     set_type(t, node, type, strength, is_array);
 }
 
+/* The memory of a vector behind its last element holds what is left over from others. */
+static void limit(struct typing *t, uint32_t node, uint64_t used) {
+    if (node <= t->heap->n_blocks && used < UINT32_MAX - 1 && !t->limit[node - 1])
+        t->limit[node - 1] = (uint32_t)used + 1;
+}
+
 /* A word with that meaning points at an offset of a node. */
 static void propose(struct typing *t, uint32_t node, uint64_t offset, const struct word *word) {
     struct heap *const h = t->heap;
@@ -586,6 +594,8 @@ static void propose(struct typing *t, uint32_t node, uint64_t offset, const stru
     }
     if (!(state & NODE_STRENGTH)) {
         set_type(t, node, type, strength, is_array);
+        if (word->flags & WORD_TEXT)
+            limit(t, node, 0);
         return;
     }
     if (t->type[i] == type) {
@@ -595,12 +605,6 @@ static void propose(struct typing *t, uint32_t node, uint64_t offset, const stru
         return;
     }
     settle(t, node, type, strength, is_array);
-}
-
-/* The memory of a vector behind its last element holds what is left over from others. */
-static void limit(struct typing *t, uint32_t node, uint64_t used) {
-    if (node <= t->heap->n_blocks && used < UINT32_MAX - 1 && !t->limit[node - 1])
-        t->limit[node - 1] = (uint32_t)used + 1;
 }
 
 static void follow(struct typing *t, uint32_t node) {
@@ -935,6 +939,9 @@ static void give_types(struct typing *t) {
     for (uint32_t i = 0; i < h->n_blocks && !t->is_out_of_memory; i++) {
         const uint8_t state = t->state[i];
         const unsigned strength = state & NODE_STRENGTH;
+        /* What is used of a block is known only where the type is that of who said so. */
+        if (!(state & NODE_ARRAY) || state & NODE_BARRED)
+            t->limit[i] = 0;
         if (strength == STRENGTH_NONE || strength == STRENGTH_GIVEN || state & NODE_BARRED)
             continue;
         const uint32_t type = heap_type_of(t, t->type[i], state & NODE_ARRAY,
@@ -964,7 +971,7 @@ static uint32_t label_text(struct typing *t, uint32_t label, int is_array) {
 }
 
 static uint32_t name_field(struct heap *h, void *context, uint32_t type, uint64_t offset,
-                           uint64_t node_size, uint16_t *kind) {
+                           uint64_t node_size, uint16_t *kind, uint16_t *flags) {
     struct typing *const t = context;
     if (type == 0 || type > t->n_known || !t->known[type - 1].type)
         return 0;
@@ -973,6 +980,8 @@ static uint32_t name_field(struct heap *h, void *context, uint32_t type, uint64_
     if (known.is_array && size)
         offset %= size;
     const struct word word = words_at(&t->words, known.type, offset);
+    if (word.flags & WORD_TEXT && !(word.flags & WORD_POINTER))
+        *flags = SNAP_EDGE_FLAG_LOW;
     if (!word.label && !known.is_array)
         return 0;
     return label_text(t, word.label, known.is_array);
@@ -1014,12 +1023,10 @@ static void drop_working_memory(struct typing *t) {
     free(t->queue);
     free(t->hint_type);
     free(t->hint_offset);
-    free(t->limit);
     free(t->hinted);
     free(t->candidates);
     free(t->derived);
     t->derived = NULL;
-    t->limit = NULL;
     t->type = t->queue = t->hint_type = t->hint_offset = t->hinted = t->candidates = NULL;
     t->state = NULL;
 }
@@ -1067,6 +1074,7 @@ int typing_pass(struct heap *h, snap_error *err) {
     h->field_context = t;
     h->variable = name_variable;
     h->variable_context = t;
+    h->used = t->limit;
     h->release_field = release;
     return SNAP_OK;
 }

@@ -560,7 +560,7 @@ static int container_target(struct descent *d, uint32_t declared, struct word *o
                               : 0;
     const char *base = NULL;
     switch (d->container) {
-    case TRAIT_STRING: out->flags |= WORD_ARRAY; return 0;
+    case TRAIT_STRING: out->flags |= WORD_ARRAY | WORD_TEXT; return 0;
     case TRAIT_VECTOR:
         if (strcmp(d->last, "_M_start") == 0 || strcmp(d->last, "__begin_") == 0 ||
             strcmp(d->last, "_M_p") == 0) {
@@ -636,7 +636,7 @@ static struct word descend_union(struct descent *d, uint32_t type, uint64_t offs
     const uint32_t n = layout_type_get(w->layout, type)->n_fields;
     struct descent best = *d;
     struct word result = {.flags = 0};
-    unsigned n_found = 0, n_members = 0;
+    unsigned n_found = 0, n_members = 0, n_text = 0;
     for (uint32_t i = 0; i < n && i < 256; i++) {
         const struct layout_field field = layout_fields(w->layout, type)[i];
         if (offset - field.offset >= size_of(w, field.type))
@@ -650,8 +650,10 @@ static struct word descend_union(struct descent *d, uint32_t type, uint64_t offs
         else
             append(&one, field.name);
         const struct word word = descend(&one, field.type, offset - field.offset, depth + 1);
-        if (!(word.flags & WORD_POINTER))
+        if (!(word.flags & WORD_POINTER)) {
+            n_text += word.flags & WORD_TEXT ? 1 : 0;
             continue;
+        }
         if (n_found++ == 0) {
             result = word;
             best = one;
@@ -659,6 +661,8 @@ static struct word descend_union(struct descent *d, uint32_t type, uint64_t offs
             return (struct word){.flags = WORD_POINTER};
         }
     }
+    if (n_text > 0 && n_text == n_members)
+        result.flags = WORD_TEXT;
     if (n_found == 1 || (n_found > 1 && n_found == n_members)) {
         memcpy(d->text, best.text, best.n);
         d->n = best.n;
@@ -708,7 +712,7 @@ static struct word descend(struct descent *d, uint32_t type, uint64_t offset, un
                 continue;
             const uint32_t member = member_at(w, type, offset);
             if (member == UINT32_MAX)
-                return out;
+                break;
             const struct layout_field *const field = &layout_fields(w->layout, type)[member];
             if (d->is_cut &&
                 (strcmp(field->name, "_M_value") == 0 || strcmp(field->name, "_M_elems") == 0)) {
@@ -749,16 +753,18 @@ static struct word descend(struct descent *d, uint32_t type, uint64_t offset, un
                 out.flags |= WORD_VOID;
             return out;
         } else
-            return out;
+            break;
     }
+    if (d->container == TRAIT_STRING)
+        out.flags = WORD_TEXT;
     return out;
 }
 
 /* Answers. */
 
 static uint32_t keep(struct words *w, const struct word *word) {
-    uint32_t *const slot = map_slot(&w->by_content, (uint64_t)word->label << 36 ^
-                                                        (uint64_t)word->target << 4 ^ word->flags);
+    uint32_t *const slot = map_slot(&w->by_content, (uint64_t)word->label << 38 ^
+                                                        (uint64_t)word->target << 6 ^ word->flags);
     if (!slot)
         return 0;
     if (*slot && memcmp(&w->known[*slot - 1], word, sizeof *word) == 0)

@@ -12,7 +12,9 @@ enum {
     WORD_ARRAY = 2,     /* at an array even if it has one element */
     WORD_VOID = 4,      /* a pointer to anything */
     WORD_CONTAINER = 8, /* the target is known by knowledge of a library's container */
-    WORD_END = 16       /* past the last element of what the word before it points at */
+    WORD_END = 16,      /* past the last element of what the word before it points at */
+    WORD_TEXT = 32      /* of a string: its own words are characters and numbers, and what it points
+                           at is characters */
 };
 
 struct word {

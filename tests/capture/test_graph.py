@@ -21,6 +21,7 @@ EDGE_PRECISION = 0.995
 TYPED_SHARE = 0.98
 SITE = 6  # TYPE.source: "allocated in", says nothing of the type
 GUESS = 5
+LOW = 2  # EDGE.flags: of low confidence
 ROOT_KINDS = {"global": 1, "stack": 2, "tls": 4}
 
 
@@ -62,7 +63,7 @@ class Graph:
                 self.type.append(row.get("type", 0))
             elif table == "EDGE":
                 self.edges.append((row["source"], row.get("source_offset", 0), row["target"], row.get("target_offset", 0),
-                                   row.get("label", 0)))
+                                   row.get("flags", 0)))
             elif table == "STRS":
                 self.strings[row["id"]] = row.get("text", "")
             elif table == "TYPE":
@@ -123,24 +124,29 @@ class Graphs(unittest.TestCase):
             if size != 0 and (address, size) not in nodes:
                 self.fail(f"no block of {size} bytes at {address:#x}")
         wanted = {word: value for word, value in book.words.items() if inside(value)}
-        n_right, wrong = 0, []
+        n_right, wrong, n_low, doubted = 0, [], 0, []
         address = graph.address
-        for source, source_offset, target, target_offset, _ in graph.edges:
+        for source, source_offset, target, target_offset, flags in graph.edges:
             if address[source] not in book.types:
                 continue
             word = address[source] + source_offset
             if wanted.get(word) == address[target] + target_offset:
                 n_right += 1
                 wanted[word] = None
+                if flags & LOW:
+                    doubted.append((source, source_offset, target, target_offset))
+            elif flags & LOW:
+                n_low += 1
             else:
                 wrong.append((source, source_offset, target, target_offset))
         missed = [word for word, value in wanted.items() if value is not None]
         n_true = n_right + len(missed)
-        said = (f"{n_true} true edges, {n_right} found, {len(wrong)} more; missed e.g. "
+        said = (f"{n_true} true edges, {n_right} found, {len(wrong)} more and {n_low} of low confidence; missed e.g. "
                 f"{[(hex(word), hex(wanted[word])) for word in missed[:3]]}, wrong e.g. {wrong[:3]}")
         print(f"    {said}", file=sys.stderr)
         self.assertGreater(n_true, int(NODES))
         self.assertEqual(len(missed), 0, said)
+        self.assertEqual(doubted, [])
         self.assertGreaterEqual(n_right, EDGE_PRECISION * (n_right + len(wrong)), said)
 
     def check_types(self, book, graph):

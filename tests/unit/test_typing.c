@@ -26,7 +26,8 @@ struct block {
 struct label {
     uintptr_t block;
     size_t offset;
-    const char *text;
+    const char *text; /* NULL: what is to be known is whether it is used */
+    int is_unused;
 };
 
 static struct block *blocks;
@@ -89,6 +90,12 @@ void world_expect_label(const void *block, size_t offset, const char *label) {
     ck_assert_uint_lt(n_labels, sizeof labels / sizeof *labels);
     labels[n_labels++] =
         (struct label){.block = find_block(block)->address, .offset = offset, .text = label};
+}
+
+void world_expect_unused(const void *block, size_t offset, int is_unused) {
+    ck_assert_uint_lt(n_labels, sizeof labels / sizeof *labels);
+    labels[n_labels++] = (struct label){
+        .block = find_block(block)->address, .offset = offset, .is_unused = is_unused};
 }
 
 void world_expect_name(const void *word, const char *name) {
@@ -196,15 +203,31 @@ static void build_heap(struct heap *h, struct symbolizer *s, struct heap_module 
     h->n_roots = (uint32_t)n_roots;
 }
 
+static void check_use(struct heap *h, const struct label *label) {
+    const uint32_t node = (uint32_t)(block_at(label->block) - blocks) + 1;
+    uint16_t kind = SNAP_EDGE_POINTER, flags = 0;
+    const uint64_t e = heap_edge_from(h, node, label->offset);
+    ck_assert_uint_lt(e, h->first_edge[node]);
+    ck_assert_uint_eq((uint64_t)h->edges[e].source_word * 8, label->offset);
+    h->field(h, h->field_context, h->type[node - 1], label->offset, h->size[node - 1], &kind,
+             &flags);
+    ck_assert_int_eq(heap_is_unused(h, node, label->offset) || (flags & SNAP_EDGE_FLAG_LOW),
+                     label->is_unused);
+}
+
 static void check_labels(struct heap *h) {
     for (size_t i = 0; i < n_labels; i++) {
         const struct label *const label = &labels[i];
         const char *found = "no root";
+        if (label->block && !label->text) {
+            check_use(h, label);
+            continue;
+        }
         if (label->block) {
             const struct block *const block = block_at(label->block);
-            uint16_t kind = SNAP_EDGE_POINTER;
+            uint16_t kind = SNAP_EDGE_POINTER, flags = 0;
             found = heap_text(h, h->field(h, h->field_context, h->type[block - blocks],
-                                          label->offset, block->size, &kind));
+                                          label->offset, block->size, &kind, &flags));
         } else {
             for (uint32_t k = 0; k < h->n_roots; k++) {
                 if (h->roots[k].address == label->offset)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <forward_list>
 #include <functional>
@@ -180,6 +181,25 @@ extern "C" void world_build(unsigned seed, std::size_t n) {
     world_expect(g_server.items.data(), "shop::Item[]");
     void *const other = world_block(sizeof(Item), nullptr);
     (g_server.items.data() + g_server.items.size())->like = (Item *)other;
+    const auto distance = [](const void *from, const void *to) {
+        return (std::size_t)((const char *)to - (const char *)from);
+    };
+    const void *const items = g_server.items.data();
+    const auto &last = g_server.items.back();
+    world_expect_unused(items, distance(items, &last.like), 0);
+    world_expect_unused(items, distance(items, &(&last + 1)->like), 1);
+    // Nor is what lies behind the text of a string.
+    Item *const brief = g_server.items[3].like, *const longer = g_server.items[4].like;
+    std::string("brief").swap(brief->text);
+    std::memcpy(&brief->text[8], &other, sizeof other);
+    world_expect_unused(brief, distance(brief, &brief->text[8]), 1);
+    longer->text.reserve(200);
+    longer->like = brief;
+    expect_text(longer->text);
+    std::memcpy(&longer->text[160], &other, sizeof other);
+    world_expect_unused(longer->text.data(), 160, 1);
+    world_expect_unused(longer, distance(longer, &longer->text), 0);
+    world_expect_unused(longer, distance(longer, &longer->like), 0);
     g_server.bits.resize(1000);
     world_expect(*(void *const *)&g_server.bits, "unsigned long[]");
     for (int i = 0; i < 5; i++) {

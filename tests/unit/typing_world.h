@@ -21,6 +21,8 @@ void world_expect(const void *block, const char *type);
 void world_expect_guess(const void *block, const char *type);
 /* The name of the reference at an offset of a block. */
 void world_expect_label(const void *block, size_t offset, const char *label);
+/* Whether the reference at an offset of a block is in what its container does not use. */
+void world_expect_unused(const void *block, size_t offset, int is_unused);
 /* The name of the word at an address of a variable. */
 void world_expect_name(const void *word, const char *name);
 
