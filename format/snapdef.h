@@ -450,7 +450,12 @@ enum {
     SNAP_TYPE_SITE = 6   /* "allocated in FUNCTION" */
 };
 enum { SNAP_TYPE_FLAG_CONTAINER = 1 };
-enum { SNAP_MODS_FLAG_MAIN = 1, SNAP_MODS_FLAG_UNLOADED = 2, SNAP_MODS_FLAG_DELETED = 4 };
+enum {
+    SNAP_MODS_FLAG_MAIN = 1,
+    SNAP_MODS_FLAG_UNLOADED = 2,
+    SNAP_MODS_FLAG_DELETED = 4,
+    SNAP_MODS_FLAG_TYPES_UNREAD = 8 /* debug information that was not read whole */
+};
 enum {
     SNAP_THRD_FLAG_PARKED = 1,    /* stopped by the rendezvous */
     SNAP_THRD_FLAG_BLOCKED = 2,   /* slept in a system call all the time */

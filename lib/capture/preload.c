@@ -88,10 +88,19 @@ static uint64_t keep_number(const char *name, uint64_t fallback) {
 
 /* The writer's environment is a short list of what it may need; LD_* and the like are not its. */
 static void keep_environment(void) {
-    static const char *const names[] = {
-        "PATH=",         "HOME=",         "LANG=",           "LC_ALL=",
-        "TZ=",           "TMPDIR=",       "ASAN_OPTIONS=",   "UBSAN_OPTIONS=",
-        "TSAN_OPTIONS=", "LSAN_OPTIONS=", "HEAPSNAP_CACHE=", "HEAPSNAP_DEBUG_DIRS="};
+    static const char *const names[] = {"PATH=",
+                                        "HOME=",
+                                        "LANG=",
+                                        "LC_ALL=",
+                                        "TZ=",
+                                        "TMPDIR=",
+                                        "ASAN_OPTIONS=",
+                                        "UBSAN_OPTIONS=",
+                                        "TSAN_OPTIONS=",
+                                        "LSAN_OPTIONS=",
+                                        "HEAPSNAP_CACHE=",
+                                        "HEAPSNAP_DEBUG_DIRS=",
+                                        "HEAPSNAP_TYPES_MS="};
     char *to = moment_process.environment;
     const char *const end = to + sizeof moment_process.environment - 1;
     for (char **e = environ; e && *e; e++)

@@ -81,10 +81,10 @@ static uint64_t process_counter(const snap_snapshot *s, const char *name) {
 
 /* Whether a completeness counter says that blocks are missing or out of date. Cut stacks and frees
  * of unknown blocks happen in most programs and leave the set of blocks whole, as do blocks whose
- * memory could not be read. */
+ * memory could not be read or whose types nobody knows. */
 static int concerns_blocks(const char *name) {
     return strcmp(name, "truncated_stacks") != 0 && strcmp(name, "unknown_frees") != 0 &&
-           strcmp(name, "unread_bytes") != 0;
+           strcmp(name, "unread_bytes") != 0 && strcmp(name, "untyped_modules") != 0;
 }
 
 static int describe(snap_diff_snapshot *out, const snap_snapshot *s, snap_error *err) {

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/strtab.h"
 
+#define TYPES_NS_DEFAULT UINT64_C(3000000000)
 #define LIMIT_DEFAULT ((uint64_t)1 << 30)
 #define ARRAY_BYTES_LEAST ((size_t)1 << 16)
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
@@ -45,7 +46,7 @@ struct heap_internal {
 };
 
 int heap_init(struct heap *h, const char *directory, uint64_t limit_bytes, snap_error *err) {
-    *h = (struct heap){0};
+    *h = (struct heap){.types_ns = TYPES_NS_DEFAULT};
     struct heap_internal *const in = mem_zalloc(1, sizeof *in);
     char *const copy = strdup(directory);
     if (!in || !copy) {

@@ -121,6 +121,7 @@ struct heap_hook {
 
 struct heap {
     struct symbolizer *symbolizer; /* NULL: no names wanted */
+    uint64_t types_ns;             /* for types in the debug information of one module */
 
     uint32_t n_modules;
     struct heap_module *modules; /* ascending by address */

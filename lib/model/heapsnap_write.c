@@ -37,6 +37,15 @@ static void progress(void *context) {
     answer(".", 1);
 }
 
+/* $HEAPSNAP_TYPES_MS: what is too much for a default may be worth waiting for. */
+static int64_t types_ns(void) {
+    const char *const text = getenv("HEAPSNAP_TYPES_MS");
+    if (!text || *text < '0' || *text > '9')
+        return 0;
+    const unsigned long ms = strtoul(text, NULL, 10);
+    return ms == 0 ? -1 : ms < UINT32_MAX ? (int64_t)ms * 1000000 : 0;
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 || isatty(STDIN_FILENO)) {
         fprintf(stderr, "heapsnap-write is started by the recorder, which sends it a snapshot.\n"
@@ -49,8 +58,8 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error like a full disk */
 
     uint64_t last_ns = 0;
-    const struct ingest_options options = {.progress = is_alone ? NULL : progress,
-                                           .context = &last_ns};
+    const struct ingest_options options = {
+        .progress = is_alone ? NULL : progress, .context = &last_ns, .types_ns = types_ns()};
     snap_error err = {0};
     char *path = NULL, *line = NULL;
     const int result = ingest(STDIN_FILENO, &options, &path, &err);

@@ -156,6 +156,8 @@ static int read_stream(struct ingest *g, snap_error *err) {
         SNAP_TRY(symbolizer_new(&g->symbolizer, NULL, err));
         g->heap.symbolizer = g->symbolizer;
     }
+    if (g->options->types_ns != 0)
+        g->heap.types_ns = g->options->types_ns > 0 ? (uint64_t)g->options->types_ns : 0;
     if (flags & WIRE_SPOOL)
         SNAP_TRY(stream_spool(&g->in, &g->heap, err));
     for (;;) {
@@ -232,10 +234,12 @@ static int complete(struct ingest *g, snap_error *err) {
     for (uint32_t i = 0; i < h->n_roots; i++)
         h->roots[i].frame = frames_managed(&g->frames, h, h->roots[i].frame);
     SNAP_TRY(sort_roots(h, err));
-    SNAP_TRY(frames_name(&g->frames, h, g->writer, g->options->progress, g->options->context, err));
     SNAP_TRY(vtable_pass(h, err));
     progress(g);
     SNAP_TRY(typing_pass(h, err));
+    progress(g);
+    SNAP_TRY(receive_write_completeness(g, err)); /* before the first row */
+    SNAP_TRY(frames_name(&g->frames, h, g->writer, g->options->progress, g->options->context, err));
     progress(g);
     SNAP_TRY(naming_pass(h, err));
     SNAP_TRY(frames_type_sites(&g->frames, h, err));

@@ -8,6 +8,7 @@ struct ingest_options {
     void (*progress)(void *context); /* called often while there is progress; NULL: not */
     void *context;
     int no_symbols;        /* 1: addresses only */
+    int64_t types_ns;      /* for types in one module; 0: a default, negative: none are read */
     uint64_t memory_bytes; /* more than that goes to an unlinked file beside the snapshot; 0: a
                               default */
 };

@@ -83,5 +83,7 @@ int receive_end_of_sources(struct ingest *g, uint64_t source, snap_error *err);
 
 /* Writes modules, threads, mappings, pools and resources, which no pass changes. */
 int receive_write(struct ingest *g, snap_error *err);
+/* What became known to be missing: metadata, before the first row. */
+int receive_write_completeness(struct ingest *g, snap_error *err);
 
 #endif

@@ -222,6 +222,15 @@ int receive_resources(struct ingest *g, const struct wire_section *section, snap
     return 0;
 }
 
+int receive_write_completeness(struct ingest *g, snap_error *err) {
+    uint64_t n_untyped = 0;
+    for (uint32_t i = 0; i < g->heap.n_modules; i++)
+        n_untyped += (g->heap.modules[i].flags & SNAP_MODS_FLAG_TYPES_UNREAD) != 0;
+    return n_untyped ? snap_writer_meta_named(g->writer, SNAP_META_COMPLETENESS, "untyped_modules",
+                                              n_untyped, err)
+                     : 0;
+}
+
 /* --- rows that no pass changes --- */
 
 static int write_modules(struct ingest *g, snap_error *err) {

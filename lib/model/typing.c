@@ -27,8 +27,7 @@
 #include "symbol/demangle.h"
 #include "symbol/layout.h"
 
-#define MODULE_NS_MAX UINT64_C(3000000000)
-#define TOTAL_NS_MAX UINT64_C(10000000000)
+#define MODULES_WAITED_FOR 3
 #define ROUNDS_MAX 5
 #define EDGES_CHECKED_MAX 256
 #define NAME_MAX_BYTES 4096
@@ -249,7 +248,8 @@ static void collect_addresses(struct typing *t, struct image_query *queries) {
 
 static int load_layouts(struct typing *t, snap_error *err) {
     struct heap *const h = t->heap;
-    const uint64_t deadline = now_ns() + TOTAL_NS_MAX;
+    const uint64_t module_ns = h->types_ns;
+    const uint64_t deadline = now_ns() + MODULES_WAITED_FOR * module_ns;
     struct image_query *const queries = mem_zalloc(h->n_modules, sizeof *queries);
     struct wanted *const wanted = mem_zalloc(1, sizeof *wanted);
     int result = queries && wanted ? SNAP_OK : err_set(err, SNAP_E_NOMEM, "no memory for types");
@@ -259,9 +259,7 @@ static int load_layouts(struct typing *t, snap_error *err) {
     }
     for (uint32_t i = 0; result == SNAP_OK && i < h->n_modules; i++) {
         const uint64_t now = now_ns();
-        int found = 0;
-        if (now >= deadline)
-            break;
+        int found = LAYOUT_NONE;
         const struct layout_query query = {
             .module = h->modules[i].symbols,
             .number = i + 1,
@@ -275,11 +273,16 @@ static int load_layouts(struct typing *t, snap_error *err) {
             .names = wanted->names,
             .n_names = wanted->n_names,
             .sizes = wanted->sizes,
-            .budget_ns = deadline - now < MODULE_NS_MAX ? deadline - now : MODULE_NS_MAX};
+            .budget_ns = now + module_ns < deadline ? module_ns : deadline - now};
         /* Types alone are wanted of an image only if a class's members may be described there. */
         if (query.n_words + query.n_tls_words + query.n_pcs + query.n_names == 0)
             continue;
-        result = layout_load(t->layout, h->symbolizer, &query, &found, err);
+        if (now < deadline)
+            result = layout_load(t->layout, h->symbolizer, &query, &found, err);
+        else if (layout_is_described(h->symbolizer, query.module) == 1)
+            found = LAYOUT_LATE;
+        if (found == LAYOUT_LATE)
+            h->modules[i].flags |= SNAP_MODS_FLAG_TYPES_UNREAD;
     }
     for (uint32_t i = 0; queries && i < h->n_modules; i++) {
         free(queries[i].words.values);

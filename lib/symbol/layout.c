@@ -456,6 +456,17 @@ static int run_reader(void *context, int fd) {
     return layout_dwarf_write(context, fd);
 }
 
+int layout_is_described(struct symbolizer *s, uint32_t module) {
+    struct elf_file elf;
+    char *path = NULL;
+    const int found = symbolizer_open_dwarf(s, module, &elf, &path);
+    if (found <= 0)
+        return found;
+    elf_close(&elf);
+    free(path);
+    return 1;
+}
+
 int layout_load(struct layout *l, struct symbolizer *s, const struct layout_query *query,
                 int *out_result, snap_error *err) {
     struct elf_file elf;

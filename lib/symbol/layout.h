@@ -96,6 +96,9 @@ enum layout_result {
 int layout_new(struct layout **out, snap_error *err);
 void layout_free(struct layout *l);
 
+/* Whether an image has debugging information. 1, 0 or SNAP_E_NOMEM. */
+int layout_is_described(struct symbolizer *s, uint32_t module);
+
 /* Adds what an image knows. *out_result: enum layout_result. Types of the queries of all images
  * count as known together only after layout_finish. */
 int layout_load(struct layout *l, struct symbolizer *s, const struct layout_query *query,

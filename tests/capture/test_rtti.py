@@ -1,7 +1,8 @@
 """Types of C++ objects by run-time type information and callbacks, with symbols, without any, and with the C++ library inside
 the program. The program says what its objects are (see rtti.cc).
 
-Environment: SNAP, PROGRAMS (with ":" between; stripped ones have "stripped" in their names)."""
+Environment: SNAP, PROGRAMS (with ":" between; stripped ones have "stripped" in their names), DESCRIBED (the same with debug
+information)."""
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ import unittest
 
 SNAP = os.environ["SNAP"]
 PROGRAMS = os.environ["PROGRAMS"].split(":")
-BY_VTABLE = 3  # TYPE.source
+DESCRIBED = os.environ["DESCRIBED"]
+BY_VTABLE, BY_DWARF = 3, 4  # TYPE.source
+TYPES_UNREAD = 8  # MODS.flags
 
 
 def read(path):
@@ -23,11 +26,11 @@ def read(path):
 
 
 class Rtti(unittest.TestCase):
-    def run_program(self, program):
+    def run_program(self, program, **variables):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rtti.snap")
             said = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(folder, "exit.snap"), "--", program, path],
-                                  stdout=subprocess.PIPE, check=True, text=True).stdout
+                                  stdout=subprocess.PIPE, check=True, text=True, env=dict(os.environ, **variables)).stdout
             return [line.split(" ", 2) for line in said.splitlines()], read(path)
 
     def test_programs(self):
@@ -53,6 +56,17 @@ class Rtti(unittest.TestCase):
                         row = hooks[" ".join(line[1:])]
                         self.assertNotEqual(row.get("argument", 0), 0, line)
                 self.assertIn("listeners", text[hooks["on_event(void*)"]["registry"]])
+
+    def test_what_was_not_read_is_said(self):
+        for ms, is_read in (("0", False), ("100000", True)):
+            _, rows = self.run_program(DESCRIBED, HEAPSNAP_TYPES_MS=ms)
+            text = [""] + [row["text"] for row in rows["STRS"]]
+            unread = [os.path.basename(text[row["path"]]) for row in rows["MODS"] if row.get("flags", 0) & TYPES_UNREAD]
+            said = [row["value"] for row in rows["META"] if row.get("name") == "untyped_modules"]
+            typed = [row for row in rows["TYPE"] if row["source"] == BY_DWARF]
+            self.assertEqual(os.path.basename(DESCRIBED) in unread, not is_read)
+            self.assertEqual(said, [len(unread)] if unread else [])
+            self.assertEqual(len(typed) > 0, is_read)
 
 
 if __name__ == "__main__":
