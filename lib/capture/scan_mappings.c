@@ -63,6 +63,10 @@ static void leave_out_known(const struct scan *s, struct exclusions *x) {
     }
 }
 
+static int is_glibc(void) {
+    return strcmp(moment_process.allocator, "glibc") == 0;
+}
+
 /* The surroundings of a block: all that its allocator got with it. */
 static void leave_out_around(const struct scan *s, struct exclusions *x,
                              const struct scan_segment *g, uint32_t entry) {
@@ -79,7 +83,11 @@ static void leave_out_around(const struct scan *s, struct exclusions *x,
             return;
         }
     }
-    leave_out(x, start & ~(ARENA - 1), (end + ARENA - 1) & ~(ARENA - 1));
+    /* Of others, what no hook saw is left out anyway, and what one saw next to it is not theirs. */
+    if (is_glibc())
+        leave_out(x, start & ~(ARENA - 1), (end + ARENA - 1) & ~(ARENA - 1));
+    else
+        leave_out(x, g->start, g->end);
 }
 
 /* Entries that start in a segment: all of it is an arena, or the surroundings of each. */
@@ -111,7 +119,7 @@ static int is_candidate(const struct scan_segment *g) {
         return 1;
     /* Other allocators map what they like, and keep their books in it. */
     const uint64_t local = park_main_pointer();
-    if (strcmp(moment_process.allocator, "glibc") != 0 && !(local - g->start < g->end - g->start))
+    if (!is_glibc() && !(local - g->start < g->end - g->start))
         return 0;
     return !scan_threads_dead_block(g->start, g->end);
 }

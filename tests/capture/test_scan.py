@@ -15,6 +15,7 @@ import stream
 SNAP = os.environ["SNAP"]
 CASES, MODULE = os.environ["CASES"], os.environ["SCAN_MODULE"]
 TYPES = os.environ["TYPES"].split(":")
+OTHERS = list(filter(None, os.environ.get("OTHERS", "").split(":")))  # CASES with other allocators
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
 LOW = 2
 META_TRACKED, TRACKED_EDGES = 24, 8
@@ -65,7 +66,7 @@ class Scan(unittest.TestCase):
         self.assertEqual(order[-1], "END")
         return done.stdout.decode().splitlines(), Heap(tables)
 
-    def check_locals(self, places, heap):
+    def check_locals(self, places, heap, program):
         """places: {(module, tid): address}. Each variable is in one place of its image, in all threads."""
         t = heap.tables
         thread_of = {thread.tid: i + 1 for i, thread in enumerate(t["THREAD"])}
@@ -78,11 +79,11 @@ class Scan(unittest.TestCase):
             self.assertEqual(len(found), 1, (module, tid))
             self.assertEqual(offsets.setdefault(module, address - found[0].address), address - found[0].address)
             self.assertEqual(modules.setdefault(module, found[0].module), found[0].module)
-        for module, path in enumerate((CASES, MODULE)):
+        for module, path in enumerate((program, MODULE)):
             if module in modules:
                 self.assertEqual(t["MODULE"][modules[module] - 1].texts[0].decode(), path)
 
-    def check(self, said, heap):
+    def check(self, said, heap, program=CASES):
         wanted_unread, places = 0, {}
         n = collections.Counter()
         for line in said:
@@ -112,7 +113,7 @@ class Scan(unittest.TestCase):
         unread = sum(m.value for m in heap.tables["META"] if m.texts[0] == UNREAD.encode())
         self.assertEqual(unread, wanted_unread)
         with self.subTest("thread-local variables"):
-            self.check_locals(places, heap)
+            self.check_locals(places, heap, program)
         return n
 
     def check_order(self, heap):
@@ -144,6 +145,15 @@ class Scan(unittest.TestCase):
         self.check_order(heap)
         tracked = [m.value for m in heap.tables["META"] if m.key == META_TRACKED]
         self.assertEqual([value & TRACKED_EDGES for value in tracked], [TRACKED_EDGES])
+
+    @unittest.skipIf(not OTHERS, "no other allocator is installed")
+    def test_other_allocators(self):
+        for program in OTHERS:
+            with self.subTest(os.path.basename(program)):
+                said, heap = self.take(program, "2")
+                n = self.check(said, heap, program)
+                self.assertGreater(n["edge"], 20000)
+                self.check_order(heap)
 
     def test_in_place(self):
         said, heap = self.take(CASES, options=["--no-fork"], env={"IN_PLACE": "1"})
