@@ -173,5 +173,6 @@ struct page page_start(FILE *out, const snap_report_options *o) {
         .frames = o->frames != 0 ? o->frames : FRAMES_DEFAULT,
         .color = o->color,
         .top_given = o->top != 0,
+        .all = o->all,
     };
 }
