@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <heapsnap/diff.h>
+#include <heapsnap/holder.h>
 #include <heapsnap/report.h>
 #include <heapsnap/snapshot.h>
 
@@ -12,7 +13,7 @@
 
 static const char *const by_names[] = {"site", "type", "module", "domain", "hook", NULL};
 
-static const char *top, *frames, *output;
+static const char *top, *frames, *output, *html, *junit;
 static int by, as_json, force, keep_order, all, no_graph;
 static struct opt_list rules;
 
@@ -26,6 +27,10 @@ static const struct opt options[] = {
      "show at most N frames of a stack, or all; default 8,\nin JSON 64"},
     {OPT_FLAG, 'j', "json", NULL, &as_json, "print JSON, schema 1"},
     {OPT_TEXT, 'o', "output", "FILE", &output, "write to FILE"},
+    {OPT_TEXT, 0, "html", "FILE", &html,
+     "write a page for a browser to FILE, too: one file\nthat needs nothing else"},
+    {OPT_TEXT, 0, "junit", "FILE", &junit,
+     "write JUnit's XML to FILE, too: a test case for\neach --fail-on, else one for the verdict"},
     {OPT_LIST, 'F', "fail-on", "RULE", &rules,
      "end with 1 only if RULE is broken, such as\n'host>1MB', 'count>100/step',\n'type:NAME>0' or "
      "'hook>0';\nmay be given many times"},
@@ -57,40 +62,96 @@ static int check_rules(void) {
     return 0;
 }
 
-static int apply_rules(const snap_diff *d) {
-    int status = EXIT_SAME;
+static int apply_rules(const snap_diff *d, snap_report_rule *checked) {
     for (size_t i = 0; i < rules.n; i++) {
-        snap_diff_rule_result result;
         snap_error err = {0};
-        if (snap_diff_rule_check(d, rules.items[i], &result, &err) < 0)
+        checked[i].rule = rules.items[i];
+        if (snap_diff_rule_check(d, rules.items[i], &checked[i].result, &err) < 0)
             return input_error(&command, NULL, &err);
-        if (!result.broken)
+    }
+    return 0;
+}
+
+static int say_broken(const snap_report_rule *checked) {
+    int status = EXIT_SAME;
+    fflush(stdout);
+    for (size_t i = 0; i < rules.n; i++) {
+        if (!checked[i].result.broken)
             continue;
-        fflush(stdout);
-        fprintf(stderr, "snapdiff: limit '%s' is broken: %+lld %s\n", rules.items[i],
-                (long long)result.value, result.unit);
+        fprintf(stderr, "snapdiff: limit '%s' is broken: %+lld %s\n", checked[i].rule,
+                (long long)checked[i].result.value, checked[i].result.unit);
         status = EXIT_FOUND;
     }
     return status;
 }
 
-static int report(const snap_diff *d, const snap_report_options *given) {
+static int write_report(const snap_diff *d, const char *format, const char *path,
+                        const snap_report_options *given) {
     snap_report_options report_options = *given;
     struct input_output out;
     snap_error err = {0};
-    if (input_output_open(&command, output, &out) != 0)
+    if (input_output_open(&command, path, &out) != 0)
         return EXIT_TROUBLE;
     input_report_options(&out, &report_options);
-    report_options.all = all;
-    const int result =
-        snap_report_diff(d, as_json ? "json" : "text", out.file, &report_options, &err);
+    const int result = snap_report_diff(d, format, out.file, &report_options, &err);
     if (input_output_close(&command, &out, result == 0) != 0)
         return EXIT_TROUBLE;
-    if (result < 0)
-        return input_error(&command, NULL, &err);
-    const int by_rules = apply_rules(d);
+    return result < 0 ? input_error(&command, NULL, &err) : 0;
+}
+
+/* A page shows who retains what in the last snapshot, too. Without that it is still a page. */
+static int write_page(const snap_diff *d, const snap_report_options *given) {
+    const snap_snapshot *const s = snap_diff_snapshots(d)[snap_diff_n_snapshots(d) - 1].snapshot;
+    snap_report_options report_options = *given;
+    struct input_progress progress = {0};
+    const snap_heap_options heap_options = {
+        .struct_size = sizeof heap_options,
+        .progress = input_progress,
+        .progress_context = &progress,
+        .lasting_roots_first = 1,
+    };
+    const snap_holdings_options holdings_options = {
+        .struct_size = sizeof holdings_options, .max_roots = 60, .max_children = 16};
+    snap_heap *heap = NULL;
+    snap_holdings *holdings = NULL;
+    snap_error err = {0};
+    if (!no_graph && snap_heap_has_graph(s)) {
+        int result = snap_heap_open(&heap, s, &heap_options, &err);
+        if (result == 0)
+            result = snap_holdings_new(&holdings, heap, &holdings_options, &err);
+        input_progress_end(&progress);
+        if (result < 0)
+            fprintf(stderr, "snapdiff: the page does not show who retains what: %s\n", err.message);
+    }
+    report_options.holdings = holdings;
+    const int status = write_report(d, "html", html, &report_options);
+    snap_holdings_free(holdings);
+    snap_heap_close(heap);
+    return status;
+}
+
+static int is_stdout(const char *path) {
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
+static int report(const snap_diff *d, const snap_report_options *given) {
+    snap_report_rule checked[OPT_LIST_MAX];
+    snap_report_options report_options = *given;
+    if (apply_rules(d, checked) != 0)
+        return EXIT_TROUBLE;
+    report_options.all = all;
+    report_options.rules = checked;
+    report_options.n_rules = rules.n;
+    /* What was asked for on standard output takes the place of what goes there by itself. */
+    const int is_taken = output == NULL && (is_stdout(html) || is_stdout(junit));
+    if (!is_taken && write_report(d, as_json ? "json" : "text", output, &report_options) != 0)
+        return EXIT_TROUBLE;
+    if (html != NULL && write_page(d, &report_options) != 0)
+        return EXIT_TROUBLE;
+    if (junit != NULL && write_report(d, "junit", junit, &report_options) != 0)
+        return EXIT_TROUBLE;
     if (rules.n > 0)
-        return by_rules;
+        return say_broken(checked);
     return snap_diff_verdict(d) != SNAP_VERDICT_NO_GROWTH ? EXIT_FOUND : EXIT_SAME;
 }
 
@@ -132,6 +193,8 @@ int main(int argc, char **argv) {
     if (n < 2)
         return opt_usage_error(&command, "two files or more are needed%s",
                                n == 1 ? "; 'snap show' shows a single one" : "");
+    if (is_stdout(html) + is_stdout(junit) + is_stdout(output) > 1)
+        return opt_usage_error(&command, "only one report can go to standard output");
     int n_stdin = 0;
     for (int i = first; i < argc; i++)
         n_stdin += strcmp(argv[i], "-") == 0;

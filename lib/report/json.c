@@ -1,5 +1,5 @@
 /* Reports for programs: JSON, schema 1, as snapdiff(1) documents it. The only file that uses the
- * JSON library.
+ * JSON library; what others embed of a report they get as text.
  *
  * Invariant: every key of the schema is there, in the documented order; numbers are integers;
  * strings are valid UTF-8, with \xNN for what is not; equal input gives equal bytes. Numbers above
@@ -18,19 +18,31 @@
 #define FRAMES_DEFAULT 64
 #define FRAMES_MAX 1024
 
-/* A broken value makes the whole broken: jansson's setters refuse NULL and say so at the end. */
+/* What one report is made with. A broken value makes the whole broken: jansson's setters refuse
+ * NULL and the end says so; what a file could not tell has its message in err already. */
 struct building {
-    int failed;
+    int failed; /* or a negative SNAP_E_* */
+    snap_error *err;
+    snap_location *frames; /* of one stack */
+    unsigned max_frames;
+    size_t top;
 };
+
+/* The first failure counts. */
+static void building_failed(struct building *b, int result) {
+    if (b->failed == 0)
+        b->failed =
+            result == SNAP_E_NOMEM ? err_set(b->err, result, "no memory for the report") : result;
+}
 
 static void set(struct building *b, json_t *object, const char *key, json_t *value) {
     if (json_object_set_new_nocheck(object, key, value) < 0)
-        b->failed = 1;
+        building_failed(b, SNAP_E_NOMEM);
 }
 
 static void append(struct building *b, json_t *array, json_t *value) {
     if (json_array_append_new(array, value) < 0)
-        b->failed = 1;
+        building_failed(b, SNAP_E_NOMEM);
 }
 
 static json_t *number(uint64_t value) {
@@ -79,6 +91,7 @@ static json_t *totals_of(struct building *b, const snap_diff_snapshot *s) {
 
 static json_t *snapshot_of(struct building *b, const snap_diff_snapshot *s) {
     json_t *const object = json_object();
+    const char *const command = snap_meta_text(s->snapshot, SNAP_META_COMMAND);
     set(b, object, "file", text(s->file));
     set(b, object, "label", text(s->label));
     set(b, object, "step", s->has_step ? json_integer(s->step) : json_null());
@@ -93,46 +106,40 @@ static json_t *snapshot_of(struct building *b, const snap_diff_snapshot *s) {
     set(b, process, "malloc_in_use_bytes", number(s->malloc_in_use_bytes));
     set(b, process, "malloc_free_bytes", number(s->malloc_free_bytes));
     set(b, object, "process", process);
+    set(b, object, "command", text(command != NULL ? command : ""));
     return object;
 }
 
-/* At most so many frames of a stack: no stack in a file is deeper than a reader gives out. */
-static unsigned frames_of(const snap_report_options *options) {
-    const unsigned wanted = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
-    return wanted < FRAMES_MAX ? wanted : FRAMES_MAX;
-}
-
 /* The whole stack, allocators included: what a person need not see a program may. */
-static int stack_of(struct building *b, const snap_snapshot *s, uint64_t stack, unsigned max,
-                    snap_location *frames, json_t **out, snap_error *err) {
-    size_t n = 0;
-    SNAP_TRY(snap_stack(s, stack, frames, max, &n, NULL, err));
+static json_t *stack_of(struct building *b, const snap_snapshot *s, uint64_t stack) {
     json_t *const array = json_array();
-    for (size_t i = 0; i < n; i++) {
+    size_t n = 0;
+    int result = b->failed != 0 ? b->failed
+                                : snap_stack(s, stack, b->frames, b->max_frames, &n, NULL, b->err);
+    for (size_t i = 0; result >= 0 && i < n; i++) {
+        const snap_location *const f = &b->frames[i];
         snap_module module = {.path = ""};
-        int result = 0;
-        if (frames[i].module != 0)
-            result = snap_module_get(s, frames[i].module, &module, err);
-        if (result < 0) {
-            json_decref(array);
-            return result;
-        }
+        if (f->module != 0)
+            result = snap_module_get(s, f->module, &module, b->err);
         json_t *const frame = json_object();
-        set(b, frame, "function", text(frames[i].function));
-        set(b, frame, "file", text(frames[i].file));
-        set(b, frame, "line", number(frames[i].line));
+        set(b, frame, "function", text(f->function));
+        set(b, frame, "file", text(f->file));
+        set(b, frame, "line", number(f->line));
         set(b, frame, "module", text(module.path));
-        set(b, frame, "offset", number(frames[i].offset));
+        set(b, frame, "offset", number(f->offset));
+        if (snap_location_is_allocator(s, f))
+            set(b, frame, "allocator", json_true());
         append(b, array, frame);
     }
-    *out = array;
-    return 0;
+    if (result < 0)
+        building_failed(b, result);
+    return array;
 }
 
-static json_t *types_of(struct building *b, const snap_diff_type *rows, size_t n, size_t top,
+static json_t *types_of(struct building *b, const snap_diff_type *rows, size_t n,
                         size_t n_snapshots, const char *key) {
     json_t *const array = json_array();
-    for (size_t i = 0; i < n && i < top; i++) {
+    for (size_t i = 0; i < n && i < b->top; i++) {
         char domain[24];
         json_t *const row = json_object();
         set(b, row, key, text(rows[i].name));
@@ -150,25 +157,16 @@ static json_t *types_of(struct building *b, const snap_diff_type *rows, size_t n
     return array;
 }
 
-static int sites_of(struct building *b, const snap_diff *d, const snap_diff_site *sites, size_t n,
-                    size_t top, unsigned max_frames, json_t **out, snap_error *err) {
+static json_t *sites_of(struct building *b, const snap_diff *d, const snap_diff_site *sites,
+                        size_t n) {
     const size_t n_snapshots = snap_diff_n_snapshots(d);
-    snap_location *const frames = calloc(max_frames, sizeof *frames);
-    if (frames == NULL)
-        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
     json_t *const array = json_array();
-    int result = 0;
-    for (size_t i = 0; i < n && i < top; i++) {
+    for (size_t i = 0; i < n && i < b->top && b->failed == 0; i++) {
         const snap_diff_site *const s = &sites[i];
-        json_t *stack = NULL;
-        result = stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, max_frames,
-                          frames, &stack, err);
-        if (result < 0)
-            break;
         char key[24], domain[24];
         snprintf(key, sizeof key, "%016" PRIx64, s->key);
         json_t *const row = json_object();
-        set(b, row, "stack", stack);
+        set(b, row, "stack", stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack));
         set(b, row, "counts", series(b, s->counts, n_snapshots));
         set(b, row, "bytes", series(b, s->bytes, n_snapshots));
         set(b, row, "domain", text(domain_name(domain, s->domain)));
@@ -185,19 +183,14 @@ static int sites_of(struct building *b, const snap_diff *d, const snap_diff_site
         }
         append(b, array, row);
     }
-    free(frames);
-    if (result < 0)
-        json_decref(array);
-    else
-        *out = array;
-    return result;
+    return array;
 }
 
-static json_t *hooks_of(struct building *b, const snap_diff *d, size_t top) {
+static json_t *hooks_of(struct building *b, const snap_diff *d) {
     size_t n;
     const snap_diff_hook *const hooks = snap_diff_hooks(d, &n);
     json_t *const array = json_array();
-    for (size_t i = 0; i < n && i < top; i++) {
+    for (size_t i = 0; i < n && i < b->top; i++) {
         json_t *const row = json_object();
         set(b, row, "registry", text(hooks[i].registry));
         set(b, row, "callback", text(hooks[i].callback));
@@ -269,23 +262,13 @@ static json_t *suspect_hook_of(struct building *b, const snap_diff_hook *h, size
     return object;
 }
 
-static int suspects_of(struct building *b, const snap_diff *d, size_t top, unsigned max_frames,
-                       json_t **out, snap_error *err) {
+static json_t *suspects_of(struct building *b, const snap_diff *d) {
     size_t n;
     const snap_diff_suspect *const suspects = snap_diff_suspects(d, &n);
     const size_t n_snapshots = snap_diff_n_snapshots(d);
-    snap_location *const frames = calloc(max_frames, sizeof *frames);
-    if (frames == NULL)
-        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
     json_t *const array = json_array();
-    int result = 0;
-    for (size_t i = 0; i < n && i < top; i++) {
+    for (size_t i = 0; i < n && i < b->top && b->failed == 0; i++) {
         const snap_diff_suspect *const s = &suspects[i];
-        json_t *stack = NULL;
-        result = stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, max_frames,
-                          frames, &stack, err);
-        if (result < 0)
-            break;
         char domain[24];
         json_t *const row = json_object();
         set(b, row, "rank", number(i + 1));
@@ -301,7 +284,7 @@ static int suspects_of(struct building *b, const snap_diff *d, size_t top, unsig
         set(b, row, "match", text(snap_match_name(s->match)));
         set(b, row, "holder", text(s->holder));
         set(b, row, "chain", suspect_chain_of(b, s));
-        set(b, row, "site", stack);
+        set(b, row, "site", stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack));
         set(b, row, "advice", text(s->advice));
         set(b, row, "growth_count", json_integer(s->growth_count));
         set(b, row, "exclusive_bytes", number(s->exclusive_bytes));
@@ -313,12 +296,7 @@ static int suspects_of(struct building *b, const snap_diff *d, size_t top, unsig
             set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
         append(b, array, row);
     }
-    free(frames);
-    if (result < 0)
-        json_decref(array);
-    else
-        *out = array;
-    return result;
+    return array;
 }
 
 static json_t *intervals_of(struct building *b, const snap_diff *d) {
@@ -374,67 +352,132 @@ static json_t *finding_of(struct building *b, const snap_diff *d) {
     return object;
 }
 
-static int dump(struct building *b, json_t *root, FILE *out, snap_error *err) {
-    int result = 0;
-    if (b->failed)
-        result = err_set(err, SNAP_E_NOMEM, "no memory for the report");
-    else if (json_dumpf(root, out, JSON_INDENT(1) | JSON_ENSURE_ASCII) < 0 ||
-             fputc('\n', out) == EOF)
-        result = err_set(err, SNAP_E_IO, "cannot write the report");
+static int building_start(struct building *b, const snap_report_options *options, snap_error *err) {
+    /* No stack in a file is deeper than a reader gives out. */
+    const unsigned frames = options->frames != 0 ? options->frames : FRAMES_DEFAULT;
+    *b = (struct building){.err = err,
+                           .max_frames = frames < FRAMES_MAX ? frames : FRAMES_MAX,
+                           .top = options->top != 0 ? options->top : TOP_DEFAULT};
+    b->frames = calloc(b->max_frames, sizeof *b->frames);
+    return b->frames != NULL ? 0 : err_set(err, SNAP_E_NOMEM, "no memory for a stack");
+}
+
+/* Takes the whole report. */
+static int building_end(struct building *b, json_t *root, FILE *out, size_t flags) {
+    int result = b->failed;
+    if (result == 0 &&
+        (json_dumpf(root, out, flags | JSON_ENSURE_ASCII) < 0 || fputc('\n', out) == EOF))
+        result = err_set(b->err, SNAP_E_IO, "cannot write the report");
     json_decref(root);
+    free(b->frames);
     return result;
 }
 
-static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
-                     snap_error *err) {
-    struct building building = {0}, *const b = &building;
-    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
-    const size_t n = snap_diff_n_snapshots(d);
-    const unsigned max_frames = frames_of(options);
-    size_t n_all, n_mapped;
-    const snap_diff_site *const all = snap_diff_sites(d, &n_all);
-    const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
-    json_t *sites, *mapped = NULL;
-    SNAP_TRY(sites_of(b, d, all, n_all, top, max_frames, &sites, err));
-    const int is_mapped =
-        n_mapped > 0 ? sites_of(b, d, mappings, n_mapped, top, max_frames, &mapped, err) : 0;
-    if (is_mapped < 0) {
-        json_decref(sites);
-        return is_mapped;
+/* The tables that a comparison and a census share. */
+static void put_tables(struct building *b, json_t *root, const snap_diff *d) {
+    size_t n_types, n_sites, n_mapped;
+    const snap_diff_type *const types = snap_diff_types(d, &n_types);
+    const snap_diff_site *const sites = snap_diff_sites(d, &n_sites);
+    const snap_diff_site *const mapped = snap_diff_mapped(d, &n_mapped);
+    set(b, root, "types", types_of(b, types, n_types, snap_diff_n_snapshots(d), "type"));
+    set(b, root, "sites", sites_of(b, d, sites, n_sites));
+    if (n_mapped > 0)
+        set(b, root, "mapped", sites_of(b, d, mapped, n_mapped));
+}
+
+static void put_modules(struct building *b, json_t *root, const snap_diff *d) {
+    size_t n_modules;
+    const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
+    set(b, root, "modules", types_of(b, modules, n_modules, snap_diff_n_snapshots(d), "module"));
+}
+
+/* How many rows there are, shown or not. */
+static void put_counts(struct building *b, json_t *root, const snap_diff *d) {
+    size_t n;
+    snap_diff_types(d, &n);
+    set(b, root, "n_types", number(n));
+    snap_diff_sites(d, &n);
+    set(b, root, "n_sites", number(n));
+    snap_diff_modules(d, &n);
+    set(b, root, "n_modules", number(n));
+    snap_diff_hooks(d, &n);
+    set(b, root, "n_hooks", number(n));
+}
+
+static void put_address(struct building *b, json_t *object, uint64_t address) {
+    char hex[24];
+    snprintf(hex, sizeof hex, "0x%" PRIx64, address);
+    set(b, object, "address", text(hex));
+}
+
+static json_t *dominators_of(struct building *b, const snap_holdings *holdings) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < holdings->n_tree; i++) {
+        const snap_dominator_row *const r = &holdings->tree[i];
+        json_t *const row = json_object();
+        set(b, row, "depth", number(r->depth));
+        set(b, row, "root", text(r->root));
+        set(b, row, "edge", text(r->edge));
+        set(b, row, "node", text(r->node));
+        if (*r->label != '\0')
+            set(b, row, "label", text(r->label));
+        set(b, row, "id", number(r->id));
+        put_address(b, row, r->address);
+        set(b, row, "alike", number(r->n_alike));
+        set(b, row, "bytes", number(r->size_bytes));
+        set(b, row, "retained_bytes", number(r->retained_bytes));
+        set(b, row, "retained_count", number(r->n_nodes));
+        append(b, array, row);
     }
-    json_t *suspects = NULL;
-    const int result = suspects_of(b, d, top, frames_of(options), &suspects, err);
-    if (result < 0) {
-        json_decref(sites);
-        json_decref(mapped);
-        return result;
-    }
+    return array;
+}
+
+/* Who retains most of the last snapshot. */
+static json_t *retained_of(struct building *b, const snap_holdings *holdings) {
+    json_t *const object = json_object();
+    set(b, object, "bytes", number(holdings->total_bytes));
+    set(b, object, "reachable_bytes", number(holdings->reachable_bytes));
+    set(b, object, "dominators", dominators_of(b, holdings));
+    return object;
+}
+
+static json_t *diff_of(struct building *b, const snap_diff *d, const snap_report_options *options) {
     json_t *const root = json_object(), *const snapshots = json_array();
     set(b, root, "schema", number(1));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < snap_diff_n_snapshots(d); i++)
         append(b, snapshots, snapshot_of(b, &snap_diff_snapshots(d)[i]));
     set(b, root, "snapshots", snapshots);
     set(b, root, "verdict", text(snap_verdict_name(snap_diff_verdict(d))));
-    set(b, root, "suspects", suspects);
+    set(b, root, "suspects", suspects_of(b, d));
     put_devices(b, root, d);
-    set(b, root, "hooks", hooks_of(b, d, top));
-    size_t n_types, n_modules, n_sites;
-    const snap_diff_type *const types = snap_diff_types(d, &n_types);
-    const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
-    snap_diff_sites(d, &n_sites);
-    set(b, root, "types", types_of(b, types, n_types, top, n, "type"));
-    set(b, root, "sites", sites);
-    if (mapped != NULL)
-        set(b, root, "mapped", mapped);
+    set(b, root, "hooks", hooks_of(b, d));
+    put_tables(b, root, d);
     set(b, root, "not_leaks", not_leaks_of(b, d));
     set(b, root, "limits", limits_of(b, d));
     set(b, root, "finding", finding_of(b, d));
     set(b, root, "intervals", intervals_of(b, d));
-    set(b, root, "modules", types_of(b, modules, n_modules, top, n, "module"));
-    set(b, root, "n_types", number(n_types));
-    set(b, root, "n_sites", number(n_sites));
-    set(b, root, "n_modules", number(n_modules));
-    return dump(b, root, out, err);
+    put_modules(b, root, d);
+    put_counts(b, root, d);
+    size_t n_suspects;
+    snap_diff_suspects(d, &n_suspects);
+    set(b, root, "n_suspects", number(n_suspects));
+    if (options->holdings != NULL)
+        set(b, root, "retained", retained_of(b, options->holdings));
+    return root;
+}
+
+static int json_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
+                     snap_error *err) {
+    struct building b;
+    SNAP_TRY(building_start(&b, options, err));
+    return building_end(&b, diff_of(&b, d, options), out, JSON_INDENT(1));
+}
+
+int report_json_compact(const snap_diff *d, FILE *out, const snap_report_options *options,
+                        snap_error *err) {
+    struct building b;
+    SNAP_TRY(building_start(&b, options, err));
+    return building_end(&b, diff_of(&b, d, options), out, JSON_COMPACT);
 }
 
 /* Metadata as it stands in the file: numbers, texts, and one object per named key. */
@@ -480,49 +523,22 @@ static json_t *tables_of(struct building *b, const snap_snapshot *s) {
 
 static int json_census(const snap_diff *d, FILE *out, const snap_report_options *options,
                        snap_error *err) {
-    struct building building = {0}, *const b = &building;
-    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
+    struct building building, *const b = &building;
+    SNAP_TRY(building_start(b, options, err));
     const snap_diff_snapshot *const info = snap_diff_snapshots(d);
-    const unsigned max_frames = frames_of(options);
-    size_t n_all, n_mapped;
-    const snap_diff_site *const all = snap_diff_sites(d, &n_all);
-    const snap_diff_site *const mappings = snap_diff_mapped(d, &n_mapped);
-    json_t *sites, *mapped = NULL;
-    SNAP_TRY(sites_of(b, d, all, n_all, top, max_frames, &sites, err));
-    const int is_mapped =
-        n_mapped > 0 ? sites_of(b, d, mappings, n_mapped, top, max_frames, &mapped, err) : 0;
-    if (is_mapped < 0) {
-        json_decref(sites);
-        return is_mapped;
-    }
-    size_t n_types, n_modules, n_sites;
-    const snap_diff_type *const types = snap_diff_types(d, &n_types);
-    const snap_diff_type *const modules = snap_diff_modules(d, &n_modules);
-    snap_diff_sites(d, &n_sites);
     json_t *const root = json_object();
     set(b, root, "schema", number(1));
     set(b, root, "snapshot", snapshot_of(b, info));
     set(b, root, "file_bytes", number(snap_file_bytes(info->snapshot)));
     set(b, root, "meta", meta_of(b, info->snapshot));
     set(b, root, "tables", tables_of(b, info->snapshot));
-    set(b, root, "types", types_of(b, types, n_types, top, 1, "type"));
-    set(b, root, "sites", sites);
-    if (mapped != NULL)
-        set(b, root, "mapped", mapped);
-    set(b, root, "modules", types_of(b, modules, n_modules, top, 1, "module"));
+    put_tables(b, root, d);
+    put_modules(b, root, d);
     put_devices(b, root, d);
-    set(b, root, "hooks", hooks_of(b, d, top));
+    set(b, root, "hooks", hooks_of(b, d));
     set(b, root, "limits", limits_of(b, d));
-    set(b, root, "n_types", number(n_types));
-    set(b, root, "n_sites", number(n_sites));
-    set(b, root, "n_modules", number(n_modules));
-    return dump(b, root, out, err);
-}
-
-static void put_address(struct building *b, json_t *object, uint64_t address) {
-    char hex[24];
-    snprintf(hex, sizeof hex, "0x%" PRIx64, address);
-    set(b, object, "address", text(hex));
+    put_counts(b, root, d);
+    return building_end(b, root, out, JSON_INDENT(1));
 }
 
 static json_t *steps_of(struct building *b, const snap_holder_chain *c) {
@@ -563,7 +579,8 @@ static json_t *chain_of(struct building *b, const snap_holder_chain *c) {
 
 static int json_holders(const snap_holders *holders, const snap_snapshot *s, FILE *out,
                         const snap_report_options *options, snap_error *err) {
-    struct building building = {0}, *const b = &building;
+    struct building building, *const b = &building;
+    SNAP_TRY(building_start(b, options, err));
     json_t *const root = json_object(), *const groups = json_array();
     set(b, root, "schema", number(1));
     set(b, root, "file", text(snap_path(s)));
@@ -591,44 +608,14 @@ static int json_holders(const snap_holders *holders, const snap_snapshot *s, FIL
     for (size_t i = 0; i < holders->n_limits; i++)
         append(b, limits, text(holders->limits[i]));
     set(b, root, "limits", limits);
-    return dump(b, root, out, err);
+    return building_end(b, root, out, JSON_INDENT(1));
 }
 
-static json_t *dominators_of(struct building *b, const snap_holdings *holdings) {
+static json_t *lost_sites_of(struct building *b, const snap_holdings *holdings,
+                             const snap_snapshot *s) {
     json_t *const array = json_array();
-    for (size_t i = 0; i < holdings->n_tree; i++) {
-        const snap_dominator_row *const r = &holdings->tree[i];
-        json_t *const row = json_object();
-        set(b, row, "depth", number(r->depth));
-        set(b, row, "root", text(r->root));
-        set(b, row, "edge", text(r->edge));
-        set(b, row, "node", text(r->node));
-        if (*r->label != '\0')
-            set(b, row, "label", text(r->label));
-        set(b, row, "id", number(r->id));
-        put_address(b, row, r->address);
-        set(b, row, "alike", number(r->n_alike));
-        set(b, row, "bytes", number(r->size_bytes));
-        set(b, row, "retained_bytes", number(r->retained_bytes));
-        set(b, row, "retained_count", number(r->n_nodes));
-        append(b, array, row);
-    }
-    return array;
-}
-
-static int lost_sites_of(struct building *b, const snap_holdings *holdings, const snap_snapshot *s,
-                         size_t top, unsigned max_frames, json_t **out, snap_error *err) {
-    snap_location *const frames = calloc(max_frames, sizeof *frames);
-    if (frames == NULL)
-        return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
-    json_t *const array = json_array();
-    int result = 0;
-    for (size_t i = 0; i < holdings->n_lost && i < top && result == 0; i++) {
+    for (size_t i = 0; i < holdings->n_lost && i < b->top && b->failed == 0; i++) {
         const snap_lost_site *const l = &holdings->lost[i];
-        json_t *stack = NULL;
-        result = stack_of(b, s, l->stack, max_frames, frames, &stack, err);
-        if (result < 0)
-            break;
         json_t *const row = json_object();
         set(b, row, "class", text(report_holder_class(l->holder_class)));
         set(b, row, "type", text(l->type));
@@ -638,24 +625,29 @@ static int lost_sites_of(struct building *b, const snap_holdings *holdings, cons
         set(b, row, "indirect_bytes", number(l->indirect_bytes));
         set(b, row, "cycle", json_boolean(l->is_cycle));
         set(b, row, "id", number(l->node));
-        set(b, row, "stack", stack);
+        set(b, row, "stack", stack_of(b, s, l->stack));
         append(b, array, row);
     }
-    free(frames);
-    if (result < 0)
-        json_decref(array);
-    else
-        *out = array;
-    return result;
+    return array;
+}
+
+static json_t *retained_types_of(struct building *b, const snap_holdings *holdings) {
+    json_t *const array = json_array();
+    for (size_t i = 0; i < holdings->n_types && i < b->top; i++) {
+        json_t *const row = json_object();
+        set(b, row, "type", text(holdings->types[i].type));
+        set(b, row, "count", number(holdings->types[i].count));
+        set(b, row, "bytes", number(holdings->types[i].bytes));
+        set(b, row, "retained_bytes", number(holdings->types[i].retained_bytes));
+        append(b, array, row);
+    }
+    return array;
 }
 
 static int json_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
                          const snap_report_options *options, snap_error *err) {
-    struct building building = {0}, *const b = &building;
-    const size_t top = options->top != 0 ? options->top : TOP_DEFAULT;
-    json_t *sites = NULL;
-    if (lost)
-        SNAP_TRY(lost_sites_of(b, holdings, s, top, frames_of(options), &sites, err));
+    struct building building, *const b = &building;
+    SNAP_TRY(building_start(b, options, err));
     json_t *const root = json_object();
     set(b, root, "schema", number(1));
     set(b, root, "file", text(snap_path(s)));
@@ -666,23 +658,14 @@ static int json_holdings(const snap_holdings *holdings, const snap_snapshot *s, 
     set(b, root, "possibly_lost_count", number(holdings->possibly_lost_count));
     set(b, root, "possibly_lost_bytes", number(holdings->possibly_lost_bytes));
     if (lost) {
-        set(b, root, "lost", sites);
+        set(b, root, "lost", lost_sites_of(b, holdings, s));
         set(b, root, "n_lost", number(holdings->n_lost));
-        return dump(b, root, out, err);
+    } else {
+        set(b, root, "types", retained_types_of(b, holdings));
+        set(b, root, "n_types", number(holdings->n_types));
+        set(b, root, "dominators", dominators_of(b, holdings));
     }
-    json_t *const types = json_array();
-    for (size_t i = 0; i < holdings->n_types && i < top; i++) {
-        json_t *const row = json_object();
-        set(b, row, "type", text(holdings->types[i].type));
-        set(b, row, "count", number(holdings->types[i].count));
-        set(b, row, "bytes", number(holdings->types[i].bytes));
-        set(b, row, "retained_bytes", number(holdings->types[i].retained_bytes));
-        append(b, types, row);
-    }
-    set(b, root, "types", types);
-    set(b, root, "n_types", number(holdings->n_types));
-    set(b, root, "dominators", dominators_of(b, holdings));
-    return dump(b, root, out, err);
+    return building_end(b, root, out, JSON_INDENT(1));
 }
 
 const struct report_format report_json = {"json", json_diff, json_census, json_holders,

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct report_format *const formats[] = {&report_text, &report_json};
+static const struct report_format *const formats[] = {&report_text, &report_json, &report_html,
+                                                      &report_junit};
 
 #define STACK_MAX 1024
 
@@ -20,6 +21,10 @@ static int find_format(const char *name, const struct report_format **out, snap_
             return 0;
         }
     return err_set(err, SNAP_E_NOTFOUND, "no report format '%.60s'", name);
+}
+
+static int not_written(const char *format, snap_error *err) {
+    return err_set(err, SNAP_E_NOTFOUND, "only comparisons are written as '%.60s'", format);
 }
 
 static snap_report_options complete(const snap_report_options *given) {
@@ -57,6 +62,8 @@ int snap_report_census(const snap_diff *d, const char *format, FILE *out,
                        const snap_report_options *options, snap_error *err) {
     const struct report_format *found;
     SNAP_TRY(find_format(format, &found, err));
+    if (found->census == NULL)
+        return not_written(format, err);
     const snap_report_options all = complete(options);
     return finish(out, found->census(d, out, &all, err), err);
 }
@@ -65,6 +72,8 @@ int snap_report_holders(const snap_holders *holders, const snap_snapshot *s, con
                         FILE *out, const snap_report_options *options, snap_error *err) {
     const struct report_format *found;
     SNAP_TRY(find_format(format, &found, err));
+    if (found->holders == NULL)
+        return not_written(format, err);
     const snap_report_options all = complete(options);
     return finish(out, found->holders(holders, s, out, &all, err), err);
 }
@@ -74,6 +83,8 @@ int snap_report_holdings(const snap_holdings *holdings, const snap_snapshot *s, 
                          snap_error *err) {
     const struct report_format *found;
     SNAP_TRY(find_format(format, &found, err));
+    if (found->holdings == NULL)
+        return not_written(format, err);
     const snap_report_options all = complete(options);
     return finish(out, found->holdings(holdings, s, lost, out, &all, err), err);
 }

@@ -4,8 +4,8 @@
 
 #include <heapsnap/report.h>
 
-/* A writer of one format. options are complete: no zeros that mean a default, except top and
- * frames, whose defaults are the format's. */
+/* A writer of one format; what it does not write is NULL. options are complete: no zeros that mean
+ * a default, except top and frames, whose defaults are the format's. */
 struct report_format {
     const char *name;
     int (*diff)(const snap_diff *d, FILE *out, const snap_report_options *options, snap_error *err);
@@ -17,13 +17,21 @@ struct report_format {
                     const snap_report_options *options, snap_error *err);
 };
 
-extern const struct report_format report_text, report_json;
+extern const struct report_format report_text, report_json, report_html, report_junit;
+
+/* What report_json writes of a comparison, on one line. */
+int report_json_compact(const snap_diff *d, FILE *out, const snap_report_options *options,
+                        snap_error *err);
 
 /* Of report_text, in text_holders.c. */
 int text_holders(const snap_holders *holders, const snap_snapshot *s, FILE *out,
                  const snap_report_options *options, snap_error *err);
 int text_holdings(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
                   const snap_report_options *options, snap_error *err);
+
+/* The verdict and the suspects, or the sites to blame: the first part of a report as text. */
+int text_findings(const snap_diff *d, FILE *out, const snap_report_options *options,
+                  snap_error *err);
 
 struct page;
 /* The suspects of a comparison, five of them unless all are wanted. */

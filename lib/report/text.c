@@ -413,21 +413,30 @@ static void put_not_leaks(struct page *p, const snap_diff *d) {
         fputc('\n', p->out);
 }
 
+static int put_findings(struct page *p, const snap_diff *d, snap_report_by by, snap_error *err) {
+    put_verdict(p, d);
+    fputc('\n', p->out);
+    if (!snap_diff_get_finding(d)->has_references)
+        return put_table(p, d, by, err);
+    SNAP_TRY(text_suspects(p, d, err));
+    if (by != SNAP_REPORT_BY_SITE)
+        return put_table(p, d, by, err);
+    if (p->top_given || p->all)
+        put_other_sites(p, d, 0);
+    return 0;
+}
+
+int text_findings(const snap_diff *d, FILE *out, const snap_report_options *options,
+                  snap_error *err) {
+    struct page page = page_start(out, options);
+    return put_findings(&page, d, options->by, err);
+}
+
 static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *options,
                      snap_error *err) {
     struct page page = page_start(out, options), *const p = &page;
     size_t n;
-    put_verdict(p, d);
-    fputc('\n', out);
-    if (snap_diff_get_finding(d)->has_references) {
-        SNAP_TRY(text_suspects(p, d, err));
-        if (options->by == SNAP_REPORT_BY_SITE && (p->top_given || p->all))
-            put_other_sites(p, d, 0);
-        else if (options->by != SNAP_REPORT_BY_SITE)
-            SNAP_TRY(put_table(p, d, options->by, err));
-    } else {
-        SNAP_TRY(put_table(p, d, options->by, err));
-    }
+    SNAP_TRY(put_findings(p, d, options->by, err));
     if (p->all && options->by == SNAP_REPORT_BY_SITE) {
         SNAP_TRY(put_table(p, d, SNAP_REPORT_BY_TYPE, err));
         SNAP_TRY(put_table(p, d, SNAP_REPORT_BY_HOOK, err));

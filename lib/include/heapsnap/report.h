@@ -20,6 +20,12 @@ typedef enum snap_report_by {
     SNAP_REPORT_BY_HOOK
 } snap_report_by;
 
+/* A limit and what became of it, from snap_diff_rule_check. */
+typedef struct snap_report_rule {
+    const char *rule;
+    snap_diff_rule_result result;
+} snap_report_rule;
+
 typedef struct snap_report_options {
     size_t struct_size;
     int color;       /* 1: terminal colours */
@@ -27,19 +33,24 @@ typedef struct snap_report_options {
     unsigned top;    /* rows per table; 0: the report's default */
     unsigned frames; /* frames per stack; 0: the report's default */
     snap_report_by by;
-    int all; /* diff as text: 1: all suspects, and tables of what else grew */
+    int all;                       /* diff as text: 1: all suspects, and tables of what else grew */
+    const snap_holdings *holdings; /* diff as json or html: of the last snapshot; NULL: not shown */
+    const snap_report_rule *rules; /* diff as junit: a test case each; none: the verdict is one */
+    size_t n_rules;
 } snap_report_options;
 
-/* By name: "text", "json". Errors: IO, NOMEM, NOTFOUND (no such format), and those of reading
- * names. Text is safe for a terminal whatever the files hold. */
+/* By name: "text", "json", "html" (a page for a browser, whole in itself, 10 MB at most), "junit"
+ * (XML). Errors: IO, NOMEM, NOTFOUND (no such format), UNSUPPORTED (built without "html"), LIMIT (a
+ * page cannot be kept that small), and those of reading names. Text is safe for a terminal, markup
+ * for a browser, whatever the files hold. */
 SNAP_API int snap_report_diff(const snap_diff *d, const char *format, FILE *out,
                               const snap_report_options *options, snap_error *err);
 
-/* One snapshot, from snap_census_new. The same formats and errors. */
+/* One snapshot, from snap_census_new. As "text" or "json", as are those below. */
 SNAP_API int snap_report_census(const snap_diff *d, const char *format, FILE *out,
                                 const snap_report_options *options, snap_error *err);
 
-/* What snap_holders_new found in a snapshot. The same formats and errors. */
+/* What snap_holders_new found in a snapshot. */
 SNAP_API int snap_report_holders(const snap_holders *holders, const snap_snapshot *s,
                                  const char *format, FILE *out, const snap_report_options *options,
                                  snap_error *err);
