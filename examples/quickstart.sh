@@ -10,8 +10,8 @@ usage() {
 usage: examples/quickstart.sh [--native] [--out DIRECTORY] [--built DIRECTORY]
 
 Trains a small PyTorch network on scikit-learn's digits under `snap run`, with one planted leak, takes a snapshot after
-each of four epochs and runs snapdiff on them. Installs the packages that are missing (apt-get; Python packages into
-build/venv) and builds heapsnap in build/release first.
+each of four epochs, runs snapdiff on them and writes its report as a page for a browser, too. Installs the packages that
+are missing (apt-get; Python packages into build/venv) and builds heapsnap in build/release first.
 
   --native           train a network written in C, without Python
   --out DIRECTORY    where snapshots and reports go (build/quickstart)
@@ -95,12 +95,22 @@ echo "\$ snapdiff epoch1.snap epoch2.snap epoch3.snap epoch4.snap"
 [ $? -le 1 ] || fail "snapdiff failed"
 "$snapdiff" --json "${files[@]}" >"$out/report.json"
 [ $? -le 1 ] || fail "snapdiff --json failed"
+page=$out/report.html
+complaint=$("$snapdiff" --html - "${files[@]}" 2>&1 >"$page")
+if [ $? -gt 1 ]; then
+    rm -f "$page"
+    case $complaint in
+    *"built without"*) page= ;;
+    *) fail "snapdiff --html failed: $complaint" ;;
+    esac
+fi
 
 # The functions of the site that grew most: the report lists sites by growth, each with its stack before its counts.
 first_site=$(tr '\n' ' ' <"$out/report.json" | awk '{
     text = substr($0, index($0, "\"sites\":"))
     print substr(text, 1, index(text, "\"counts\":")) }' | grep -o '"function": *"[^"]*"')
 echo
+[ -z "$page" ] || echo "quickstart: the report for a browser is $page"
 if [ -n "$planted" ] && grep -qwF -- "$planted" <<<"$first_site"; then
     echo "quickstart: the planted leak ($planted) is the first site of $out/report.json"
 else
