@@ -7,7 +7,7 @@
 
 packages_core=(gcc libc6-dev meson ninja-build pkg-config libzstd-dev libxxhash-dev libjansson-dev libdwarf-dev
     libiberty-dev zlib1g-dev python3 node-d3-hierarchy node-d3-scale node-d3-shape)
-packages_python=(python3-venv python3-dev python3-zstandard python3-xxhash)
+packages_python=(python3-venv python3-dev python3-zstandard python3-xxhash python3-pytest)
 packages_test=(g++ check clang libclang-rt-dev clang-format binutils groff-base procps sqlite3 libunwind-dev libjemalloc2
     libtcmalloc-minimal4 libmimalloc2.0)
 packages_slow=(clang-tidy valgrind gdb git heaptrack redis-server redis-tools nodejs default-jre-headless libjemalloc-dev
