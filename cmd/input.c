@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,12 +95,16 @@ int input_output_open(const struct opt_command *command, const char *path,
 int input_output_close(const struct opt_command *command, struct input_output *out, int keep) {
     if (out->path == NULL)
         return keep ? opt_close_output(command) : 0;
+    /* Half a report is removed; a device, a pipe or a link to one is not ours to remove. */
+    struct stat s;
+    const int is_file = lstat(out->path, &s) == 0 && S_ISREG(s.st_mode);
     errno = 0;
     const int failed = ferror(out->file) | (fclose(out->file) != 0);
     out->file = NULL;
     if (failed || !keep) {
         const int reason = errno;
-        unlink(out->path);
+        if (is_file)
+            unlink(out->path);
         if (keep)
             return opt_error(command, "cannot write '%s': %s", out->path,
                              reason != 0 ? strerror(reason) : "write error");
