@@ -316,6 +316,18 @@ class Opened(Case):
         self.browser.press("Left")
         self.assertIn("step 3", self.texts(".tip")[0])
 
+    def test_devices(self):
+        """Of a process that has some, which needs more than a life told in words: its rows are put into the page."""
+        folder = self.make(LIFE)
+        names = ("live", "cached", "graph", "largest_gap", "returnable", "reported", "residual")
+        device = {"device": 0, "name": "GPU-<b>", **{name + "_bytes": [0, 0, 0, 0] for name in names}, "live_bytes": [0, 0, 0, 5000000]}
+        text = self.page(folder)
+        self.assertEqual(text.count('"hooks":['), 1)
+        (folder / "page.html").write_text(text.replace('"hooks":[', '"devices":[%s],"hooks":[' % json.dumps(device), 1).replace("GPU-<b>", "GPU-\\u003cb>"))
+        self.browser.open(folder / "page.html", 1280, 800)
+        self.assertEqual([row.split("\t") for row in self.texts("#devices tbody tr")], [["live", "0 B", "0 B", "0 B", "5.0 MB", "+5.0 MB"]])
+        self.assertIn("GPU-<b>", self.texts("#devices thead")[0])
+
     def test_help(self):
         self.open(self.make(LIFE))
         self.browser.press("?")

@@ -847,6 +847,19 @@ function tableSections() {
   return nodes;
 }
 
+/* What the drivers have given; of series the first and the last. */
+function deviceSection() {
+  const rows = [["live", "live_bytes"], ["cached", "cached_bytes"], ["held for graphs", "graph_bytes"], ["the driver says", "reported_bytes"],
+    ["contexts, code, untracked", "residual_bytes"]];
+  return section("devices", "Devices", data.devices.length, "Memory of each device that this process has", data.devices.map((d) =>
+    el("div", {class: "scroll"}, el("table", {class: "rows"},
+      el("thead", null, el("tr", null, el("th", {scope: "col"}, "device " + d.device, " ", nameNode(d.name, "mono")),
+        data.snapshots.map((_, i) => el("th", {scope: "col", class: "num"}, name(stepName(i)))), el("th", {scope: "col", class: "num"}, "growth"))),
+      el("tbody", null, rows.filter(([, key]) => d[key].some((v) => v !== 0)).map(([title, key]) =>
+        el("tr", {class: rise(d[key]) > 0 ? "plus" : null}, el("td", null, title), d[key].map((v) => el("td", {class: "num"}, size(v))),
+          el("td", {class: "num delta"}, signedSize(rise(d[key]))))))))));
+}
+
 function noteSections() {
   const nodes = [];
   if (data.not_leaks.length > 0)
@@ -1009,7 +1022,7 @@ function start() {
   const blamed = data.sites.find((s) => s.blamed);
   const hero = el("div", {class: "hero"}, el("div", {class: "card verdict " + (verdictWord[data.verdict] ? data.verdict : "")}, verdictLine(),
     data.suspects.length > 0 ? culprit(data.suspects[0]) : data.verdict !== "no-growth" && blamed ? blamedSite(blamed) : calm()), growthChart());
-  const parts = [suspectSection(), mapSection(), flameSection(), ...tableSections(), ...noteSections(), snapshotSection()];
+  const parts = [suspectSection(), mapSection(), flameSection(), ...(data.devices ? [deviceSection()] : []), ...tableSections(), ...noteSections(), snapshotSection()];
   byId("main").append(hero, navigation(), ...parts,
     el("p", {class: "end"}, "Made by heapsnap. Charts: D3, © Mike Bostock, BSD 3-clause licence, in the source of this page. Nothing was loaded from elsewhere."));
   document.body.append(tip, helpDialog());
