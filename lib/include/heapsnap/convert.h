@@ -23,6 +23,14 @@ SNAP_API int snap_convert(const snap_snapshot *s, const char *format, FILE *out,
                           int (*progress)(void *context, uint64_t done, uint64_t total),
                           void *context, snap_error *err);
 
+/* Writes a snapshot of PyTorch's CUDA allocator, a pickle of torch.cuda.memory._dump_snapshot or of
+ * memory_snapshot(), as a .snap file. The pickle is read by a reader of plain data that runs
+ * nothing: whatever else is in it is refused (UNSUPPORTED, with the instruction and its offset).
+ * Memory: at most 64 MiB and 64 bytes for each byte of the pickle. Other errors: FORMAT no pickle,
+ * or none of such a snapshot; CORRUPT damaged; LIMIT; those of writing. */
+SNAP_API int snap_import_torch(const char *path, const char *out_path,
+                               const snap_writer_options *options, snap_error *err);
+
 typedef struct snap_repair_result {
     snap_salvage salvage;                 /* what was found */
     uint64_t n_rows[SNAP_N_TABLES];       /* written */
