@@ -8,7 +8,7 @@ VERSIONS = ("1.13", "2.0", "2.1", "2.5", "2.13")
 
 
 def frames_for(rng, version):
-    functions = [("/home/user/train.py", 31, "step"), ("/home/user/model.py", 7, "forward"), ("<string>", 1, "<module>"),
+    functions = [("/srv/job/train.py", 31, "step"), ("/srv/job/model.py", 7, "forward"), ("<string>", 1, "<module>"),
                  ("??", 0, "at::native::empty_cuda"), ("/usr/lib/python3/torch/nn/modules/linear.py", 125, "forward")]
     depth = rng.randrange(1, 6)
     frames = [dict(zip(("filename", "line", "name"), rng.choice(functions))) for _ in range(depth)]
