@@ -401,6 +401,11 @@ static void put_meta(struct copy *c) {
                     (c->objects.walk ? SNAP_TRACKED_PYTHON : 0) |
                     (hook_cuda_counts().has_driver ? SNAP_TRACKED_CUDA : 0));
     meta_text(c, &n, SNAP_META_ALLOCATOR, p->allocator);
+    for (uint32_t i = 0; i < 64; i++) {
+        char device[160];
+        if (hook_cuda_device(i, device, sizeof device))
+            meta(c, &n, SNAP_META_DEVICE, device, "", 0, i);
+    }
     for (uint32_t i = 0; i < r->n_counters; i++)
         meta(c, &n, SNAP_META_USER, r->counters[i].name, "", 0, (uint64_t)r->counters[i].value);
     meta_counters(c, &n);

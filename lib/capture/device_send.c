@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "capture/device_table.h"
+#include "capture/hook_cuda.h"
 #include "capture/raw.h"
 #include "capture/scan.h"
 #include "model/wire.h"
@@ -473,7 +474,7 @@ int device_heap_send_resources(const struct device_heap *d, const struct device_
         if (item->role != ROLE_RESOURCE)
             continue;
         r.resources[r.n] = (struct wire_resource){
-            .handle = record->key,
+            .handle = record->key & ((UINT64_C(1) << HOOK_HANDLE_SHIFT) - 1),
             .birth = record->birth,
             .kind = record->kind,
             .stack = sink->stack(sink->context, record->stack),

@@ -151,7 +151,7 @@ static void *driver_symbol(const char *name) {
     }
     if (found == NULL)
         found = hook_dlsym_next(RTLD_NEXT, name);
-    dlerror();
+    hook_dlsym_forget_error();
     recorder_mute(0);
     return found != NULL && !is_ours(found) ? found : NULL;
 }
@@ -222,7 +222,7 @@ static void find_exports(void *get_proc_address) {
     }
     if (library != NULL)
         dlclose(library);
-    dlerror();
+    hook_dlsym_forget_error();
     recorder_mute(0);
     atomic_store(&exports_known, 1);
 }
@@ -327,6 +327,9 @@ enum query {
     QUERY_cuDeviceGetMemPool,
     QUERY_cuMemPoolGetAttribute,
     QUERY_cuDeviceGetGraphMemAttribute,
+    QUERY_cuDeviceGetUuid_v2,
+    QUERY_cuDeviceGetUuid,
+    QUERY_cuDeviceGetName,
     N_QUERIES
 };
 
@@ -341,7 +344,10 @@ static void *query(enum query which) {
                                                  "cuArrayGetMemoryRequirements",
                                                  "cuDeviceGetMemPool",
                                                  "cuMemPoolGetAttribute",
-                                                 "cuDeviceGetGraphMemAttribute"};
+                                                 "cuDeviceGetGraphMemAttribute",
+                                                 "cuDeviceGetUuid_v2",
+                                                 "cuDeviceGetUuid",
+                                                 "cuDeviceGetName"};
     static void *_Atomic found[N_QUERIES];
     static char absent;
     void *address = atomic_load_explicit(&found[which], memory_order_relaxed);
@@ -536,6 +542,33 @@ static void got_foreign_array(struct call *c, void *array) {
                                     .device = place.device});
 }
 
+/* --- devices --- */
+
+enum { DEVICES_MAX = 64, NAME_MAX_BYTES = 96 };
+
+/* Asked once for each, when the first context of it is made. */
+static struct identity {
+    _Atomic int state; /* 1: being asked, 2: known */
+    unsigned char uuid[16];
+    char name[NAME_MAX_BYTES];
+} identities[DEVICES_MAX];
+
+static void identify(int device) {
+    if (device < 0 || device >= DEVICES_MAX)
+        return;
+    struct identity *const d = &identities[device];
+    int state = 0;
+    if (atomic_load(&d->state) != 0 || !atomic_compare_exchange_strong(&d->state, &state, 1))
+        return;
+    if (QUERY(cuDeviceGetUuid_v2, (void *, int), (d->uuid, device)) != CUDA_SUCCESS &&
+        QUERY(cuDeviceGetUuid, (void *, int), (d->uuid, device)) != CUDA_SUCCESS)
+        return;
+    if (QUERY(cuDeviceGetName, (char *, int, int), (d->name, (int)sizeof d->name - 1, device)) !=
+        CUDA_SUCCESS)
+        d->name[0] = '\0';
+    atomic_store(&d->state, 2);
+}
+
 /* --- in the order of streams --- */
 
 static bool is_capturing(void *stream, int per_thread) {
@@ -605,6 +638,7 @@ static void got_pool(struct call *c, void *pool, const struct location *location
     const struct place place = current_place();
     const bool is_device = location == NULL || location->type == LOCATION_DEVICE;
     const int32_t device = !is_device ? -1 : location != NULL ? location->id : place.device;
+    identify(device);
     if (!open(c))
         return;
     put_pool(c, (uintptr_t)pool, SNAP_POOL_CUDA_MEMPOOL,
@@ -758,6 +792,7 @@ static void put_physical(struct call *c, uint64_t handle, struct device_record *
 static void got_physical(struct call *c, uint64_t handle, uint64_t size,
                          const struct location *location) {
     const bool is_device = location->type == LOCATION_DEVICE;
+    identify(is_device ? location->id : -1);
     put_physical(
         c, handle,
         &(struct device_record){.kind = SNAP_NODE_DEVICE_PHYSICAL,
@@ -972,9 +1007,32 @@ static void lost_graph(struct call *c, void *graph) {
     close(c);
 }
 
+bool hook_cuda_device(uint32_t device, char *out, size_t size) {
+    static const char digits[] = "0123456789abcdef";
+    size_t n = 0;
+    if (device >= DEVICES_MAX || atomic_load(&identities[device].state) != 2 ||
+        size < 40 + NAME_MAX_BYTES)
+        return false;
+    const struct identity *const d = &identities[device];
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[n++] = '-';
+        out[n++] = digits[d->uuid[i] >> 4];
+        out[n++] = digits[d->uuid[i] & 15];
+    }
+    out[n++] = ' ';
+    for (const char *p = d->name; *p; p++)
+        out[n++] = *p;
+    while (out[n - 1] == ' ')
+        n--;
+    out[n] = '\0';
+    return true;
+}
+
 /* --- contexts --- */
 
 static void got_context(struct call *c, void *context, int device) {
+    identify(device);
     keep(c, &(struct device_record){.space = DEVICE_RESOURCE + SNAP_RSRC_CONTEXT,
                                     .kind = SNAP_RSRC_CONTEXT,
                                     .key = (uintptr_t)context,
@@ -983,6 +1041,7 @@ static void got_context(struct call *c, void *context, int device) {
 
 static void got_primary(struct call *c, void *context, int device) {
     struct device_record r;
+    identify(device);
     if (!open(c))
         return;
     const bool is_known = device_table_get(DEVICE_RESOURCE + SNAP_RSRC_CONTEXT, (uintptr_t)context,
@@ -1092,6 +1151,24 @@ void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_fr
     /* The first block of a segment starts where it starts. */
     device_table_change(DEVICE_MEMORY, address, UINT64_MAX, &is_pool, NULL, c->t->cache.try);
     close(c);
+}
+
+/* --- resources of libraries --- */
+
+uint64_t hook_cuda_mark(void) {
+    return device_table_mark();
+}
+
+void hook_cuda_resource(uint32_t kind, uint64_t key, const struct stack_start *start) {
+    struct call call = {.start = *start};
+    if (!atomic_load(&is_forked))
+        got(&call, kind, (void *)(uintptr_t)key);
+}
+
+void hook_cuda_resource_gone(uint32_t kind, uint64_t key, uint64_t mark) {
+    struct call call = {.mark = mark};
+    if (!atomic_load(&is_forked))
+        gone(&call, kind, (void *)(uintptr_t)key);
 }
 
 struct hook_cuda_counts hook_cuda_counts(void) {

@@ -9,9 +9,10 @@
 #define HEAPSNAP_HOOK_CUDA_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* What dlsym returns for a name that begins with "cu" and a capital letter. */
+/* What dlsym returns for a name of the driver. */
 struct hook_answer {
     void *address;
     uint64_t is_known; /* 0: ask the real dlsym, in the caller's name */
@@ -22,9 +23,22 @@ struct hook_answer hook_cuda_find(void *handle, const char *name)
 /* dlsym behind our stub: the next one in the order of the loader. */
 void *hook_dlsym_next(void *handle, const char *name) __attribute__((visibility("hidden")));
 
+/* No error of ours is left for the target to read or to free; while muted. */
+void hook_dlsym_forget_error(void) __attribute__((visibility("hidden")));
+
 /* A framework's allocator has handed out a part of what it holds, or taken it back. */
 void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,
                      uintptr_t pc, uintptr_t bp) __attribute__((visibility("hidden")));
+
+/* A resource that a library on top of the driver has made for the target, or destroyed; keys of two
+ * libraries differ above HOOK_HANDLE_SHIFT. mark: hook_cuda_mark() from before it was destroyed. */
+enum { HOOK_HANDLE_SHIFT = 56 };
+struct stack_start;
+uint64_t hook_cuda_mark(void) __attribute__((visibility("hidden")));
+void hook_cuda_resource(uint32_t kind, uint64_t key, const struct stack_start *start)
+    __attribute__((visibility("hidden")));
+void hook_cuda_resource_gone(uint32_t kind, uint64_t key, uint64_t mark)
+    __attribute__((visibility("hidden")));
 
 /* Asks the driver how much its pools hold. Not in signal handlers, nor in a forked child. now:
  * however short ago that was done. */
@@ -32,6 +46,11 @@ void hook_cuda_sample(bool now) __attribute__((visibility("hidden")));
 
 /* Called after an allocation has failed for want of memory, in the thread that asked. */
 extern void (*_Atomic hook_cuda_out_of_memory)(void) __attribute__((visibility("hidden")));
+
+/* What the driver calls a device that the process uses: UUID, a space, its name. False: no such
+ * device is known. */
+bool hook_cuda_device(uint32_t device, char *out, size_t size)
+    __attribute__((visibility("hidden")));
 
 struct hook_cuda_counts {
     uint64_t dropped; /* records that could not be kept */

@@ -13,4 +13,9 @@ struct hook_cuda_counts hook_cuda_counts(void) {
     return (struct hook_cuda_counts){0};
 }
 
+bool hook_cuda_device(uint32_t device, char *out, size_t size) {
+    (void)device, (void)out, (void)size;
+    return false;
+}
+
 void hook_cuda_after_fork_child(void) {}

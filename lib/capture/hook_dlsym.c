@@ -1,10 +1,12 @@
-/* dlsym and dlvsym: looks at names of the CUDA driver, passes everything else on untouched.
+/* dlsym and dlvsym: looks at names of the CUDA driver and of libraries on top of it, passes
+ * everything else on untouched.
  *
  * What the real dlsym answers for RTLD_NEXT and RTLD_DEFAULT depends on who calls it, by its return
  * address. So ours are stubs that jump there, and call nothing on the way but for names of the
  * driver. The real ones are found without dlsym: in the symbol table of the library that has them.
  */
 #include "capture/hook_cuda.h"
+#include "capture/hook_handles.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -30,13 +32,20 @@ __asm__(".pushsection .text\n"
         "  je 2f\n"
         "1:\n"
         "  cmpb $'c', (%rsi)\n"
-        "  jne 4f\n"
+        "  jne 3f\n"
         "  cmpb $'u', 1(%rsi)\n"
         "  jne 4f\n"
-        "  cmpb $'A', 2(%rsi)\n"
-        "  jb 4f\n"
-        "  cmpb $'Z', 2(%rsi)\n"
-        "  ja 4f\n"
+        "  jmp 5f\n"
+        "3:\n"
+        "  cmpb $'n', (%rsi)\n"
+        "  jne 4f\n"
+        "  cmpb $'c', 1(%rsi)\n"
+        "  jne 4f\n"
+        "  cmpb $'c', 2(%rsi)\n"
+        "  jne 4f\n"
+        "  cmpb $'l', 3(%rsi)\n"
+        "  jne 4f\n"
+        "5:\n"
         "  cmpq $-1, %rdi\n" /* RTLD_NEXT: of the caller, and after us */
         "  je 4f\n"
         "  pushq %rdi\n"
@@ -45,7 +54,7 @@ __asm__(".pushsection .text\n"
         "  .cfi_adjust_cfa_offset 8\n"
         "  pushq %rdx\n"
         "  .cfi_adjust_cfa_offset 8\n"
-        "  call hook_cuda_find\n"
+        "  call hook_dlsym_find\n"
         "  movq %rdx, %rcx\n"
         "  popq %rdx\n"
         "  .cfi_adjust_cfa_offset -8\n"
@@ -82,6 +91,15 @@ __asm__(".pushsection .text\n"
         "SNAP_DL_STUB dlsym hook_dlsym_real\n"
         "SNAP_DL_STUB dlvsym hook_dlvsym_real\n"
         ".popsection\n");
+
+struct hook_answer hook_dlsym_find(void *handle, const char *name)
+    __attribute__((visibility("hidden")));
+
+/* The driver's names go on with a capital letter. */
+struct hook_answer hook_dlsym_find(void *handle, const char *name) {
+    return name[0] == 'c' && name[2] >= 'A' && name[2] <= 'Z' ? hook_cuda_find(handle, name)
+                                                              : hook_handles_find(handle, name);
+}
 
 /* --- the real ones --- */
 
@@ -172,4 +190,10 @@ void *hook_dlsym_next(void *handle, const char *name) {
     if (hook_dlsym_real == NULL)
         hook_dlsym_init();
     return hook_dlsym_real != NULL ? hook_dlsym_real(handle, name) : NULL;
+}
+
+/* The first call takes the text, the second frees it. */
+void hook_dlsym_forget_error(void) {
+    dlerror();
+    dlerror();
 }

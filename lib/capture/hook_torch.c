@@ -37,7 +37,7 @@ static report_fn *real_report(void) {
             found = hook_dlsym_next(library, REPORT_NAME);
         if (library != NULL)
             dlclose(library);
-        dlerror();
+        hook_dlsym_forget_error();
         recorder_mute(0);
         atomic_store(&real, found);
         atomic_store(&is_known, true);

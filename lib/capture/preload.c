@@ -100,7 +100,8 @@ static void keep_environment(void) {
                                         "LSAN_OPTIONS=",
                                         "HEAPSNAP_CACHE=",
                                         "HEAPSNAP_DEBUG_DIRS=",
-                                        "HEAPSNAP_TYPES_MS="};
+                                        "HEAPSNAP_TYPES_MS=",
+                                        "HEAPSNAP_NVML="};
     char *to = moment_process.environment;
     const char *const end = to + sizeof moment_process.environment - 1;
     for (char **e = environ; e && *e; e++)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/driver_memory.h"
 
 #define PATH_SIZE_MAX 65536u
 
@@ -200,8 +202,32 @@ static int write_meta_named(snap_writer *w, const struct wire_meta *m, const cha
     return result;
 }
 
+/* What the driver says about a device, beside what the process knows itself. */
+static int write_driver_memory(snap_writer *w, uint64_t device, const char *name, uint64_t pid,
+                               snap_error *err) {
+    char uuid[64];
+    struct driver_memory memory;
+    snprintf(uuid, sizeof uuid, "%.*s", (int)strcspn(name, " "), name);
+    if (!driver_memory_read(uuid, (uint32_t)pid, &memory))
+        return 0;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } facts[] = {{"process", memory.process_bytes},
+                 {"used", memory.used_bytes},
+                 {"total", memory.total_bytes}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "device%" PRIu64 "_%s_bytes", device, facts[i].name);
+        if (facts[i].value != 0)
+            SNAP_TRY(snap_writer_meta_named(w, SNAP_META_PROCESS, key, facts[i].value, err));
+    }
+    return 0;
+}
+
 int destination_meta(struct stream *in, uint32_t n, snap_writer *w, snap_error *err) {
-    char writer[64];
+    char writer[64], name[256];
+    uint64_t pid = 0;
     snprintf(writer, sizeof writer, "heapsnap %s", snap_version());
     SNAP_TRY(snap_writer_meta_text(w, SNAP_META_WRITER, writer, err));
     for (uint32_t i = 0; i < n; i++) {
@@ -211,6 +237,12 @@ int destination_meta(struct stream *in, uint32_t n, snap_writer *w, snap_error *
         const struct wire_meta m = *record;
         const size_t size = (size_t)m.name_len + m.text_len;
         SNAP_TRY(stream_take(in, size, (const void **)&text, err));
+        if (m.key == SNAP_META_PID)
+            pid = m.value;
+        if (m.key == SNAP_META_DEVICE && m.name_len < sizeof name) {
+            snprintf(name, sizeof name, "%.*s", (int)m.name_len, text);
+            SNAP_TRY(write_driver_memory(w, m.value, name, pid, err));
+        }
         if (m.name_len > 0)
             SNAP_TRY(write_meta_named(w, &m, text, err));
         else if (is_text_key(m.key))

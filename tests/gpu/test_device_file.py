@@ -53,13 +53,19 @@ def main():
     bad = []
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "books.snap")
+        os.environ["TMPDIR"] = directory
         run = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.argv[1], path, *sys.argv[2:]],
                              capture_output=True, text=True, timeout=900)
         if run.returncode != 0:
             raise SystemExit(f"not ok - status {run.returncode}: {run.stderr}")
         subprocess.run([SNAP, "verify", path], check=True, capture_output=True)
         classes, sums, tables = read(path)
-    books = {name: (int(count), int(size)) for name, count, size in map(str.split, run.stdout.splitlines())}
+        devices = json.loads(subprocess.run([SNAP, "show", "--json", path], check=True, capture_output=True).stdout)["devices"]
+        text = subprocess.run([SNAP, "show", path], check=True, capture_output=True, text=True).stdout
+    overheads = {int(name[6:]): (int(count), int(size)) for name, count, size in map(str.split, run.stdout.splitlines())
+                 if name.startswith("device")}
+    books = {name: (int(count), int(size)) for name, count, size in map(str.split, run.stdout.splitlines())
+             if not name.startswith("device")}
     for name, (count, size) in books.items():
         ours = classes[name]
         if ours[0] != count or (name not in NOT_SIZED and ours[1] != size):
@@ -70,6 +76,14 @@ def main():
     device = sum(books[name][1] for name in ("linear", "array", "async", "physical"))
     if sums["device"] != device:
         bad.append(f"device memory: {sums['device']} bytes, the driver has given out {device}")
+    for device in devices:
+        overhead, reported = overheads[device["device"]]
+        if device["reported_bytes"] != [reported] or device["residual_bytes"] != [overhead]:
+            bad.append(f"{device}: {reported} are reported, {overhead} of them nobody tracks")
+        if not device["name"].endswith(f"Fake device {device['device']}") or device["name"] not in text or "the rest" not in text:
+            bad.append(f"{device}: not in the text")
+    if not devices:
+        bad.append("no devices")
     missing = [(row["name"], row["value"]) for row in tables["META"] if row["key"] == "completeness" and row["name"] not in
                ("truncated_stacks", "unread_bytes")]
     # The program frees what the driver never gave out, and is refused: nothing else may be unknown.

@@ -66,11 +66,14 @@ static struct entry *find(int class, uint64_t key) {
     return e;
 }
 
+static int current_device(void);
+
 static struct entry *add(int class, uint64_t key, uint64_t size) {
     struct entry *const e = calloc(1, sizeof *e);
     struct entry **const b = bucket(class, key);
     *e = (struct entry){.class = class, .key = key, .size = size, .next = *b, .fd = -1};
     e->context = current_context;
+    e->device = current_device();
     *b = e;
     books.count[class]++;
     books.bytes[class] += size;
@@ -104,6 +107,22 @@ EXPORT void fake_cuda_books(struct fake_books *out) {
     pthread_mutex_lock(&lock);
     *out = books;
     pthread_mutex_unlock(&lock);
+}
+
+EXPORT uint64_t fake_cuda_device_bytes(int device, uint64_t overhead) {
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++)
+        for (const struct entry *e = buckets[i]; e; e = e->next) {
+            if (e->device != device)
+                continue;
+            if (e->class == FAKE_LINEAR || e->class == FAKE_ARRAY || e->class == FAKE_PHYSICAL ||
+                e->class == FAKE_POOL)
+                bytes += e->size;
+            bytes += e->class == FAKE_CONTEXT ? overhead : 0;
+        }
+    pthread_mutex_unlock(&lock);
+    return bytes;
 }
 
 static int driver_version(void) {

@@ -40,6 +40,9 @@ struct fake_books {
 };
 
 void fake_cuda_books(struct fake_books *out);
+/* What the driver has taken of a device for this process, with `overhead` bytes for each context.
+ */
+uint64_t fake_cuda_device_bytes(int device, uint64_t overhead);
 const char *fake_cuda_class(int class);
 
 #endif

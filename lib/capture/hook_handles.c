@@ -1,0 +1,146 @@
+/* Handles of NVIDIA's libraries (cuBLAS, cuDNN, cuSOLVER, cuSPARSE, cuFFT, cuRAND, NCCL), each of
+ * which holds memory and other resources: who made them, and how many are left. The functions stand
+ * in handle_calls.def.
+ *
+ * Frameworks call these by name, so ours stand in front of them; by dlsym, hook_dlsym.c hands them
+ * out where the library really has them. Invariant: the function called is the one that the caller
+ * would have got without us: that of the libraries which its own object needs, else of the program.
+ * Nothing else of these libraries is called. */
+#include "capture/hook_handles.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+#include <heapsnap/snapdef.h>
+
+#include "capture/hook.h"
+#include "capture/hook_cuda.h"
+
+enum { NOT_INITIALIZED = 1, NCCL_IN_PROGRESS = 7 };
+enum library { CUBLAS = 1, CUBLASLT, CUDNN, CUSOLVER, CUSPARSE, CURAND, CUFFT, NCCL };
+
+struct nccl_id {
+    char bytes[128];
+};
+
+enum handle_id {
+#define HANDLE_CALL(symbol, ...) HANDLE_##symbol,
+#include "capture/handle_calls.def"
+    N_HANDLES
+};
+
+#define HANDLE_CALL(symbol, library, kind, parameters, ...) HOOK_EXPORT int symbol parameters;
+#include "capture/handle_calls.def"
+
+/* By names that nothing can come before. */
+#define HANDLE_CALL(symbol, library, kind, parameters, ...)                                        \
+    extern __typeof(symbol) own_##symbol __attribute__((alias(#symbol), visibility("hidden")));
+#include "capture/handle_calls.def"
+
+static const struct {
+    const char *symbol;
+    void *ours;
+} handles[N_HANDLES] = {
+#define HANDLE_CALL(symbol, ...) {#symbol, (void *)own_##symbol},
+#include "capture/handle_calls.def"
+};
+
+/* By dlsym and a handle; dlvsym's callers ask for what is not ours. */
+static void *_Atomic handed[N_HANDLES]; /* what the last dlsym found */
+
+static bool is_ours(const void *address) {
+    for (int i = 0; i < N_HANDLES; i++)
+        if (handles[i].ours == address)
+            return true;
+    return false;
+}
+
+struct hook_answer hook_handles_find(void *handle, const char *name) {
+    int id = 0;
+    while (id < N_HANDLES && strcmp(handles[id].symbol, name) != 0)
+        id++;
+    if (id == N_HANDLES)
+        return (struct hook_answer){NULL, 0};
+    /* For the whole program ours comes first, and is of no use without theirs. */
+    void *const found = hook_dlsym_next(handle == RTLD_DEFAULT ? RTLD_NEXT : handle, name);
+    if (found == NULL || is_ours(found))
+        return (struct hook_answer){found, 1};
+    atomic_store(&handed[id], found);
+    return (struct hook_answer){handles[id].ours, 1};
+}
+
+/* The function that the caller's object would be bound to. Takes the loader's lock. */
+static void *find_real(enum handle_id id, const void *caller) {
+    Dl_info info;
+    void *found = NULL;
+    recorder_mute(1);
+    void *const object = dladdr(caller, &info) != 0 && info.dli_fname != NULL
+                             ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD)
+                             : NULL;
+    if (object != NULL) {
+        found = hook_dlsym_next(object, handles[id].symbol);
+        dlclose(object);
+    }
+    if (found == NULL || is_ours(found))
+        found = hook_dlsym_next(RTLD_NEXT, handles[id].symbol);
+    if (found == NULL || is_ours(found))
+        found = atomic_load(&handed[id]);
+    hook_dlsym_forget_error();
+    recorder_mute(0);
+    return found;
+}
+
+struct call {
+    struct stack_start start;
+    uint64_t mark;
+    uint32_t kind;
+    enum library library;
+};
+
+/* Handles of two libraries may have the same value. */
+static uint64_t key_of(const struct call *c, uint64_t handle) {
+    return (uint64_t)c->library << HOOK_HANDLE_SHIFT | handle;
+}
+
+static void made(struct call *c, const void *handle) {
+    if (handle != NULL)
+        hook_cuda_resource(c->kind, key_of(c, (uintptr_t)handle), &c->start);
+}
+
+static void made_all(struct call *c, void *const *all, int n) {
+    for (int i = 0; i < n; i++)
+        made(c, all[i]);
+}
+
+static void made_plan(struct call *c, int plan) {
+    hook_cuda_resource(c->kind, key_of(c, (uint32_t)plan), &c->start);
+}
+
+static void destroyed(struct call *c, const void *handle) {
+    if (handle != NULL)
+        hook_cuda_resource_gone(c->kind, key_of(c, (uintptr_t)handle), c->mark);
+}
+
+static void destroyed_plan(struct call *c, int plan) {
+    hook_cuda_resource_gone(c->kind, key_of(c, (uint32_t)plan), c->mark);
+}
+
+#define HANDLE_CALL(symbol, library_, kind_, parameters, arguments, after)                         \
+    int symbol parameters {                                                                        \
+        struct call call = {.start = STACKS_START_HERE(),                                          \
+                            .mark = hook_cuda_mark(),                                              \
+                            .kind = (kind_),                                                       \
+                            .library = (library_)};                                                \
+        struct call *const c = &call;                                                              \
+        void *const address_ = find_real(HANDLE_##symbol, __builtin_return_address(0));            \
+        int(*real_) parameters;                                                                    \
+        if (address_ == NULL)                                                                      \
+            return NOT_INITIALIZED;                                                                \
+        memcpy(&real_, &address_, sizeof real_);                                                   \
+        const int result = real_ arguments;                                                        \
+        if (result == 0 || ((library_) == NCCL && result == NCCL_IN_PROGRESS)) {                   \
+            after;                                                                                 \
+        }                                                                                          \
+        return result;                                                                             \
+    }
+#include "capture/handle_calls.def"
