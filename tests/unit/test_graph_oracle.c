@@ -2,13 +2,14 @@
  * graphs, and on graphs that are known. */
 #include "support/oracle.h"
 #include "support/random_graph.h"
+#include "support/sanitized.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NODES_MAX 24
-#define SEEDS 3000
+#define SEEDS (SANITIZED ? 750 : 3000)
 
 static snap_graph *open_graph(const struct random_graph *r) {
     snap_graph *g = NULL;

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "capture/live_quick.h"
+#include "support/sanitized.h"
 
-enum { PLACES = 6000, OPERATIONS = 40000 };
+enum { PLACES = 6000, OPERATIONS = SANITIZED ? 10000 : 40000 };
 
 static uint64_t state;
 
@@ -154,7 +155,7 @@ START_TEST(test_interior) {
 END_TEST
 
 /* Threads own every n-th granule of the same pages. */
-enum { THREADS = 8, GRANULES = 20000 };
+enum { THREADS = 8, GRANULES = SANITIZED ? 6000 : 20000 };
 
 static void *share_pages(void *argument) {
     const uintptr_t me = (uintptr_t)argument;

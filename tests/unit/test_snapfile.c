@@ -2,6 +2,7 @@
  * that break the format are refused. */
 #include "codec/stackkey.h"
 #include "support/sample.h"
+#include "support/sanitized.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -197,7 +198,7 @@ static void check_replay(void) {
 }
 
 START_TEST(same_rows_same_bytes) {
-    static const size_t scales[] = {1, 2, 7, 100, 3000, 20000};
+    static const size_t scales[] = {1, 2, 7, 100, 3000, SANITIZED ? 6000 : 20000};
     const size_t scale = scales[_i];
     struct bytes second = {0};
     OK(sample_make(&file, (uint64_t)_i, scale, &err));
@@ -220,13 +221,14 @@ static int failing_sink(void *context, const void *data, size_t size) {
 /* Threads that encode change no byte, and a sink that refuses or an end without finish leaves none
  * of them behind. */
 START_TEST(threads_write_the_same) {
-    OK(sample_make(&file, 5, 20000, &err));
+    const size_t scale = SANITIZED ? 6000 : 20000;
+    OK(sample_make(&file, 5, scale, &err));
     for (uint32_t n = 0; n <= 4; n += 2) {
         const snap_writer_options options = {.struct_size = sizeof options, .n_threads = n};
         struct bytes second = {0};
         snap_writer *w2;
         OK(snap_writer_open_sink(&w2, bytes_sink, &second, &options, &err));
-        OK(sample_write(w2, 5, 20000, &err));
+        OK(sample_write(w2, 5, scale, &err));
         OK(snap_writer_finish(w2, &err));
         ck_assert_uint_eq(snap_writer_bytes(w2), file.size);
         snap_writer_close(w2);
@@ -234,9 +236,9 @@ START_TEST(threads_write_the_same) {
         ck_assert_int_eq(memcmp(file.data, second.data, file.size), 0);
         bytes_release(&second);
 
-        int left = 20; /* calls */
+        int left = 6; /* calls */
         OK(snap_writer_open_sink(&w2, failing_sink, &left, &options, &err));
-        int result = sample_write(w2, 5, 20000, &err);
+        int result = sample_write(w2, 5, scale, &err);
         if (!result)
             result = snap_writer_finish(w2, &err);
         ck_assert_int_eq(result, SNAP_E_CANCELED);
@@ -246,7 +248,7 @@ START_TEST(threads_write_the_same) {
 END_TEST
 
 START_TEST(rows_come_back) {
-    enum { N = 1000000 };
+    enum { N = SANITIZED ? 200000 : 1000000 };
     static uint64_t address[N], size[N], stack[N], birth[N], one[N];
     uint64_t state = 5, at = 0x7f0000000010;
     open_writer();
