@@ -1,13 +1,15 @@
-/* Time and memory of snapdiff on two large snapshots of one process.
+/* Time and memory of snapdiff on pairs of large snapshots of one process, and of the summaries of
+ * ten.
  *
  *     bench_diff SNAPDIFF [BLOCKS [REFERENCES]]
  *
- * Makes two files of BLOCKS blocks (4,000,000) in a temporary directory: 20,000 stacks of some 20
- * frames, sizes as programs have them (many small, few large), 70% of the blocks of the first in
- * the second, the rest with new births, some at addresses that were freed; and REFERENCES (2) from
- * each to others, most of them near, from 1,000 roots. Then runs SNAPDIFF on
- * them three times and prints wall time, processor time and peak memory of each run. Decides
- * nothing: times depend on the machine. */
+ * Makes two files of BLOCKS blocks in a temporary directory: 20,000 stacks of some 20 frames, sizes
+ * as programs have them (many small, few large), 70% of the blocks of the first in the second, the
+ * rest with new births, some at addresses that were freed; and REFERENCES (2) from each to others,
+ * most of them near, from 1,000 roots. Then runs SNAPDIFF on them three times and prints wall time,
+ * processor time and peak memory of each run, and what is wanted. Without BLOCKS: pairs of 1, 4 and
+ * 10 million blocks, and how long it takes to open ten files of the first kind and read their
+ * summaries. Decides nothing: times depend on the machine. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <heapsnap/snapshot.h>
 #include <heapsnap/writer.h>
 
 #define N_STACKS 20000
@@ -246,8 +249,14 @@ static double seconds(struct timeval t) {
     return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
 }
 
-static void measure(const char *snapdiff) {
-    struct timespec start, end;
+static double since(const struct timespec *start) {
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    return (double)(end.tv_sec - start->tv_sec) + (double)(end.tv_nsec - start->tv_nsec) * 1e-9;
+}
+
+static void measure(const char *snapdiff, const char *wanted) {
+    struct timespec start;
     struct rusage usage;
     int status = 0;
     clock_gettime(CLOCK_MONOTONIC, &start);
@@ -261,18 +270,46 @@ static void measure(const char *snapdiff) {
         fprintf(stderr, "bench_diff: snapdiff failed (status %d)\n", status);
         exit(2);
     }
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    printf("snapdiff: %.2f s, user %.2f s, sys %.2f s, peak %.0f MB\n",
-           (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) * 1e-9,
-           seconds(usage.ru_utime), seconds(usage.ru_stime), (double)usage.ru_maxrss / 1024);
+    printf("snapdiff: %.2f s, user %.2f s, sys %.2f s, peak %.0f MB%s\n", since(&start),
+           seconds(usage.ru_utime), seconds(usage.ru_stime), (double)usage.ru_maxrss / 1024,
+           wanted);
+}
+
+/* Ten files in turn, so that nothing is warm that another call left behind. */
+static void measure_summaries(void) {
+    enum { FILES = 10 };
+    snap_error err;
+    struct timespec start;
+    for (int run = 0; run < 3; run++) {
+        uint64_t n_blocks = 0;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        for (int i = 0; i < FILES; i++) {
+            snap_snapshot *s;
+            const snap_summary_row *rows;
+            size_t n_rows;
+            check(snap_open(&s, i % 2 ? "b.snap" : "a.snap", NULL, &err), &err);
+            check(snap_summary(s, &rows, &n_rows, &err), &err);
+            for (size_t k = 0; k < n_rows; k++)
+                n_blocks += rows[k].count;
+            snap_close(s);
+        }
+        printf("%d summaries: %.1f ms (counts add up to %" PRIu64 ")   wanted: <= 50 ms\n", FILES,
+               since(&start) * 1e3, n_blocks);
+    }
+}
+
+static void run_case(const char *snapdiff, size_t n, const char *wanted) {
+    make_files(n);
+    for (int i = 0; i < 3; i++)
+        measure(snapdiff, wanted);
 }
 
 int main(int argc, char **argv) {
     char directory[] = "/tmp/bench_diff.XXXXXX";
     char *const snapdiff = argc > 1 ? realpath(argv[1], NULL) : NULL;
-    const size_t n = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 4000000;
+    const size_t n = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 0;
     n_references = argc > 3 ? (size_t)strtoull(argv[3], NULL, 10) : 2;
-    if (snapdiff == NULL || n == 0) {
+    if (snapdiff == NULL || (argc > 2 && n == 0)) {
         fprintf(stderr, "Usage: bench_diff SNAPDIFF [BLOCKS [REFERENCES]]\n");
         return 2;
     }
@@ -281,9 +318,14 @@ int main(int argc, char **argv) {
         perror("bench_diff: temporary directory");
         return 2;
     }
-    make_files(n);
-    for (int i = 0; i < 3; i++)
-        measure(snapdiff);
+    if (n != 0) {
+        run_case(snapdiff, n, "");
+    } else {
+        run_case(snapdiff, 1000000, "   wanted: <= 0.5 s");
+        measure_summaries();
+        run_case(snapdiff, 4000000, "   wanted: <= 1 s, <= 400 MB");
+        run_case(snapdiff, 10000000, "   wanted: <= 12 s, <= 1200 MB");
+    }
     unlink("a.snap");
     unlink("b.snap");
     unlink("out.txt");
