@@ -79,6 +79,13 @@ int file_view_open(struct file_view *out, const char *path, uint64_t max_bytes, 
     return result;
 }
 
+void file_view_forget(const struct file_view *v, const uint8_t *data, size_t size) {
+    const uintptr_t page = 4096, start = ((uintptr_t)data + page - 1) & ~(page - 1),
+                    end = ((uintptr_t)data + size) & ~(page - 1);
+    if (v->is_mapped && start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
 void file_view_close(struct file_view *v) {
     if (v->is_mapped)
         munmap((void *)v->data, v->size);

@@ -17,6 +17,9 @@ struct file_view {
  * SIGBUS in the reader, as with every mapping; nothing that heapsnap writes is ever changed in
  * place. Errors: IO, NOMEM, LIMIT. */
 int file_view_open(struct file_view *out, const char *path, uint64_t max_bytes, snap_error *err);
+/* The pages within these bytes of the view are not needed for now: a mapped file gives them back,
+ * and reads them again when they are looked at. */
+void file_view_forget(const struct file_view *v, const uint8_t *data, size_t size);
 void file_view_close(struct file_view *v);
 
 /* A file being written. */

@@ -14,6 +14,7 @@
 
 #define MAX_MEMORY_DEFAULT ((uint64_t)8 << 30)
 #define STACK_WALK_MAX 4096
+#define FORGET_MIN ((uint64_t)32 << 10)
 #define FRAME_WINDOW_MAX ((uint64_t)8 << 20)
 
 /* The values of columns that a chunk does not have. */
@@ -101,6 +102,9 @@ static int read_payload(const snap_snapshot *s, const struct read_chunk *c, stru
         return no_memory(err);
     if (ZSTD_decompressDCtx(b->zstd, b->raw, h.raw_size, stored, h.stored_size) != h.raw_size)
         return corrupt(err, c->id, c->offset, "its zstd frame is damaged");
+    /* Else all of the file would count as memory when its last chunk has been read. */
+    if (h.stored_size >= FORGET_MIN)
+        file_view_forget(&s->view, stored, h.stored_size);
     *out = b->raw;
     return SNAP_OK;
 }
