@@ -196,7 +196,7 @@ int heap_root_text(snap_heap *h, uint64_t root, const char **out, snap_error *er
 
 int heap_edge_text(snap_heap *h, uint64_t edge, const char **out, snap_error *err) {
     const uint32_t label = h->edge_label != NULL ? h->edge_label[edge] : 0;
-    const uint64_t offset = h->edge_offset != NULL ? h->edge_offset[edge] : 0;
+    const uint64_t offset = heap_edge_offset(h, edge);
     const unsigned kind = h->edge_kind != NULL ? h->edge_kind[edge] : 0;
     const char *text = "";
     if (label != 0)

@@ -168,6 +168,29 @@ static int take_nodes(struct loading *l, uint64_t at, snap_error *err) {
     return 0;
 }
 
+static int fit_u32(const uint64_t *column, uint32_t n) {
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < n; i++)
+        all |= column[i];
+    return all <= UINT32_MAX;
+}
+
+/* Places in the source: four bytes each, until one comes that needs more. */
+static int put_offsets(snap_heap *h, uint64_t at, const uint64_t *column, uint32_t n,
+                       snap_error *err) {
+    if (h->edge_offset_wide == NULL && fit_u32(column, n))
+        return put_u32(h, &h->edge_offset, h->n_edges, at, column, n, err);
+    SNAP_TRY(put_u64(h, &h->edge_offset_wide, h->n_edges, at, column, n, err));
+    if (h->edge_offset == NULL)
+        return 0;
+    for (uint64_t i = 0; i < at; i++)
+        h->edge_offset_wide[i] = h->edge_offset[i];
+    free(h->edge_offset);
+    h->edge_offset = NULL;
+    h->columns_bytes -= h->n_edges * sizeof *h->edge_offset;
+    return 0;
+}
+
 #define EDGE_COLUMNS                                                                               \
     (1u << SNAP_EDGE_COL_SOURCE | 1u << SNAP_EDGE_COL_TARGET | 1u << SNAP_EDGE_COL_KIND |          \
      1u << SNAP_EDGE_COL_LABEL | 1u << SNAP_EDGE_COL_SOURCE_OFFSET |                               \
@@ -181,7 +204,7 @@ static int take_edges(struct loading *l, uint64_t at, snap_error *err) {
     SNAP_TRY(put_u32(h, &h->edge_target, h->n_edges, at, c[SNAP_EDGE_COL_TARGET], n, err));
     SNAP_TRY(put_u8(h, &h->edge_kind, h->n_edges, at, c[SNAP_EDGE_COL_KIND], n, err));
     SNAP_TRY(put_u32(h, &h->edge_label, h->n_edges, at, c[SNAP_EDGE_COL_LABEL], n, err));
-    SNAP_TRY(put_u64(h, &h->edge_offset, h->n_edges, at, c[SNAP_EDGE_COL_SOURCE_OFFSET], n, err));
+    SNAP_TRY(put_offsets(h, at, c[SNAP_EDGE_COL_SOURCE_OFFSET], n, err));
     SNAP_TRY(put_u8(h, &h->edge_flags, h->n_edges, at, c[SNAP_EDGE_COL_FLAGS], n, err));
     for (uint32_t i = 0; h->edge_flags != NULL && i < n; i++)
         h->edge_flags[at + i] &= FLAGS_OF_EDGES;
@@ -421,7 +444,8 @@ static int build_graph(snap_heap *h, snap_error *err) {
         .edge_target = h->edge_target,
         .edge_kind = h->edge_kind,
         .edge_label = h->edge_label,
-        .source_offset = h->edge_offset,
+        .source_offset = h->edge_offset_wide,
+        .source_offset_narrow = h->edge_offset,
         .edge_flags = h->edge_flags,
         .n_roots = h->n_roots,
         .root_target = h->root_target,
@@ -525,10 +549,11 @@ void snap_heap_close(snap_heap *h) {
     if (h->graph != NULL)
         snap_graph_free(h->graph);
     void *const arrays[] = {
-        h->size,        h->birth,       h->domain,     h->flags,      h->type,       h->stack,
-        h->edge_source, h->edge_target, h->edge_label, h->edge_kind,  h->edge_flags, h->edge_offset,
-        h->root_target, h->root_label,  h->root_kind,  h->root_flags, h->type_name,  h->type_key,
-        h->type_size,   h->label_key,   h->owner_key,  h->root_names, h->by_address, h->address};
+        h->size,       h->birth,       h->domain,           h->flags,       h->type,
+        h->stack,      h->edge_source, h->edge_target,      h->edge_label,  h->edge_kind,
+        h->edge_flags, h->edge_offset, h->edge_offset_wide, h->root_target, h->root_label,
+        h->root_kind,  h->root_flags,  h->type_name,        h->type_key,    h->type_size,
+        h->label_key,  h->owner_key,   h->root_names,       h->by_address,  h->address};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     map_release(&h->root_name_map);

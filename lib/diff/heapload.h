@@ -39,7 +39,8 @@ struct snap_heap {
     uint32_t *type, *stack;
     uint32_t *edge_source, *edge_target, *edge_label;
     uint8_t *edge_kind, *edge_flags;
-    uint64_t *edge_offset;
+    uint32_t *edge_offset; /* NULL if one does not fit: all are in the other */
+    uint64_t *edge_offset_wide;
     uint32_t *root_target, *root_label;
     uint8_t *root_kind, *root_flags;
 
@@ -75,6 +76,11 @@ int heap_edge_text(snap_heap *h, uint64_t edge, const char **out, snap_error *er
 /* Text in the heap's arena; NULL: no memory. */
 char *heap_format(snap_heap *h, const char *format, ...) SNAP_PRINTF(2, 3);
 
+static inline uint64_t heap_edge_offset(const snap_heap *h, uint64_t edge) {
+    if (h->edge_offset != NULL)
+        return h->edge_offset[edge];
+    return h->edge_offset_wide != NULL ? h->edge_offset_wide[edge] : 0;
+}
 static inline uint64_t heap_node_bytes(const snap_heap *h, uint32_t node) {
     return h->size != NULL ? h->size[node - 1] : 0;
 }

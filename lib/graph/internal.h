@@ -132,6 +132,8 @@ static inline uint8_t edge_flags(const snap_graph *g, uint64_t e) {
     return g->in.edge_flags ? g->in.edge_flags[e] : 0;
 }
 static inline uint64_t source_offset(const snap_graph *g, uint64_t e) {
+    if (g->in.source_offset_narrow)
+        return g->in.source_offset_narrow[e];
     return g->in.source_offset ? g->in.source_offset[e] : 0;
 }
 static inline uint64_t target_offset(const snap_graph *g, uint64_t e) {

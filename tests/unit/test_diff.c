@@ -3,6 +3,7 @@
  * up is checked from outside, by tests/cli/properties.py. */
 #include "base/printable.h"
 #include "diff/ahead.h"
+#include "diff/heapload.h"
 #include "diff/pass.h"
 #include "diff/trend.h"
 #include "support/sample.h"
@@ -12,6 +13,7 @@
 #include <heapsnap/report.h>
 
 #include <check.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,6 +263,47 @@ START_TEST(chunks_are_decoded_ahead) {
 }
 END_TEST
 
+/* Places of references in their sources: kept in four bytes each, unless one needs more; the one
+ * that does so comes in the chunk `_i`, or in none. */
+START_TEST(far_places_in_sources_are_kept) {
+    const size_t n = 150000; /* three chunks */
+    const size_t far = _i < 3 ? (size_t)_i * (n / 3) + 11 : n;
+    struct bytes file = {0};
+    snap_writer *w;
+    snap_snapshot *s;
+    snap_heap *h;
+    OK(snap_writer_open_sink(&w, bytes_sink, &file, NULL, &err));
+    OK(snap_writer_meta_text(w, SNAP_META_WRITER, "test", &err));
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_NODE_COL_DOMAIN] = SNAP_DOMAIN_HOST;
+        row[SNAP_NODE_COL_KIND] = SNAP_NODE_BLOCK;
+        row[SNAP_NODE_COL_ADDRESS] = (i + 1) << 44;
+        row[SNAP_NODE_COL_SIZE] = UINT64_C(1) << 42;
+        OK(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err));
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t row[SNAP_COLUMNS_MAX] = {0};
+        row[SNAP_EDGE_COL_SOURCE] = i < far ? 1 : 2;
+        row[SNAP_EDGE_COL_TARGET] = 2;
+        row[SNAP_EDGE_COL_KIND] = SNAP_EDGE_POINTER;
+        row[SNAP_EDGE_COL_SOURCE_OFFSET] = i == far ? UINT64_C(1) << 40 : 8 * i;
+        OK(snap_writer_row(w, SNAP_TABLE_EDGE, row, NULL, &err));
+    }
+    OK(snap_writer_finish(w, &err));
+    snap_writer_close(w);
+    OK(snap_open_memory(&s, file.data, file.size, NULL, &err));
+    ck_assert_uint_gt(snap_n_chunks(s, SNAP_TABLE_EDGE), 2);
+    OK(snap_heap_open(&h, s, NULL, &err));
+    for (uint64_t i = 0; i < n; i++)
+        if (heap_edge_offset(h, i) != (i == far ? UINT64_C(1) << 40 : 8 * i))
+            ck_abort_msg("edge %" PRIu64, i);
+    snap_heap_close(h);
+    snap_close(s);
+    bytes_release(&file);
+}
+END_TEST
+
 /* Sources that claim to be sorted whatever the file says. */
 START_TEST(broken_order_is_noticed_and_mended) {
     const size_t n = 400000; /* seven chunks: parts for three threads */
@@ -414,6 +457,7 @@ int main(void) {
     tcase_add_test(c, sizes_have_units);
     tcase_add_test(c, mappings_are_summed_by_stack);
     tcase_add_loop_test(c, broken_order_is_noticed_and_mended, SANITIZED ? 3 : 1, 4);
+    tcase_add_loop_test(c, far_places_in_sources_are_kept, 0, 4);
     tcase_add_test(c, chunks_are_decoded_ahead);
     tcase_add_test(c, threads_change_nothing);
     tcase_add_loop_test(c, a_caller_can_stop_it, 0, THREAD_SANITIZED ? 0 : 3);

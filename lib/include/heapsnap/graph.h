@@ -76,6 +76,8 @@ typedef struct snap_graph_input {
     uint64_t n_types;
     const uint64_t *type_key;
     const uint64_t *type_size; /* bytes of one instance, 0: unknown or varying; or NULL */
+
+    const uint32_t *source_offset_narrow; /* instead of source_offset, if all fit; or NULL */
 } snap_graph_input;
 
 typedef struct snap_graph_options {
