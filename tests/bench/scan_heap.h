@@ -41,14 +41,21 @@ static int build(struct heap *h, size_t n, size_t bytes) {
     return h->blocks && h->words ? 0 : -1;
 }
 
-/* Of four words one refers to a block, one is 0, two are anything. */
-static size_t connect_blocks(const struct heap *h) {
+/* Of four words one refers to a block, one is 0, two are anything. To any block, which is the worst
+ * case; or is_local, as in programs: half of them to one of 255 that all refer to, most others to
+ * one that was allocated shortly before or after. */
+static size_t connect_blocks(const struct heap *h, int is_local) {
     size_t n_edges = 0;
     for (size_t i = 0; i < h->n; i++)
         for (uint32_t k = 0; k < h->words[i]; k++) {
             const uint64_t r = draw();
             const int is_edge = (r & 3) == 0;
-            h->blocks[i][k] = is_edge        ? (uint64_t)h->blocks[(r >> 8) % h->n] + (r >> 4 & 8)
+            size_t target = (r >> 8) % h->n;
+            if (is_local && (r >> 56) < 128)
+                target = target % 255 * (h->n / 255);
+            else if (is_local && (r >> 56) < 240)
+                target = (i + (r >> 40) % 64) % h->n;
+            h->blocks[i][k] = is_edge        ? (uint64_t)h->blocks[target] + (r >> 4 & 8)
                               : (r & 3) == 1 ? 0
                                              : r >> (r >> 8 & 31);
             n_edges += (size_t)is_edge;

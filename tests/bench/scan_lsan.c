@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
     const size_t mib = argc > 2 ? strtoul(argv[2], NULL, 10) : 1024;
     if (build(&heap, n, mib << 20) < 0)
         return 2;
-    const size_t n_edges = connect_blocks(&heap);
+    const size_t n_edges = connect_blocks(&heap, 0);
     for (int i = 0; i < 3; i++) {
         const uint64_t start_ns = now_ns();
         const int found = __lsan_do_recoverable_leak_check();
