@@ -22,9 +22,12 @@ int input_error(const struct opt_command *command, const char *path, const snap_
         if (strstr(message, safe) == NULL)
             snprintf(place, sizeof place, " (chunk %s at offset %llu)", safe,
                      (unsigned long long)err->offset);
-    } else if (err->code == SNAP_E_CORRUPT || err->code == SNAP_E_UNSUPPORTED) {
+    } else if (err->code == SNAP_E_CORRUPT ||
+               (err->code == SNAP_E_UNSUPPORTED && err->offset != 0)) {
         snprintf(place, sizeof place, " (at offset %llu)", (unsigned long long)err->offset);
     }
+    /* What this build cannot do lies in no file. */
+    const int in_file = err->chunk != 0 || err->offset != 0;
     const char *advice = "";
     switch (err->code) {
     case SNAP_E_FORMAT: advice = "; give it a file written by heapsnap"; break;
@@ -32,7 +35,7 @@ int input_error(const struct opt_command *command, const char *path, const snap_
         advice =
             "; the file is damaged or was cut short: take it again, or save what is left by repair";
         break;
-    case SNAP_E_UNSUPPORTED: advice = "; it needs a newer heapsnap"; break;
+    case SNAP_E_UNSUPPORTED: advice = in_file ? "; it needs a newer heapsnap" : ""; break;
     default: break;
     }
     /* The system's message for a file often names it already. */
@@ -73,6 +76,15 @@ int input_progress(void *context, uint64_t done, uint64_t total) {
     p->shown_percent = percent;
     p->is_shown = 1;
     return 0;
+}
+
+snap_heap_options input_heap_options(struct input_progress *p, int lasting_roots_first) {
+    return (snap_heap_options){
+        .struct_size = sizeof(snap_heap_options),
+        .progress = input_progress,
+        .progress_context = p,
+        .lasting_roots_first = lasting_roots_first,
+    };
 }
 
 void input_progress_end(struct input_progress *p) {

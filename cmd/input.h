@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include <heapsnap/holder.h>
 #include <heapsnap/report.h>
 #include <heapsnap/snapshot.h>
 
@@ -25,6 +26,9 @@ struct input_progress {
 };
 int input_progress(void *context, uint64_t done, uint64_t total);
 void input_progress_end(struct input_progress *p);
+
+/* To load references with that bar. */
+snap_heap_options input_heap_options(struct input_progress *p, int lasting_roots_first);
 
 /* Where the report goes: path, or standard output for NULL and "-". 0, or EXIT_TROUBLE. */
 struct input_output {

@@ -52,12 +52,7 @@ static int print(const snap_holders *holders, const snap_snapshot *s) {
 
 static int find(const snap_snapshot *s, const snap_holders_query *query) {
     struct input_progress progress = {0};
-    const snap_heap_options heap_options = {
-        .struct_size = sizeof heap_options,
-        .progress = input_progress,
-        .progress_context = &progress,
-        .lasting_roots_first = 1,
-    };
+    const snap_heap_options heap_options = input_heap_options(&progress, 1);
     snap_heap *heap = NULL;
     snap_holders *holders = NULL;
     snap_error err = {0};

@@ -64,11 +64,7 @@ static int show(const snap_snapshot *s, snap_report_options *report_options) {
 /* What the references tell, instead of sums over blocks. */
 static int show_references(const snap_snapshot *s, snap_report_options *report_options) {
     struct input_progress progress = {0};
-    const snap_heap_options heap_options = {
-        .struct_size = sizeof heap_options,
-        .progress = input_progress,
-        .progress_context = &progress,
-    };
+    const snap_heap_options heap_options = input_heap_options(&progress, 0);
     const snap_holdings_options holdings_options = {
         .struct_size = sizeof holdings_options,
         .max_roots = report_options->top,

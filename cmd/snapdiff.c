@@ -104,12 +104,7 @@ static int write_page(const snap_diff *d, const snap_report_options *given) {
     const snap_snapshot *const s = snap_diff_snapshots(d)[snap_diff_n_snapshots(d) - 1].snapshot;
     snap_report_options report_options = *given;
     struct input_progress progress = {0};
-    const snap_heap_options heap_options = {
-        .struct_size = sizeof heap_options,
-        .progress = input_progress,
-        .progress_context = &progress,
-        .lasting_roots_first = 1,
-    };
+    const snap_heap_options heap_options = input_heap_options(&progress, 1);
     const snap_holdings_options holdings_options = {
         .struct_size = sizeof holdings_options, .max_roots = 60, .max_children = 16};
     snap_heap *heap = NULL;
