@@ -29,6 +29,7 @@
 #include "capture/notes_send.h"
 #include "capture/objects.h"
 #include "capture/procfs.h"
+#include "capture/python_send.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
 #include "capture/scan.h"
@@ -55,8 +56,10 @@ struct copy {
     struct memory scratch; /* a section in the making */
     struct memory maps;    /* what smaps says, kept for all its uses */
     uint32_t *stack_ids;   /* new id of each stack of the recorder, 0: not used */
+    uint32_t *managed;     /* managed frame of each stack of the recorder, 0: a native one */
     uint32_t n_stacks_old;
     size_t stack_ids_size;
+    struct python_send python;
     uint64_t n_blocks, block_bytes;
     uint32_t n_pools, n_nodes; /* sent so far */
     struct device_heap device;
@@ -703,6 +706,31 @@ static int use_stacks_of_blocks(void *context, const struct recorder_block *bloc
     return 0;
 }
 
+static int put_part(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
+    struct copy *const c = context;
+    put_section(c, kind, n, data, bytes);
+    return c->error;
+}
+
+/* Sends what frames of Python functions are called, where stacks that are used have such. */
+static void put_python_frames(struct copy *c) {
+    uint32_t n = 0;
+    for (uint32_t id = 1; id <= c->n_stacks_old; id++)
+        n += c->stack_ids[id] && recorder_stack_get(id).flags & RECORDER_STACK_PYTHON;
+    if (n == 0 || c->error)
+        return;
+    c->python = (struct python_send){.context = c, .put = put_part};
+    c->error = python_send_open(&c->python, n);
+    for (uint32_t id = 1; id <= c->n_stacks_old && !c->error; id++) {
+        const struct recorder_stack s = recorder_stack_get(id);
+        if (c->stack_ids[id] && s.flags & RECORDER_STACK_PYTHON)
+            c->managed[id] = python_send_position(&c->python, s.pc, &c->error);
+    }
+    python_send_close(&c->python);
+    c->notes.n_strings = c->python.n_strings;
+    c->ids.n_frames = c->python.n_frames;
+}
+
 /* Sends those that are used, in the order in which they were made (parents first), with ids from 1.
  */
 static void put_stacks(struct copy *c) {
@@ -717,8 +745,12 @@ static void put_stacks(struct copy *c) {
         if (!c->stack_ids[id])
             continue;
         const struct recorder_stack s = recorder_stack_get(id);
-        const struct wire_stack w = {
+        struct wire_stack w = {
             .parent = s.parent < id ? c->stack_ids[s.parent] : 0, .flags = s.flags, .pc = s.pc};
+        if (s.flags & RECORDER_STACK_PYTHON) {
+            w.flags = (s.flags & ~RECORDER_STACK_PYTHON) | WIRE_STACK_MANAGED;
+            w.pc = c->managed[id];
+        }
         stream_put(c, &w, sizeof w);
     }
 }
@@ -871,6 +903,7 @@ static void put_objects(struct copy *c) {
                                    .thread = thread_number,
                                    .n_nodes = (uint32_t)c->n_blocks,
                                    .n_strings = c->notes.n_strings,
+                                   .n_frames = c->ids.n_frames,
                                    .n_types = c->notes.n_types};
     if (c->objects.walk && !c->error)
         c->error = c->objects.walker->send_nodes(c->objects.walk, &c->ids);
@@ -898,6 +931,7 @@ static void add_all_own(const struct copy *c) {
     add_own(c->scan, (uintptr_t)c->stream, STREAM_SIZE);
     add_own(c->scan, (uintptr_t)c->helper_stack, HELPER_STACK_SIZE);
     add_own(c->scan, (uintptr_t)c->stack_ids, c->stack_ids_size);
+    add_own(c->scan, (uintptr_t)c->managed, c->stack_ids_size);
     add_own(c->scan, (uintptr_t)c->device.memory, c->device.bytes);
 }
 
@@ -986,6 +1020,7 @@ static void send_all(struct copy *c) {
     for (size_t i = 0; i < known.length / sizeof(struct recorder_region); i++)
         use_stack(c, ((struct recorder_region *)(void *)known.data)[i].stack);
     use_stack(c, c->collect->request->stack);
+    put_python_frames(c);
     put_stacks(c);
     put_threads(c);
     put_regions(c, &known);
@@ -1010,6 +1045,7 @@ static int prepare(struct copy *c) {
     c->n_stacks_old = recorder_n_stacks();
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
+    c->managed = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     objects_open(&c->objects, c->collect->request->is_held);
     device_heap_open(&c->device, c->objects.walk ? (uint32_t)c->objects.n : 0);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
@@ -1019,7 +1055,7 @@ static int prepare(struct copy *c) {
         scan_set_targets(c->scan, c->objects.targets, c->objects.n);
     if (c->scan)
         scan_add_targets(c->scan, (void *)c->device.targets, c->device.n_targets);
-    return c->stream && c->helper_stack && c->stack_ids ? 0 : -ENOMEM;
+    return c->stream && c->helper_stack && c->stack_ids && c->managed ? 0 : -ENOMEM;
 }
 
 static void release(struct copy *c) {
@@ -1029,6 +1065,8 @@ static void release(struct copy *c) {
         raw_unmap(c->stream, STREAM_SIZE);
     if (c->stack_ids)
         raw_unmap(c->stack_ids, c->stack_ids_size);
+    if (c->managed)
+        raw_unmap(c->managed, c->stack_ids_size);
     scan_free(c->scan);
     c->scan = NULL;
     notes_places_release();

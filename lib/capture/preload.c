@@ -31,6 +31,7 @@
 #include "capture/oom.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
+#include "capture/python_frames.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
 #include "capture/recorder.h"
@@ -562,6 +563,7 @@ __attribute__((constructor)) static void start(void) {
     notes_find_keys();
     exec_init();
     new_lineage();
+    python_frames_start();
     objects_load();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack)

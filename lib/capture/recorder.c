@@ -18,6 +18,7 @@
 
 #include "capture/hook_real.h"
 #include "capture/notes.h"
+#include "capture/python_code.h"
 #include "capture/rawmem.h"
 #include "capture/unwind.h"
 
@@ -480,7 +481,8 @@ struct recorder_stack recorder_stack_get(uint32_t id) {
     const struct stack_node node = stacks_node(id);
     return (struct recorder_stack){.pc = node.pc,
                                    .parent = node.parent,
-                                   .flags = node.stack_flags | (uint32_t)node.frame_flags << 16};
+                                   .flags = node.stack_flags | (uint32_t)node.frame_flags << 16 |
+                                            (node.is_python ? RECORDER_STACK_PYTHON : 0)};
 }
 
 void recorder_counts_get(struct recorder_counts *out) {
@@ -527,6 +529,7 @@ void recorder_after_fork_child(void) {
     }
     rawmem_after_fork_child();
     stacks_after_fork_child();
+    python_code_after_fork_child();
     hook_regions_after_fork_child();
     notes_after_fork_child();
     if (torn)

@@ -23,9 +23,10 @@ struct recorder_region { /* anonymous memory mapped by the target itself: mmap, 
 };
 
 struct recorder_stack {
-    uint64_t pc;
+    uint64_t pc;            /* with RECORDER_STACK_PYTHON: a python_position */
     uint32_t parent, flags; /* as struct wire_stack */
 };
+#define RECORDER_STACK_PYTHON (1u << 31)
 
 struct recorder_counts {
     uint64_t live_blocks; /* may lag by what other threads do at the moment */

@@ -27,7 +27,8 @@ enum {
 /* Bits of a node's pc: user addresses end below them. */
 #define PC_TRUNCATED (UINT64_C(1) << 63)
 #define PC_EXACT (UINT64_C(1) << 62)
-#define PC_MASK ((UINT64_C(1) << 62) - 1)
+#define PC_PYTHON (UINT64_C(1) << 61) /* the rest is a python_position */
+#define PC_MASK ((UINT64_C(1) << 61) - 1)
 
 struct node {
     uint64_t pc;
@@ -68,9 +69,9 @@ struct stack_node stacks_node(uint32_t id) {
     if (id == 0 || id > stacks_n_nodes())
         return (struct stack_node){0};
     const struct node *const node = node_at(id);
-    return (struct stack_node){node->pc & PC_MASK, node->parent,
-                               node->pc & PC_TRUNCATED ? SNAP_STAK_FLAG_TRUNCATED : 0,
-                               node->pc & PC_EXACT ? SNAP_FRAM_FLAG_EXACT : 0};
+    return (struct stack_node){
+        node->pc & PC_MASK, node->parent, node->pc & PC_TRUNCATED ? SNAP_STAK_FLAG_TRUNCATED : 0,
+        node->pc & PC_EXACT ? SNAP_FRAM_FLAG_EXACT : 0, (node->pc & PC_PYTHON) != 0};
 }
 
 static inline uint64_t hash(uint32_t parent, uint64_t pc) {
@@ -306,7 +307,7 @@ static inline void append(struct stack_copy *copy, const struct stack_frame *fra
     m->needs_bp = m->by_bp || (m->bp_at == 0 && outer_needs);
     if (!outer_needs)
         m->bp_at = 0;
-    if (__builtin_expect(!copy->cut && n < depth_limit, 1)) {
+    if (__builtin_expect(!copy->cut && n < depth_limit && copy->python.n == 0, 1)) {
         if (n == 0)
             m->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
         else if (m[-1].id != 0)
@@ -351,9 +352,102 @@ static __attribute__((noinline)) void extend(struct stack_copy *copy) {
     }
 }
 
+/* --- Python's frames between those of C functions --- */
+
+/* The node of Python's frames whose bounds lie between two slots, under a parent; *at: the frame of
+ * Python to begin with, counted from the outermost, and on return the first that is further in. */
+static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *at, uintptr_t inner,
+                            uintptr_t outer, uint64_t flag) {
+    const struct python_copy *const p = &copy->python;
+    for (; *at < p->n; ++*at) {
+        const unsigned i = p->n - 1 - *at;
+        if (p->frames[i].bound <= inner)
+            break;
+        if (p->frames[i].bound >= outer || p->positions[i] == 0)
+            continue;
+        parent = intern(copy, parent, p->positions[i] | PC_PYTHON | flag);
+        flag = 0;
+        if (parent == 0)
+            break;
+    }
+    return parent;
+}
+
+/* Python's frames further out than what a slot bounds. */
+static unsigned python_beyond(const struct stack_copy *copy, uintptr_t slot) {
+    const struct python_copy *const p = &copy->python;
+    unsigned at = 0;
+    while (at < p->n && p->frames[p->n - 1 - at].bound > slot)
+        at++;
+    return at;
+}
+
+/* Brings Python's frames up to date, and forgets the ids that hang on what changed. */
+static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool careful) {
+    const struct python_place_on_stack place = {.sp = sp,
+                                                .low = copy->stack_low,
+                                                .high = copy->stack_high,
+                                                .limit = depth_limit,
+                                                .careful = careful,
+                                                .try = copy->try};
+    const uintptr_t changed = python_frames_sync(&copy->python, &place, &copy->n_dropped);
+    if (__builtin_expect(changed != 0, 0))
+        for (unsigned i = copy->n; i-- > 0 && copy->slots[i] < changed;)
+            copy->more[i].id = 0;
+}
+
+/* The node of frame i, with all between it and frame `from`, whose node is given. Keeps the ids on
+ * the way where they are those of whole stacks. */
+static uint32_t fold_inwards(struct stack_copy *copy, uint32_t id, unsigned at, unsigned from,
+                             unsigned i, bool is_whole) {
+    for (; id != 0 && from < i; from++) {
+        if (is_whole)
+            copy->more[from].id = id;
+        id = fold_python(copy, id, &at, copy->slots[from + 1], copy->slots[from], 0);
+        if (id != 0)
+            id = intern(copy, id, copy->pcs[from + 1]);
+    }
+    copy->more[i].id = id;
+    return id;
+}
+
+/* The node of frame i as the outermost one that is kept, under those of Python that bound it. */
+static uint32_t first_under_python(struct stack_copy *copy, unsigned i) {
+    unsigned at = 0;
+    const uint32_t id = fold_python(copy, 0, &at, copy->slots[i], UINTPTR_MAX, PC_TRUNCATED);
+    return intern(copy, id, copy->pcs[i] | (id == 0 ? PC_TRUNCATED : 0));
+}
+
+/* frame_id() where Python runs. */
+static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *copy, unsigned i) {
+    const struct python_copy *const p = &copy->python;
+    const bool is_whole = i < depth_limit && !copy->cut && !p->cut;
+    unsigned from = i;
+    uint32_t id;
+    if (is_whole) {
+        while (from > 0 && copy->more[from].id == 0)
+            from--;
+        id = copy->more[from].id;
+        if (id == 0)
+            id = copy->broken ? first_under_python(copy, from) : intern(copy, 0, copy->pcs[from]);
+    } else {
+        const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
+        const uintptr_t outermost = p->cut ? p->frames[p->n - 1].bound : UINTPTR_MAX;
+        for (from = first; from < i && copy->slots[from] >= outermost;)
+            from++;
+        id = copy->slots[from] < outermost && outermost != UINTPTR_MAX &&
+                     (from > first || (first == 0 && !copy->cut))
+                 ? first_under_python(copy, from)
+                 : intern(copy, 0, copy->pcs[from] | PC_TRUNCATED);
+    }
+    return fold_inwards(copy, id, python_beyond(copy, copy->slots[from]), from, i, is_whole);
+}
+
 /* The tree id of the innermost `depth` frames from frame i outwards. */
 static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsigned i) {
     struct stack_more *const more = copy->more;
+    if (copy->python.n > 0)
+        return frame_id_python(copy, i);
     if (i < depth_limit && !copy->cut) {
         unsigned from = i;
         while (from > 0 && more[from].id == 0)
@@ -376,7 +470,7 @@ static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsi
  * n-1] are walked already, all of them return addresses. */
 static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, unsigned n,
                                                      unsigned skip, bool *truncated) {
-    bool cut = false;
+    bool cut = false, is_interrupted = false;
     struct stack_frame from = copy->fresh[n - 1];
     bool exact = from.more.rare;
     for (;;) {
@@ -393,7 +487,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
             caller.slot = *(const uintptr_t *)(context + UCONTEXT_RSP) - 8;
             caller.pc = *(const uintptr_t *)(context + UCONTEXT_RIP);
             caller.more.bp = *(const uintptr_t *)(context + UCONTEXT_RBP);
-            exact = true;
+            exact = is_interrupted = true;
         } else if (how != STEP_OK) {
             cut = how == STEP_CUT;
             break;
@@ -410,9 +504,18 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
         cut = true;
     }
     uint32_t id = 0;
+    unsigned at = 0;
+    if (python_frames_known)
+        sync_python(copy, copy->fresh[0].slot, is_interrupted);
     for (unsigned i = outer; i-- > skip;) {
         const uint64_t pc = copy->fresh[i].pc | (copy->fresh[i].more.rare ? PC_EXACT : 0) |
                             (cut && i == outer - 1 ? PC_TRUNCATED : 0);
+        if (i == outer - 1)
+            at = python_beyond(copy, copy->fresh[i].slot);
+        else
+            id = fold_python(copy, id, &at, copy->fresh[i].slot, copy->fresh[i + 1].slot, 0);
+        if (id == 0 && i < outer - 1)
+            break;
         id = intern(copy, id, pc);
         if (id == 0)
             break;
@@ -476,25 +579,27 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
         copy->cut = cut;
         copy->broken = broken;
     }
+    if (python_frames_known)
+        sync_python(copy, start->slot, false);
     for (unsigned i = n_fresh; i-- > 0;)
         append(copy, &copy->fresh[i]);
     if (copy->cut && copy->n < depth_limit)
         extend(copy);
-    *truncated = copy->cut || copy->broken || copy->n > depth_limit;
+    *truncated = copy->cut || copy->broken || copy->n > depth_limit || copy->python.cut;
     copy->n_truncated += *truncated;
     const uint32_t id = copy->more[copy->n - 1].id;
     return id != 0 ? id : frame_id(copy, copy->n - 1);
 }
 
 /* A call whose caller's caller stands in the copy as frame i - 1: one frame is new, and frames
- * further in than that are gone. 0: it is not so simple. */
-static inline uint32_t capture_one(struct stack_copy *copy, const struct stack_start *start,
-                                   unsigned i) {
+ * further in than that are gone. False: it is not so simple. */
+static inline bool capture_one(struct stack_copy *copy, const struct stack_start *start,
+                               unsigned i) {
     const struct stack_more *const outer = &copy->more[i - 1];
     const uintptr_t slot = copy->slots[i - 1];
     const uint32_t rule = unwind_rule(start->pc);
     if (UNWIND_KIND(rule) != UNWIND_SP || start->slot + UNWIND_CFA(rule) != slot || outer->id == 0)
-        return 0;
+        return false;
     uintptr_t bp = start->bp, bp_at = 0;
     if (UNWIND_BP_BELOW(rule) != 0) {
         bp_at = slot + 8 - UNWIND_BP_BELOW(rule);
@@ -502,10 +607,9 @@ static inline uint32_t capture_one(struct stack_copy *copy, const struct stack_s
     }
     if ((outer->needs_bp && outer->bp != bp) || *(const uintptr_t *)slot != copy->pcs[i - 1] ||
         !verify(copy, i - 1))
-        return 0;
-    const uint32_t id = intern(copy, outer->id, start->pc);
-    if (id == 0)
-        return 0;
+        return false;
+    /* Where Python runs, the node depends on what of it stands in between. */
+    const uint32_t id = copy->python.n == 0 ? intern(copy, outer->id, start->pc) : 0;
     copy->n = i + 1;
     copy->slots[i] = start->slot;
     copy->pcs[i] = start->pc;
@@ -516,7 +620,7 @@ static inline uint32_t capture_one(struct stack_copy *copy, const struct stack_s
     m->by_bp = m->rare = false;
     m->needs_bp = outer->needs_bp && bp_at == 0;
     m->plain = outer->plain && m->bp_at == 0;
-    return id;
+    return true;
 }
 
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
@@ -524,21 +628,27 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
     while (k > 0 && copy->slots[k - 1] < start->slot)
         k--;
     if (__builtin_expect(k > 0 && k < depth_limit && !copy->cut && !copy->broken, 1)) {
-        uint32_t id = 0;
+        bool found = false;
         if (copy->slots[k - 1] != start->slot) {
-            id = capture_one(copy, start, k);
+            found = capture_one(copy, start, k);
         } else if (copy->pcs[k - 1] != start->pc) {
-            id = k > 1 ? capture_one(copy, start, k - 1) : 0;
+            found = k > 1 && capture_one(copy, start, k - 1);
         } else if (copy->more[k - 1].id != 0 &&
                    (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
                    verify(copy, k - 1)) {
             /* The same call of the same function as the last time, or one further out. */
             copy->n = k;
-            id = copy->more[k - 1].id;
+            found = true;
         }
-        if (__builtin_expect(id != 0, 1)) {
+        if (__builtin_expect(found, 1)) {
             *truncated = false;
-            return id;
+            if (python_frames_known) {
+                sync_python(copy, start->slot, false);
+                *truncated = copy->python.cut;
+                copy->n_truncated += *truncated;
+            }
+            const uint32_t id = copy->more[copy->n - 1].id;
+            return id != 0 && !*truncated ? id : frame_id(copy, copy->n - 1);
         }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);

@@ -9,13 +9,19 @@
  * of the copy is the rest of the stack, with the tree ids of its frames.
  *
  * A stack deeper than the limit is kept as its innermost `depth` frames, exactly, under a node that
- * says that it is cut. */
+ * says that it is cut.
+ *
+ * Where the thread runs Python, the functions of a call of the interpreter's loop stand behind that
+ * call's frame, as nodes of their own kind, at most `depth` of them in all. Frames of C functions
+ * know nothing of that but their tree ids, which are void where Python's frames changed. */
 #ifndef HEAPSNAP_STACKS_H
 #define HEAPSNAP_STACKS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "capture/python_frames.h"
 
 enum {
     STACKS_DEPTH_DEFAULT = 128,
@@ -56,6 +62,7 @@ struct stack_copy {
     struct stack_more more[STACKS_FRAMES];
     struct stack_recent recent[STACKS_RECENT];
     struct stack_frame fresh[STACKS_FRAMES]; /* new frames of the walk under way, innermost first */
+    struct python_copy python;
 };
 
 /* The registers of a function that has just been returned into. */
@@ -77,10 +84,11 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
                               unsigned skip, bool *truncated);
 
 struct stack_node {
-    uint64_t pc;
+    uint64_t pc; /* is_python: a python_position */
     uint32_t parent;
     uint16_t stack_flags; /* SNAP_STAK_FLAG_* */
     uint16_t frame_flags; /* SNAP_FRAM_FLAG_* */
+    bool is_python;
 };
 uint32_t stacks_n_nodes(void); /* the greatest id */
 struct stack_node stacks_node(uint32_t id);

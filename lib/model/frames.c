@@ -86,7 +86,8 @@ int frames_collect(struct frames *f, struct heap *h, snap_error *err) {
                   sizeof *h->function_frames) < 0)
         return stream_no_memory(err);
     for (uint32_t i = 0; i < f->n_stacks; i++)
-        keys[n++] = key_of_stack(&f->stacks[i]);
+        if (!(f->stacks[i].flags & WIRE_STACK_MANAGED))
+            keys[n++] = key_of_stack(&f->stacks[i]);
     for (uint32_t i = 0; i < h->n_frames; i++)
         keys[n++] = (struct key){h->frames[i].pc, h->frames[i].is_exact != 0};
     for (uint32_t i = 0; i < h->n_functions; i++)
@@ -98,7 +99,9 @@ int frames_collect(struct frames *f, struct heap *h, snap_error *err) {
     if (make_positions(f, h, keys, n_keys) < 0)
         return stream_no_memory(err);
     for (uint32_t i = 0; i < f->n_stacks; i++)
-        f->stack_frames[i] = frame_of(keys, n_keys, key_of_stack(&f->stacks[i]));
+        f->stack_frames[i] = f->stacks[i].flags & WIRE_STACK_MANAGED
+                                 ? frames_managed(f, h, (uint32_t)f->stacks[i].pc)
+                                 : frame_of(keys, n_keys, key_of_stack(&f->stacks[i]));
     for (uint32_t i = 0; i < h->n_frames; i++)
         h->frames[i].row =
             frame_of(keys, n_keys, (struct key){h->frames[i].pc, h->frames[i].is_exact != 0});

@@ -84,7 +84,8 @@ int receive_stacks(struct ingest *g, const struct wire_section *section, snap_er
                       sizeof *s) < 0)
             return stream_no_memory(err);
         for (uint32_t i = 0; i < n; i++) {
-            if (s[i].parent > f->n_stacks)
+            if (s[i].parent > f->n_stacks ||
+                (s[i].flags & WIRE_STACK_MANAGED && s[i].pc > f->n_managed))
                 return stream_broken(err, "a stack");
             f->stacks[f->n_stacks++] = s[i];
         }

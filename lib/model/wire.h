@@ -7,12 +7,13 @@
  * do anything. A stream without WIRE_END is a child that died: the receiver removes its temporary
  * file.
  *
- * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, each once; then BLOCK sections as many
- * as there are, then the others, each kind as often as needed, best in the order of enum wire_kind;
- * END. Demanded is only that nothing refers to what comes later, and that all BLOCK and NODE
- * records stand before the first section that refers to nodes. A second META, of completeness rows
- * only, may stand before END: what is known only then. A section is a wire_section followed by
- * `bytes` bytes, a multiple of 8.
+ * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, each once, and before STACK the STRING
+ * and MANAGED_FRAME sections that it needs; then BLOCK sections as many as there are, then the
+ * others, each kind as often as needed, best in the order of enum wire_kind; END. Demanded is only
+ * that nothing refers to what comes later, and that all BLOCK and NODE records stand before the
+ * first section that refers to nodes. A second META, of completeness rows only, may stand before
+ * END: what is known only then. A section is a wire_section followed by `bytes` bytes, a multiple
+ * of 8.
  *
  * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,
  * then NODE records. Where all of them together are in the order of (domain, address, birth), ids
@@ -23,7 +24,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31455249574e5348ull /* "HSNWIRE1" */
-#define WIRE_VERSION 2u
+#define WIRE_VERSION 3u
 
 enum wire_kind {
     WIRE_HELLO = 1,
@@ -93,12 +94,14 @@ struct wire_module {
 };
 
 /* A node of the stack tree: parent is a lower id or 0. pc: return address, or exact with the flag
- * SNAP_FRAM_FLAG_EXACT << 16. */
+ * SNAP_FRAM_FLAG_EXACT << 16; with WIRE_STACK_MANAGED the id of a managed frame, 0: nothing is
+ * known of it. */
 struct wire_stack {
     uint32_t parent;
-    uint32_t flags; /* low 16 bits SNAP_STAK_FLAG_*, high 16 bits SNAP_FRAM_FLAG_* */
+    uint32_t flags; /* low 16 bits SNAP_STAK_FLAG_*, the next 15 SNAP_FRAM_FLAG_* */
     uint64_t pc;
 };
+#define WIRE_STACK_MANAGED (1u << 31)
 
 struct wire_thread {
     uint64_t sp, stack_low, stack_high;
