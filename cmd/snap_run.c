@@ -32,7 +32,8 @@ static const char *output;
 static struct opt_list on_signal, when;
 static uint64_t every_ns, exit_timeout_ns = 30000000000u, oom_interval_ns = 60000000000u;
 static const char *control_signal;
-static int all_processes, at_exit, force, no_edges, no_fork, no_follow, on_oom, quiet;
+static int all_processes, at_exit, force, no_edges, no_fork, no_follow, on_oom, python_allocations,
+    quiet;
 
 static const struct opt options[] = {
     {OPT_TEXT, 'o', "output", "PATTERN", &output,
@@ -61,6 +62,8 @@ static const struct opt options[] = {
     {OPT_FLAG, 0, "no-follow", NULL, &no_follow, "leave out processes that the program starts"},
     {OPT_FLAG, 0, "no-fork", NULL, &no_fork,
      "stop the program while it is read, instead of reading\na copy"},
+    {OPT_FLAG, 0, "python-allocations", NULL, &python_allocations,
+     "record every block of Python's own allocators, too, each\nwith its stack"},
     {OPT_FLAG, 0, "no-edges", NULL, &no_edges, "record blocks only, not what refers to them"},
     {OPT_TEXT, 0, "control-signal", "SIGNAL", &control_signal,
      "signal by which the recorder stops threads\n(default: RTMAX-7)"},
@@ -361,6 +364,8 @@ static int set_environment(const struct run *r, const char *pattern) {
         status = status ? status : set_number("HEAPSNAP_ON_OOM", oom_interval_ns / 1000000);
     status = status ? status : set_number("HEAPSNAP_NO_FORK", (uint64_t)no_fork);
     status = status ? status : set_number("HEAPSNAP_NO_EDGES", (uint64_t)no_edges);
+    if (python_allocations)
+        status = status ? status : set_number("HEAPSNAP_PYTHON_ALLOCATIONS", 1);
     status = status ? status : set_number("HEAPSNAP_FOLLOW", !no_follow);
     status =
         status ? status

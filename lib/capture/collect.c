@@ -796,8 +796,11 @@ static int put_blocks(void *context, const struct recorder_block *blocks, size_t
         size_t n_run = 0;
         for (size_t i = 0; i < part; i++) {
             const uint32_t stack = blocks[i].stack;
-            if (c->scan && !scan_add_block(c->scan, blocks[i].address, blocks[i].size))
+            if (c->scan && !scan_add_block(c->scan, blocks[i].address, blocks[i].size)) {
+                objects_take_block(&c->objects, &blocks[i],
+                                   stack <= c->n_stacks_old ? c->stack_ids[stack] : 0);
                 continue;
+            }
             run[n_run++] =
                 (struct wire_block){.address = blocks[i].address,
                                     .size = blocks[i].size,
@@ -887,6 +890,20 @@ static int put_walked(void *context, uint32_t kind, uint32_t n, const void *data
     return c->error;
 }
 
+static int put_objects_part(void *context, uint32_t kind, uint32_t n, const void *data,
+                            size_t bytes) {
+    struct copy *const c = context;
+    if (kind != WIRE_NODE || n == 0)
+        return put_walked(context, kind, n, data, bytes);
+    c->n_nodes += n;
+    c->scratch.length = 0;
+    memory_add(&c->scratch, data, bytes);
+    if (!c->scratch.failed)
+        objects_put_origins(&c->objects, n, c->scratch.data);
+    put_scratch(c, kind, n);
+    return c->error;
+}
+
 /* The number of a thread in the stream. */
 static uint32_t thread_number(void *context, uint32_t tid) {
     const struct copy *const c = context;
@@ -899,7 +916,7 @@ static uint32_t thread_number(void *context, uint32_t tid) {
 static void put_objects(struct copy *c) {
     c->objects.n_blocks = (uint32_t)c->n_blocks;
     c->ids = (struct managed_sink){.context = c,
-                                   .section = put_walked,
+                                   .section = put_objects_part,
                                    .thread = thread_number,
                                    .n_nodes = (uint32_t)c->n_blocks,
                                    .n_strings = c->notes.n_strings,

@@ -14,6 +14,7 @@
 
 #include "capture/procfs.h"
 #include "capture/raw.h"
+#include "capture/recorder.h"
 #include "capture/scan.h"
 #include "model/wire.h"
 #include <heapsnap/snapdef.h>
@@ -92,14 +93,15 @@ void objects_open(struct objects *o, int is_caller_fine) {
     if (!o->walk)
         return;
     o->n = walker->objects(o->walk, &o->list);
-    const size_t size = o->n * (sizeof(struct scan_target) + 1) + 1;
+    const size_t size = o->n * (sizeof(struct scan_target) + sizeof *o->origins + 1) + 1;
     o->targets = raw_map(size, MAP_PRIVATE | MAP_ANONYMOUS);
     if (!o->targets) {
         objects_close(o);
         return;
     }
     o->targets_size = size;
-    o->held = (uint8_t *)(o->targets + o->n);
+    o->origins = (struct object_origin *)(void *)(o->targets + o->n);
+    o->held = (uint8_t *)(o->origins + o->n);
     struct scan_target *const targets = o->targets;
     for (size_t i = 0; i < o->n; i++)
         targets[i] = (struct scan_target){
@@ -117,6 +119,31 @@ void objects_close(struct objects *o) {
         o->walker->close(o->walk);
     o->targets = NULL;
     o->walk = NULL;
+}
+
+void objects_take_block(struct objects *o, const struct recorder_block *block, uint32_t stack) {
+    size_t low = 0, high = o->n;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (o->list[middle].address < block->address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < o->n && o->list[low].address - block->address < block->size)
+        o->origins[low] = (struct object_origin){
+            block->birth, stack,
+            block->flags & (SNAP_NODE_FLAG_INHERITED | SNAP_NODE_FLAG_STACK_TRUNCATED)};
+}
+
+void objects_put_origins(struct objects *o, uint32_t n, void *nodes) {
+    struct wire_node *const to = nodes;
+    for (uint32_t i = 0; i < n && o->n_sent < o->n; i++, o->n_sent++) {
+        const struct object_origin *const from = &o->origins[o->n_sent];
+        to[i].birth = from->birth;
+        to[i].stack = from->stack;
+        to[i].flags |= from->flags;
+    }
 }
 
 /* Whether a reference from native memory to a node says something: always to a block; to an object

@@ -5,7 +5,13 @@
 
 #include "capture/managed.h"
 
+struct recorder_block;
 struct scan_target;
+
+struct object_origin { /* of the block that an object stands in */
+    uint64_t birth;
+    uint32_t stack, flags; /* in the stream */
+};
 
 /* --- in the target --- */
 
@@ -26,6 +32,8 @@ struct objects {
     struct scan_target *targets; /* n of them, for the scan */
     size_t targets_size;
     uint8_t *held; /* by native memory: one of each object */
+    struct object_origin *origins;
+    uint32_t n_sent;
     uint32_t n_blocks;
     int is_moving; /* a thread was in the runtime: some objects may be in the middle of a change */
 };
@@ -36,6 +44,11 @@ int objects_is_own(uint64_t start, uint64_t end);
  * the middle of a change. */
 void objects_open(struct objects *o, int is_caller_fine);
 void objects_close(struct objects *o);
+
+/* The first object in a block that objects have taken the place of has its origin. */
+void objects_take_block(struct objects *o, const struct recorder_block *block, uint32_t stack);
+/* Puts origins into a section of NODE records, in the order in which they are sent. */
+void objects_put_origins(struct objects *o, uint32_t n, void *nodes);
 
 /* Takes out of a section of the scan what is not to be sent: references between objects, whose
  * names the walker knows, and words that happen to hold an object's address. Returns the number of

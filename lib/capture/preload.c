@@ -31,6 +31,7 @@
 #include "capture/oom.h"
 #include "capture/park.h"
 #include "capture/procfs.h"
+#include "capture/python_alloc.h"
 #include "capture/python_frames.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
@@ -564,6 +565,8 @@ __attribute__((constructor)) static void start(void) {
     exec_init();
     new_lineage();
     python_frames_start();
+    if (keep_flag("HEAPSNAP_PYTHON_ALLOCATIONS", 0))
+        python_alloc_start();
     objects_load();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack)

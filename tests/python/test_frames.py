@@ -1,4 +1,5 @@
 """Python's functions in stacks of allocations: in every version of CPython that is here, the order that the program knows."""
+import bisect
 import collections
 import json
 import os
@@ -134,6 +135,45 @@ class InEveryVersion(unittest.TestCase):
             with self.subTest(python=python):
                 stacks, _ = self.run_program(python, os.path.join(HERE, "frames_daemons.py"))
                 self.assertGreater(len(stacks.nodes), 10)
+
+
+    def test_python_allocations(self):
+        program = os.path.join(HERE, "frames_objects.py")
+        with open(program, encoding="utf-8") as file:
+            line = [i for i, text in enumerate(file, 1) if "# LINE" in text][0]
+        for python in ALL:
+            with self.subTest(python=python):
+                found = {}
+                for options in ((), ("--python-allocations",)):
+                    stacks, _ = self.run_program(python, program, options=("--on-signal", "USR1", *options))
+                    made = []
+                    for node in stacks.nodes:
+                        frames, _ = stacks.of(node)
+                        python_frames = [f for f in frames if f.kind == 1]
+                        if python_frames[:1] and (python_frames[0].function, python_frames[0].line) == ("make", line):
+                            made.append((node["address"], node["size"]))
+                            self.assertEqual([f.function for f in python_frames], ["make", "<module>"])
+                    found[options] = made
+                    objects = [n["address"] for n in stacks.nodes if n.get("domain") == 2]
+                    for node in stacks.nodes:
+                        if node.get("domain") == 1:
+                            i = bisect.bisect_left(objects, node["address"])
+                            self.assertFalse(objects[i:i + 1] and objects[i] < node["address"] + node.get("size", 0), "an object and its block")
+                self.assertLess(len(found[()]), 10)
+                self.assertEqual(len(found[("--python-allocations",)]), 1000)
+
+    def test_failures_of_allocators(self):
+        """An allocation of Python's own that fails is an error of the program's, as ever."""
+        for python in ALL:
+            with self.subTest(python=python):
+                code = ("import sys\ntry:\n    bytearray(1 << 60)\nexcept MemoryError:\n    print('[1]')\n"
+                        "x = [0] * 10\nfor n in (10**4, 10, 10**5, 600, 1): x = x[:1] * n; x.append(1)\n")
+                with tempfile.TemporaryDirectory(prefix="heapsnap-frames-") as folder:
+                    program = os.path.join(folder, "p.py")
+                    with open(program, "w", encoding="utf-8") as file:
+                        file.write(code)
+                    _, said = self.run_program(python, program, options=("--python-allocations",))
+                self.assertEqual(json.loads(said), [1])
 
 
 PYTHONS = find_pythons()
