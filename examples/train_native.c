@@ -1,12 +1,14 @@
 /* Trains a small neural network on handwritten digits and takes a snapshot
  * after each epoch.
  *
- * usage: train_native DIGITS.csv DIRECTORY
+ * usage: train_native DIGITS.csv DIRECTORY [EPOCHS [KEEP]]
  *
  * One mistake is planted, of the kind that passes review:
  * remember_activations() keeps a copy of the hidden layer of every batch "for
  * the statistics" and nobody ever drops one. The program's last line names that
- * function. What else allocates is freed, batch by batch or at the end.
+ * function. What else allocates is freed, batch by batch or at the end. KEEP
+ * is how many bytes of each epoch it may keep; 0 is the program without the
+ * mistake.
  *
  * Run it under `snap run`, so that the snapshots know where each block was
  * allocated. */
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +49,7 @@ struct activation_record {
 };
 
 static struct activation_record *activation_history;
+static size_t keep_bytes; /* that are left in this epoch */
 static const char *planted_leak = "none";
 
 static void *checked(void *memory) {
@@ -59,6 +63,11 @@ static void *checked(void *memory) {
 /* The planted leak. */
 __attribute__((noinline)) static void remember_activations(const struct batch *batch) {
     size_t n_values = batch->n_rows * N_HIDDEN;
+    if (n_values > keep_bytes / sizeof *batch->hidden)
+        n_values = keep_bytes / sizeof *batch->hidden;
+    if (n_values == 0)
+        return;
+    keep_bytes -= n_values * sizeof *batch->hidden;
     struct activation_record *record =
         checked(malloc(sizeof *record + n_values * sizeof record->values[0]));
     record->n_values = n_values;
@@ -214,10 +223,12 @@ static int snapshot_epoch(const char *directory, int epoch, size_t n_samples) {
 
 int main(int argc, char **argv) {
     struct digits digits;
-    if (argc != 3) {
-        fputs("usage: train_native DIGITS.csv DIRECTORY\n", stderr);
+    if (argc < 3 || argc > 5) {
+        fputs("usage: train_native DIGITS.csv DIRECTORY [EPOCHS [KEEP]]\n", stderr);
         return 2;
     }
+    const int n_epochs = argc > 3 ? atoi(argv[3]) : N_EPOCHS;
+    const size_t keep = argc > 4 ? strtoul(argv[4], NULL, 10) : SIZE_MAX;
     if (load_digits(&digits, argv[1]) < 0) {
         fprintf(stderr, "train_native: cannot read %s: %s\n", argv[1], strerror(errno));
         return 2;
@@ -226,7 +237,8 @@ int main(int argc, char **argv) {
     struct network *net = checked(malloc(sizeof *net));
     init_weights(net);
     int status = 0;
-    for (int epoch = 1; epoch <= N_EPOCHS && status == 0; epoch++) {
+    for (int epoch = 1; epoch <= n_epochs && status == 0; epoch++) {
+        keep_bytes = keep;
         int n_correct = 0;
         double loss = 0;
         for (size_t first = 0; first < digits.n_rows; first += BATCH_ROWS)

@@ -1,10 +1,11 @@
 """Trains a small PyTorch network on scikit-learn's digits and takes a snapshot after each epoch.
 
-usage: train_torch.py DIRECTORY
+usage: train_torch.py DIRECTORY [EPOCHS [KEEP]]
 
 Two lines that often meet are planted: backward(retain_graph=True), which once silenced an error, and a running loss that is
 summed without detach(). Together they keep, for every batch ever seen, the autograd graph and the activations saved in it.
 The last line of the output names the operator that allocated the biggest of them, as found in the graph itself.
+With KEEP neither is there: instead a list of past results grows by KEEP bytes per epoch, if KEEP is not 0.
 """
 import os
 import sys
@@ -45,26 +46,28 @@ def biggest_saved(grad_fn):
     return best_name
 
 
-def train(directory):
+def train(directory, epochs, keep):
     torch.manual_seed(1)
     digits = load_digits()
     pixels = torch.tensor(digits.data, dtype=torch.float32) / 16
     labels = torch.tensor(digits.target)
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    total_loss = 0
-    for epoch in range(1, EPOCHS + 1):
+    total_loss, history = 0, []
+    for epoch in range(1, epochs + 1):
         order = torch.randperm(len(pixels))
         n_correct = 0
         for rows in order.split(BATCH_ROWS):
             logits = net(pixels[rows])
             loss = torch.nn.functional.cross_entropy(logits, labels[rows])
             optimizer.zero_grad()
-            loss.backward(retain_graph=True)  # planted
+            loss.backward(retain_graph=keep is None)  # planted
             optimizer.step()
-            total_loss += loss  # planted: total_loss += loss.item() would not keep the graph
+            total_loss += loss if keep is None else loss.item()  # planted: without item() it keeps the graph
             n_correct += int((logits.argmax(1) == labels[rows]).sum())
         print(f"epoch {epoch}: loss {loss.item():.4f}, accuracy {100 * n_correct / len(pixels):.1f}%", flush=True)
+        if keep:
+            history.append(torch.full((keep // 4,), loss.item()))
         heapsnap.take(
             os.path.join(directory, f"epoch{epoch}.snap"),
             label=f"epoch {epoch}",
@@ -72,10 +75,11 @@ def train(directory):
             counters={"samples": epoch * len(pixels)},
             overwrite=True,
         )
-    print(f"planted leak: {biggest_saved(loss.grad_fn)}")
+    if keep is None:
+        print(f"planted leak: {biggest_saved(loss.grad_fn)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: train_torch.py DIRECTORY")
-    train(sys.argv[1])
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit("usage: train_torch.py DIRECTORY [EPOCHS [KEEP]]")
+    train(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else EPOCHS, int(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -101,25 +101,33 @@ static const char *find_gauge(const struct snap_diff *d, const uint64_t *bytes) 
     return found;
 }
 
-enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_trend trend,
+enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_trend *trend,
                          uint64_t threshold, uint64_t line_threshold, const char **out_gauge) {
     const uint64_t first = bytes[0], last = bytes[d->n - 1];
     const uint64_t grown = last > first ? last - first : 0;
-    if (trend == SNAP_TREND_CHURN)
+    if (*trend == SNAP_TREND_CHURN)
         return last > threshold ? GROWTH_REPLACING : GROWTH_NONE;
-    if (trend == SNAP_TREND_LINEAR)
+    if (*trend == SNAP_TREND_LINEAR)
         return grown > line_threshold ? GROWTH_BLAMED : GROWTH_NONE;
-    if (grown <= threshold || grown <= trend_noise(bytes, d->n) || trend == SNAP_TREND_FLAT)
+    /* What filled up once and leaks since. */
+    if (*trend != SNAP_TREND_FLAT && grown > line_threshold) {
+        const size_t since = trend_tail(bytes, d->position, d->n);
+        if (since != 0 && last - bytes[since] > line_threshold) {
+            *trend = SNAP_TREND_LINEAR;
+            return GROWTH_BLAMED;
+        }
+    }
+    if (grown <= threshold || grown <= trend_noise(bytes, d->n) || *trend == SNAP_TREND_FLAT)
         return GROWTH_NONE;
-    if (trend == SNAP_TREND_PLATEAU)
+    if (*trend == SNAP_TREND_PLATEAU)
         return GROWTH_ENDED;
-    if (trend == SNAP_TREND_STEP && trend_jump(bytes, d->n) == 0)
+    if (*trend == SNAP_TREND_STEP && trend_jump(bytes, d->n) == 0)
         return GROWTH_WARM_UP;
     *out_gauge = find_gauge(d, bytes);
     return *out_gauge != NULL ? GROWTH_WITH_LOAD : GROWTH_BLAMED;
 }
 
-static enum growth growth_of(const struct judgement *j, const uint64_t *bytes, snap_trend trend,
+static enum growth growth_of(const struct judgement *j, const uint64_t *bytes, snap_trend *trend,
                              const char **out_gauge) {
     return judge_series(j->d, bytes, trend, j->threshold, j->line_threshold, out_gauge);
 }
@@ -167,7 +175,7 @@ static int judge_sites(struct judgement *j, snap_error *err) {
         snap_diff_site *const s = &d->sites[i];
         const char *gauge = NULL;
         const uint64_t grown = s->growth_bytes > 0 ? (uint64_t)s->growth_bytes : 0;
-        switch (growth_of(j, s->bytes, s->trend, &gauge)) {
+        switch (growth_of(j, s->bytes, &s->trend, &gauge)) {
         case GROWTH_NONE: break;
         case GROWTH_BLAMED:
             s->blamed = 1;
@@ -191,7 +199,7 @@ static int judge_sites(struct judgement *j, snap_error *err) {
 static void judge_rows(struct judgement *j, snap_diff_type *rows, size_t n, uint32_t leak_share) {
     for (size_t i = 0; i < n; i++) {
         const char *gauge = NULL;
-        if (growth_of(j, rows[i].bytes, rows[i].trend, &gauge) != GROWTH_BLAMED)
+        if (growth_of(j, rows[i].bytes, &rows[i].trend, &gauge) != GROWTH_BLAMED)
             continue;
         rows[i].blamed = 1;
         raise_verdict(j->d, is_leak(j->d, rows[i].trend) && rows[i].share_ppm >= leak_share

@@ -15,9 +15,9 @@ enum growth {
     GROWTH_WITH_LOAD  /* follows a counter of the user */
 };
 
-/* Growth up to threshold (on a line: line_threshold) is none. *out_gauge: the counter that it
- * follows, if it does. */
-enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_trend trend,
+/* Growth up to threshold (on a line: line_threshold) is none. *trend is made linear for a line that
+ * begins after something else. *out_gauge: the counter that it follows, if it does. */
+enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_trend *trend,
                          uint64_t threshold, uint64_t line_threshold, const char **out_gauge);
 
 /* Fills trends, shares and blame of all rows, the finding, not_leaks and limits. Returns 0 or

@@ -24,6 +24,7 @@
 #define LINE_3_BYTES ((uint64_t)16 << 10)
 #define RSS_DIVISOR 1000
 #define LEAK_SHARE_PPM 100000u
+#define CHANCE_PPM 10000u
 #define SHARED_MAX 64 /* suspects for which what they hold alone is worked out */
 /* A block that is not larger is nothing but the registration of a callback. */
 #define REGISTRATION_BYTES 96
@@ -436,9 +437,21 @@ static struct suspect_row *add_suspect(struct work *w) {
     return row;
 }
 
-/* How far a trend speaks for a leak. */
-static int tier_of(const struct snap_diff *d, snap_trend trend) {
-    if (d->n > 2 && (trend == SNAP_TREND_LINEAR || trend == SNAP_TREND_MONOTONIC))
+/* Sets the slope of a suspect's bytes. */
+static int fit(const struct snap_diff *d, snap_diff_suspect *s, snap_error *err) {
+    struct trend_fit f;
+    if (trend_fit(s->bytes, d->position, d->n, &f) < 0)
+        return no_memory(err);
+    s->slope_bytes = f.slope < 9e18 && f.slope > -9e18 ? (int64_t)f.slope : 0;
+    s->chance_ppm = f.chance_ppm;
+    return 0;
+}
+
+/* How far a trend speaks for a leak. What goes up and down, but up beyond chance, does so, too. */
+static int tier_of(const struct snap_diff *d, const snap_diff_suspect *s) {
+    if (d->n > 2 && (s->trend == SNAP_TREND_LINEAR || s->trend == SNAP_TREND_MONOTONIC))
+        return 0;
+    if (d->n > 4 && s->trend == SNAP_TREND_NOISY && s->chance_ppm <= CHANCE_PPM)
         return 0;
     return d->n == 2 ? 0 : 1;
 }
@@ -487,8 +500,8 @@ static int judge_candidates(struct work *w, const double *less, snap_error *err)
             series[n + k] = rounded_less(r->total_bytes, row[k]);
         }
         const char *gauge = NULL;
-        const snap_trend trend = trend_classify(series + n, d->position, n, UINT32_MAX);
-        if (judge_series(d, series + n, trend, d->finding.threshold_bytes, line, &gauge) !=
+        snap_trend trend = trend_classify(series + n, d->position, n, UINT32_MAX);
+        if (judge_series(d, series + n, &trend, d->finding.threshold_bytes, line, &gauge) !=
             GROWTH_BLAMED)
             continue;
         struct suspect_row *const suspect = add_suspect(w);
@@ -502,8 +515,9 @@ static int judge_candidates(struct work *w, const double *less, snap_error *err)
         s->growth_count = (int64_t)(series[n - 1] - series[0]);
         s->share_ppm = share_of(d, s->growth_bytes);
         s->retained_bytes = r->total_bytes;
+        SNAP_TRY(fit(d, s, err));
         SNAP_TRY(name_suspect(w, i, suspect, err));
-        suspect->tier = tier_of(d, trend) + s->is_doubtful;
+        suspect->tier = tier_of(d, s) + s->is_doubtful;
         w->n_suspects++;
         for (size_t k = 0; k < w->c.n_cells; k++)
             if (w->c.cells[k].candidate == i && w->row_of[k] != 0 && w->row_of[k] <= d->n_sites)
@@ -552,7 +566,8 @@ static int add_site(struct work *w, size_t index, snap_error *err) {
     s->trend = site->trend;
     s->snapshot = site->snapshot;
     s->stack = site->stack;
-    row->tier = tier_of(d, s->trend) + s->is_doubtful;
+    SNAP_TRY(fit(d, s, err));
+    row->tier = tier_of(d, s) + s->is_doubtful;
     w->n_suspects++;
     return 0;
 }

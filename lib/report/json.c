@@ -292,6 +292,8 @@ static json_t *suspects_of(struct building *b, const snap_diff *d) {
         set(b, row, "root_module", text(s->root_module));
         set(b, row, "thread", text(s->thread));
         set(b, row, "doubtful", json_boolean(s->is_doubtful));
+        set(b, row, "slope_bytes", json_integer(s->slope_bytes));
+        set(b, row, "chance_ppm", number(s->chance_ppm));
         if (s->hook != NULL)
             set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
         append(b, array, row);

@@ -67,6 +67,10 @@ static const struct {
     {{1000, 1010, 1020, 1030}, 4, 0, SNAP_TREND_LINEAR},
     {{UINT64_MAX, UINT64_MAX, UINT64_MAX}, 3, UINT32_MAX, SNAP_TREND_FLAT},
     {{0, UINT64_MAX / 2, UINT64_MAX}, 3, UINT32_MAX, SNAP_TREND_LINEAR},
+    /* Back a little now and then: a line nevertheless if there are enough points. */
+    {{0, 1000, 2500, 2490, 4000, 5000, 6000, 7000}, 8, UINT32_MAX, SNAP_TREND_LINEAR},
+    {{0, 1000, 2000, 1500}, 4, UINT32_MAX, SNAP_TREND_NOISY},
+    {{0, 1000, 0, 2000, 0, 3000, 0, 4000}, 8, UINT32_MAX, SNAP_TREND_NOISY},
 };
 
 START_TEST(a_series_has_its_shape) {
@@ -82,6 +86,77 @@ START_TEST(a_line_is_drawn_over_steps) {
     const double even[] = {0, 1, 2}, steps[] = {0, 10, 100};
     ck_assert_int_eq(trend_classify(y, even, 3, UINT32_MAX), SNAP_TREND_MONOTONIC);
     ck_assert_int_eq(trend_classify(y, steps, 3, UINT32_MAX), SNAP_TREND_LINEAR);
+}
+END_TEST
+
+/* Against all orders of n values: how many of them rise in at least as many pairs. */
+static long pairs_up(const uint64_t *y, size_t n) {
+    long s = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = i + 1; j < n; j++)
+            s += (y[j] > y[i]) - (y[j] < y[i]);
+    return s;
+}
+
+static void count_orders(uint64_t *y, size_t n, size_t at, long s, double *n_all, double *n_part) {
+    if (at == n) {
+        *n_all += 1;
+        *n_part += pairs_up(y, n) >= s;
+        return;
+    }
+    for (size_t i = at; i < n; i++) {
+        const uint64_t a = y[at], b = y[i];
+        y[at] = b, y[i] = a;
+        count_orders(y, n, at + 1, s, n_all, n_part);
+        y[at] = a, y[i] = b;
+    }
+}
+
+START_TEST(chance_is_a_part_of_all_orders) {
+    const double x[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    uint64_t random = (uint64_t)_i + 1, y[8];
+    const size_t n = 2 + (size_t)_i % 6;
+    for (size_t i = 0; i < n; i++)
+        y[i] = sample_next(&random);
+    struct trend_fit fit;
+    ck_assert_int_eq(trend_fit(y, x, n, &fit), 0);
+    double all = 0, part = 0;
+    uint64_t order[8];
+    memcpy(order, y, sizeof order);
+    count_orders(order, n, 0, pairs_up(y, n), &all, &part);
+    ck_assert_double_eq_tol((double)fit.chance_ppm, 1e6 * part / all, 1);
+}
+END_TEST
+
+START_TEST(a_slope_is_that_of_most) {
+    const double steps[7] = {0, 10, 20, 30, 40, 50, 60};
+    const uint64_t y[7] = {100, 1100, 2100, 90000, 4100, 5100, 6100};
+    struct trend_fit fit;
+    ck_assert_int_eq(trend_fit(y, steps, 7, &fit), 0);
+    ck_assert_double_eq_tol(fit.slope, 100, 1e-9);
+    /* More pairs than are looked at one by one. */
+    static double x[1000];
+    static uint64_t line[1000];
+    for (size_t i = 0; i < 1000; i++) {
+        x[i] = (double)i;
+        line[i] = 5000000 - 7 * i + (i % 10 == 3 ? 100000 : 0);
+    }
+    ck_assert_int_eq(trend_fit(line, x, 1000, &fit), 0);
+    ck_assert_double_eq_tol(fit.slope, -7, 1e-9);
+    ck_assert_uint_gt(fit.chance_ppm, 990000);
+}
+END_TEST
+
+/* A line after something else is found, a curve that flattens out is none. */
+START_TEST(a_line_may_begin_later) {
+    const double x[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const uint64_t late[8] = {0, 10000, 10010, 10020, 10030, 10040, 10050, 10060},
+                   flattening[8] = {0, 5000, 7500, 8750, 9375, 9687, 9843, 9921},
+                   still[8] = {0, 10000, 10000, 10000, 10000, 10000, 10000, 10000};
+    ck_assert_uint_eq(trend_tail(late, x, 8), 1);
+    ck_assert_uint_eq(trend_tail(flattening, x, 8), 0);
+    ck_assert_uint_eq(trend_tail(still, x, 8), 0);
+    ck_assert_uint_eq(trend_tail(late, x, 4), 0);
 }
 END_TEST
 
@@ -453,6 +528,9 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, a_series_has_its_shape, 0, sizeof shapes / sizeof *shapes);
     tcase_add_test(c, a_line_is_drawn_over_steps);
+    tcase_add_loop_test(c, chance_is_a_part_of_all_orders, 0, 30);
+    tcase_add_test(c, a_slope_is_that_of_most);
+    tcase_add_test(c, a_line_may_begin_later);
     tcase_add_loop_test(c, names_are_harmless, 0, sizeof texts / sizeof *texts);
     tcase_add_test(c, sizes_have_units);
     tcase_add_test(c, mappings_are_summed_by_stack);
