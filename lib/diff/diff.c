@@ -28,9 +28,7 @@ static const char *base_name(const char *path) {
     return slash != NULL ? slash + 1 : path;
 }
 
-/* Two snapshots are of one program if the file names of their executables agree: a path changes
- * with the container, the mount or the build directory. */
-static int is_same_program(const snap_snapshot *a, const snap_snapshot *b, const char **out_a,
+int result_is_same_program(const snap_snapshot *a, const snap_snapshot *b, const char **out_a,
                            const char **out_b) {
     static const char deleted[] = " (deleted)";
     *out_a = snap_meta_text(a, SNAP_META_EXECUTABLE);
@@ -562,7 +560,7 @@ static int collect_hooks(struct snap_diff *d, snap_error *err) {
 static int check_programs(const snap_snapshot *const *s, size_t n, snap_error *err) {
     for (size_t i = 1; i < n; i++) {
         const char *a, *b;
-        if (!is_same_program(s[0], s[i], &a, &b))
+        if (!result_is_same_program(s[0], s[i], &a, &b))
             return err_set(err, SNAP_E_ARG, "snapshots of different programs: '%.80s' and '%.80s'",
                            a, b);
     }
@@ -581,7 +579,7 @@ static int note_order(struct snap_diff *d, const snap_diff_options *options, sna
             const int related = pass_is_same_lineage(d->sources[i], d->sources[j]);
             is_backward |= related && sequence_of(d->sources[i]) > sequence_of(d->sources[j]);
             is_same |= related && sequence_of(d->sources[i]) == sequence_of(d->sources[j]);
-            is_foreign |= !is_same_program(d->sources[i], d->sources[j], &a, &b);
+            is_foreign |= !result_is_same_program(d->sources[i], d->sources[j], &a, &b);
         }
     if (is_backward)
         SNAP_TRY(result_limit(d, err,

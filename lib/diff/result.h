@@ -31,6 +31,7 @@ struct snap_diff {
     size_t n_suspects;
     int has_graph; /* suspects come from references */
     snap_diff_finding finding;
+    const struct snap_diff *baseline; /* NULL: none; the caller's */
     const char **limits;
     size_t n_limits, limit_capacity;
     snap_diff_not_leak *not_leaks;
@@ -41,5 +42,16 @@ struct snap_diff {
 int result_limit(struct snap_diff *d, snap_error *err, const char *format, ...) SNAP_PRINTF(3, 4);
 int result_not_leak(struct snap_diff *d, snap_error *err, const char *kind, uint64_t bytes,
                     const char *format, ...) SNAP_PRINTF(5, 6);
+
+/* Two snapshots are of one program if the file names of their executables agree: a path changes
+ * with the container, the mount or the build directory. */
+int result_is_same_program(const snap_snapshot *a, const snap_snapshot *b, const char **out_a,
+                           const char **out_b);
+
+/* Steps from the first snapshot to the last; snapshots where there are no steps. */
+int64_t result_n_steps(const struct snap_diff *d);
+
+/* What growth of another comparison would be over as many steps as this has. */
+int64_t result_as_long(const struct snap_diff *d, const struct snap_diff *other, int64_t growth);
 
 #endif

@@ -157,6 +157,16 @@ static int parse(const char *text, struct rule *out, snap_error *err) {
     return 0;
 }
 
+/* A type by its whole name, or by the last part of it: Session is struct Session, __main__.Session
+ * and net::Session. */
+static int is_type(const char *name, const struct rule *r) {
+    const size_t length = strlen(name);
+    if (length < r->name_length ||
+        memcmp(name + length - r->name_length, r->name, r->name_length) != 0)
+        return 0;
+    return length == r->name_length || strchr(".: ", name[length - r->name_length - 1]) != NULL;
+}
+
 static int64_t add_growth(int64_t a, int64_t b) {
     int64_t sum;
     if (__builtin_add_overflow(a, b, &sum))
@@ -169,7 +179,7 @@ static int64_t growth_of_rows(const snap_diff_type *rows, size_t n, const struct
     for (size_t i = 0; i < n; i++) {
         if (r->subject == SUBJECT_DOMAIN && rows[i].domain != r->domain)
             continue;
-        if (r->subject == SUBJECT_TYPE && !is_word(r->name, r->name_length, rows[i].name))
+        if (r->subject == SUBJECT_TYPE && !is_type(rows[i].name, r))
             continue;
         growth = add_growth(growth, r->is_bytes ? rows[i].growth_bytes : rows[i].growth_count);
     }
@@ -201,27 +211,38 @@ static int64_t growth_of_hooks(const struct snap_diff *d, const struct rule *r) 
     return growth;
 }
 
+static int64_t growth_of(const struct snap_diff *d, const struct rule *r) {
+    switch (r->subject) {
+    case SUBJECT_DOMAIN:
+    case SUBJECT_ALL: return growth_of_rows(d->totals, d->n_totals, r);
+    case SUBJECT_TYPE: return growth_of_rows(d->types, d->n_types, r);
+    case SUBJECT_SITE: return growth_of_sites(d, r);
+    case SUBJECT_HOOK: return growth_of_hooks(d, r);
+    case SUBJECT_RSS:
+        return (int64_t)(d->snapshots[d->n - 1].rss_bytes - d->snapshots[0].rss_bytes);
+    }
+    return 0;
+}
+
+int64_t result_n_steps(const struct snap_diff *d) {
+    return d->position_is_step ? d->snapshots[d->n - 1].step - d->snapshots[0].step
+                               : (int64_t)d->n - 1;
+}
+
 int snap_diff_rule_check(const snap_diff *d, const char *rule, snap_diff_rule_result *out,
                          snap_error *err) {
     struct rule r;
     SNAP_TRY(parse(rule, &r, err));
     if (d == NULL)
         return 0;
-    int64_t growth = 0;
-    switch (r.subject) {
-    case SUBJECT_DOMAIN:
-    case SUBJECT_ALL: growth = growth_of_rows(d->totals, d->n_totals, &r); break;
-    case SUBJECT_TYPE: growth = growth_of_rows(d->types, d->n_types, &r); break;
-    case SUBJECT_SITE: growth = growth_of_sites(d, &r); break;
-    case SUBJECT_HOOK: growth = growth_of_hooks(d, &r); break;
-    case SUBJECT_RSS:
-        growth = (int64_t)(d->snapshots[d->n - 1].rss_bytes - d->snapshots[0].rss_bytes);
-        break;
-    }
+    int64_t growth = growth_of(d, &r);
     /* Without steps a snapshot is one. The rate is compared by multiplying, so that no fraction is
      * lost. */
-    const int64_t n_steps = d->position_is_step ? d->snapshots[d->n - 1].step - d->snapshots[0].step
-                                                : (int64_t)d->n - 1;
+    const int64_t n_steps = result_n_steps(d);
+    if (d->baseline != NULL) {
+        const int64_t known = result_as_long(d, d->baseline, growth_of(d->baseline, &r));
+        growth -= known > 0 ? known : 0;
+    }
     const int64_t per = r.per_step && n_steps > 0 ? n_steps : 1;
     int64_t allowed;
     if (__builtin_mul_overflow((int64_t)r.limit, per, &allowed))

@@ -262,42 +262,47 @@ static json_t *suspect_hook_of(struct building *b, const snap_diff_hook *h, size
     return object;
 }
 
+static json_t *suspect_of(struct building *b, const snap_diff *d, const snap_diff_suspect *s,
+                          size_t rank) {
+    const size_t n_snapshots = snap_diff_n_snapshots(d);
+    char domain[24];
+    json_t *const row = json_object();
+    set(b, row, "rank", number(rank));
+    set(b, row, "class", text(snap_suspect_class_name(s->suspect_class)));
+    set(b, row, "domain", text(domain_name(domain, s->domain)));
+    set(b, row, "type", text(s->type));
+    set(b, row, "counts", series(b, s->counts, n_snapshots));
+    set(b, row, "bytes", series(b, s->bytes, n_snapshots));
+    set(b, row, "growth_bytes", json_integer(s->growth_bytes));
+    set(b, row, "share_ppm", number(s->share_ppm));
+    set(b, row, "retained_bytes", number(s->retained_bytes));
+    set(b, row, "trend", text(snap_trend_name(s->trend)));
+    set(b, row, "match", text(snap_match_name(s->match)));
+    set(b, row, "holder", text(s->holder));
+    set(b, row, "chain", suspect_chain_of(b, s));
+    set(b, row, "site", stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack));
+    set(b, row, "advice", text(s->advice));
+    set(b, row, "growth_count", json_integer(s->growth_count));
+    set(b, row, "exclusive_bytes", number(s->exclusive_bytes));
+    set(b, row, "root_kind", text(s->root_kind));
+    set(b, row, "root_module", text(s->root_module));
+    set(b, row, "thread", text(s->thread));
+    set(b, row, "doubtful", json_boolean(s->is_doubtful));
+    set(b, row, "slope_bytes", json_integer(s->slope_bytes));
+    set(b, row, "chance_ppm", number(s->chance_ppm));
+    set(b, row, "known", json_boolean(s->is_known));
+    set(b, row, "baseline_growth_bytes", json_integer(s->baseline_growth_bytes));
+    if (s->hook != NULL)
+        set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
+    return row;
+}
+
 static json_t *suspects_of(struct building *b, const snap_diff *d) {
     size_t n;
     const snap_diff_suspect *const suspects = snap_diff_suspects(d, &n);
-    const size_t n_snapshots = snap_diff_n_snapshots(d);
     json_t *const array = json_array();
-    for (size_t i = 0; i < n && i < b->top && b->failed == 0; i++) {
-        const snap_diff_suspect *const s = &suspects[i];
-        char domain[24];
-        json_t *const row = json_object();
-        set(b, row, "rank", number(i + 1));
-        set(b, row, "class", text(snap_suspect_class_name(s->suspect_class)));
-        set(b, row, "domain", text(domain_name(domain, s->domain)));
-        set(b, row, "type", text(s->type));
-        set(b, row, "counts", series(b, s->counts, n_snapshots));
-        set(b, row, "bytes", series(b, s->bytes, n_snapshots));
-        set(b, row, "growth_bytes", json_integer(s->growth_bytes));
-        set(b, row, "share_ppm", number(s->share_ppm));
-        set(b, row, "retained_bytes", number(s->retained_bytes));
-        set(b, row, "trend", text(snap_trend_name(s->trend)));
-        set(b, row, "match", text(snap_match_name(s->match)));
-        set(b, row, "holder", text(s->holder));
-        set(b, row, "chain", suspect_chain_of(b, s));
-        set(b, row, "site", stack_of(b, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack));
-        set(b, row, "advice", text(s->advice));
-        set(b, row, "growth_count", json_integer(s->growth_count));
-        set(b, row, "exclusive_bytes", number(s->exclusive_bytes));
-        set(b, row, "root_kind", text(s->root_kind));
-        set(b, row, "root_module", text(s->root_module));
-        set(b, row, "thread", text(s->thread));
-        set(b, row, "doubtful", json_boolean(s->is_doubtful));
-        set(b, row, "slope_bytes", json_integer(s->slope_bytes));
-        set(b, row, "chance_ppm", number(s->chance_ppm));
-        if (s->hook != NULL)
-            set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
-        append(b, array, row);
-    }
+    for (size_t i = 0; i < n && i < b->top && b->failed == 0; i++)
+        append(b, array, suspect_of(b, d, &suspects[i], i + 1));
     return array;
 }
 
@@ -670,5 +675,64 @@ static int json_holdings(const snap_holdings *holdings, const snap_snapshot *s, 
     return building_end(b, root, out, JSON_INDENT(1));
 }
 
-const struct report_format report_json = {"json", json_diff, json_census, json_holders,
-                                          json_holdings};
+static json_t *rank_of(struct building *b, const snap_ranks_rank *r) {
+    json_t *const row = json_object(), *const files = json_array();
+    for (size_t i = 0; i < snap_diff_n_snapshots(r->diff); i++)
+        append(b, files, text(snap_diff_snapshots(r->diff)[i].file));
+    set(b, row, "rank", number(r->rank));
+    set(b, row, "files", files);
+    set(b, row, "verdict", text(snap_verdict_name(snap_diff_verdict(r->diff))));
+    set(b, row, "bytes", json_integer(r->bytes));
+    set(b, row, "growth_bytes", json_integer(r->growth_bytes));
+    set(b, row, "deviation_bytes", json_integer(r->deviation_bytes));
+    set(b, row, "deviating", json_boolean(r->is_deviating));
+    return row;
+}
+
+static json_t *thing_of(struct building *b, const snap_ranks_rank *ranks, size_t n,
+                        const snap_ranks_thing *thing, size_t number_of_thing) {
+    json_t *const row = suspect_of(b, ranks[thing->rank].diff, thing->suspect, number_of_thing);
+    json_t *const growth = json_array();
+    for (size_t k = 0; k < n; k++)
+        append(b, growth, json_integer(thing->growth_bytes[k]));
+    set(b, row, "of_rank", number(ranks[thing->rank].rank));
+    set(b, row, "growth_by_rank", growth);
+    set(b, row, "median_growth_bytes", json_integer(thing->median_bytes));
+    set(b, row, "n_ranks", number(thing->n_ranks));
+    set(b, row, "common", json_boolean(thing->is_common));
+    return row;
+}
+
+static int json_ranks(const snap_ranks *r, FILE *out, const snap_report_options *options,
+                      snap_error *err) {
+    struct building building, *const b = &building;
+    SNAP_TRY(building_start(b, options, err));
+    size_t n, n_things, n_limits;
+    const snap_ranks_rank *const ranks = snap_ranks_ranks(r, &n);
+    const snap_ranks_thing *const things = snap_ranks_things(r, &n_things);
+    const char *const *const limits = snap_ranks_limits(r, &n_limits);
+    json_t *const root = json_object(), *const rows = json_array(), *const array = json_array(),
+                  *const sentences = json_array();
+    int has_steps;
+    int64_t first, last;
+    set(b, root, "schema", number(1));
+    set(b, root, "verdict", text(snap_verdict_name(snap_ranks_verdict(r))));
+    set(b, root, "n_snapshots", number(snap_ranks_steps(r, &has_steps, &first, &last)));
+    if (has_steps) {
+        set(b, root, "first_step", json_integer(first));
+        set(b, root, "last_step", json_integer(last));
+    }
+    for (size_t i = 0; i < n; i++)
+        append(b, rows, rank_of(b, &ranks[i]));
+    set(b, root, "ranks", rows);
+    for (size_t i = 0; i < n_things && i < b->top && b->failed == 0; i++)
+        append(b, array, thing_of(b, ranks, n, &things[i], i + 1));
+    set(b, root, "suspects", array);
+    for (size_t i = 0; i < n_limits; i++)
+        append(b, sentences, text(limits[i]));
+    set(b, root, "limits", sentences);
+    return building_end(b, root, out, JSON_INDENT(1));
+}
+
+const struct report_format report_json = {"json",       json_diff,     json_census,
+                                          json_holders, json_holdings, json_ranks};

@@ -58,6 +58,16 @@ int snap_report_diff(const snap_diff *d, const char *format, FILE *out,
     return finish(out, found->diff(d, out, &all, err), err);
 }
 
+int snap_report_ranks(const snap_ranks *r, const char *format, FILE *out,
+                      const snap_report_options *options, snap_error *err) {
+    const struct report_format *found;
+    SNAP_TRY(find_format(format, &found, err));
+    if (found->ranks == NULL)
+        return err_set(err, SNAP_E_NOTFOUND, "ranks cannot be reported as '%.60s'", format);
+    const snap_report_options all = complete(options);
+    return finish(out, found->ranks(r, out, &all, err), err);
+}
+
 int snap_report_census(const snap_diff *d, const char *format, FILE *out,
                        const snap_report_options *options, snap_error *err) {
     const struct report_format *found;

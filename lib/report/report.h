@@ -15,6 +15,8 @@ struct report_format {
                    const snap_report_options *options, snap_error *err);
     int (*holdings)(const snap_holdings *holdings, const snap_snapshot *s, int lost, FILE *out,
                     const snap_report_options *options, snap_error *err);
+    int (*ranks)(const snap_ranks *r, FILE *out, const snap_report_options *options,
+                 snap_error *err);
 };
 
 extern const struct report_format report_text, report_json, report_html, report_junit;
@@ -33,9 +35,15 @@ int text_holdings(const snap_holdings *holdings, const snap_snapshot *s, int los
 int text_findings(const snap_diff *d, FILE *out, const snap_report_options *options,
                   snap_error *err);
 
+/* Of report_text, in text_ranks.c. */
+int text_ranks(const snap_ranks *r, FILE *out, const snap_report_options *options, snap_error *err);
+
 struct page;
 /* The suspects of a comparison, five of them unless all are wanted. */
 int text_suspects(struct page *p, const snap_diff *d, snap_error *err);
+
+int text_suspect(struct page *p, const snap_diff *d, const snap_diff_suspect *s, size_t rank,
+                 snap_error *err);
 
 /* Word for a class: "rooted", "possibly-lost", "lost". */
 const char *report_holder_class(snap_holder_class c);

@@ -604,5 +604,5 @@ static int text_census(const snap_diff *d, FILE *out, const snap_report_options 
     return 0;
 }
 
-const struct report_format report_text = {"text", text_diff, text_census, text_holders,
-                                          text_holdings};
+const struct report_format report_text = {"text",       text_diff,     text_census,
+                                          text_holders, text_holdings, text_ranks};

@@ -74,8 +74,8 @@ static void put_holder(struct page *p, const snap_diff_suspect *s) {
     fprintf(p->out, "    %s\n", page_name(text, raw, p->width - 4));
 }
 
-static int put_suspect(struct page *p, const snap_diff *d, const snap_diff_suspect *s, size_t rank,
-                       snap_error *err) {
+int text_suspect(struct page *p, const snap_diff *d, const snap_diff_suspect *s, size_t rank,
+                 snap_error *err) {
     const size_t n = snap_diff_n_snapshots(d);
     put_headline(p, s, rank, n);
     if (*s->holder != '\0')
@@ -87,6 +87,11 @@ static int put_suspect(struct page *p, const snap_diff *d, const snap_diff_suspe
     fputc('\n', p->out);
     page_series(p, "count", s->counts, n, 0);
     fputc('\n', p->out);
+    if (s->baseline_growth_bytes != 0) {
+        char size[TEXT_SIZE_MAX];
+        fprintf(p->out, "    %s in the baseline%s\n",
+                text_signed_size(size, s->baseline_growth_bytes), s->is_known ? ": known" : "");
+    }
     if (s->stack != 0) {
         fputs("    allocated by\n", p->out);
         SNAP_TRY(page_stack(p, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, err));
@@ -101,7 +106,7 @@ int text_suspects(struct page *p, const snap_diff *d, snap_error *err) {
     const snap_diff_suspect *const suspects = snap_diff_suspects(d, &n);
     const size_t most = p->all ? n : p->top_given ? p->top : SUSPECTS_DEFAULT;
     for (size_t i = 0; i < n && i < most; i++)
-        SNAP_TRY(put_suspect(p, d, &suspects[i], i + 1, err));
+        SNAP_TRY(text_suspect(p, d, &suspects[i], i + 1, err));
     if (n > most)
         fprintf(p->out, "    (%zu more suspects; --all shows them)\n\n", n - most);
     return 0;

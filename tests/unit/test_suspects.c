@@ -904,7 +904,24 @@ static int everything(void) {
     result = snap_report_diff(d, "text", out, NULL, &err);
     if (result == 0)
         result = snap_report_diff(d, "json", out, NULL, &err);
+    snap_diff *baseline = NULL;
+    snap_ranks *ranks = NULL;
+    static const uint64_t rank[] = {0, 0, 1, 1};
+    if (result == 0)
+        result =
+            snap_diff_new(&baseline, (const snap_snapshot *const *)heap.snaps, 2, &options, &err);
+    if (result == 0)
+        result = snap_diff_set_baseline(d, baseline, 0, &err);
+    if (result == 0)
+        result = snap_ranks_new(&ranks, (const snap_snapshot *const *)heap.snaps, rank, 4, &options,
+                                &err);
+    if (result == 0)
+        result = snap_report_ranks(ranks, "json", out, NULL, &err);
+    if (result == 0)
+        result = snap_report_ranks(ranks, "text", out, NULL, &err);
+    snap_ranks_free(ranks);
     snap_diff_free(d);
+    snap_diff_free(baseline);
     snap_heap *h = NULL;
     snap_holders *holders = NULL;
     snap_holdings *holdings = NULL;

@@ -173,6 +173,8 @@ typedef struct snap_diff_suspect {
                             over all pairs of snapshots */
     uint32_t chance_ppm; /* how likely bytes without a trend rise as much (Mann-Kendall); says
                             little below five snapshots */
+    int is_known;        /* the baseline has it, too, and it grows there about as fast */
+    int64_t baseline_growth_bytes; /* of the same thing in the baseline, over as many steps */
 } snap_diff_suspect;
 
 /* Compares. snapshots stay the caller's and must outlive the result. Errors: those of reading, ARG
@@ -185,6 +187,14 @@ SNAP_API int snap_diff_new(snap_diff **out, const snap_snapshot *const *snapshot
 SNAP_API int snap_census_new(snap_diff **out, const snap_snapshot *snapshot,
                              const snap_diff_options *options, snap_error *err);
 SNAP_API void snap_diff_free(snap_diff *d);
+
+/* Control against treatment: with the comparison of a run that is known to be good as the baseline,
+ * only what is new counts. Suspects that grow there about as fast are marked, come last and do not
+ * make the verdict; rules compare growth beyond that of the baseline. Both must be of one program
+ * (force: whatever they are of) and of two snapshots or more; baseline must outlive d. Errors:
+ * NOMEM, ARG. */
+SNAP_API int snap_diff_set_baseline(snap_diff *d, const snap_diff *baseline, int force,
+                                    snap_error *err);
 
 /* What the verdict rests on, for the first line of a report. */
 typedef struct snap_diff_finding {
@@ -251,6 +261,48 @@ typedef struct snap_diff_rule_result {
  * the text alone is checked. */
 SNAP_API int snap_diff_rule_check(const snap_diff *d, const char *rule, snap_diff_rule_result *out,
                                   snap_error *err);
+
+/* ---- The ranks of one job ---- */
+
+typedef struct snap_ranks snap_ranks;
+
+typedef struct snap_ranks_rank {
+    uint64_t rank;
+    snap_diff *diff; /* over its snapshots; with one snapshot a rank: of those that differ against
+                        the rank in the middle, else a census. The ranks' own */
+    int64_t bytes;   /* in use in the last snapshot, all domains */
+    int64_t growth_bytes;    /* last minus first */
+    int64_t deviation_bytes; /* growth (one snapshot a rank: bytes) beyond the rank in the middle */
+    int is_deviating;
+} snap_ranks_rank;
+
+/* The same suspect on all the ranks that have it. */
+typedef struct snap_ranks_thing {
+    const snap_diff_suspect *suspect; /* of the rank where it grew most */
+    size_t rank;                      /* index of that */
+    const int64_t *growth_bytes;      /* by index of rank; 0: no suspect there */
+    int64_t median_bytes;
+    size_t n_ranks,
+        n_deviating; /* that have it; where it grew by half as much again as the median */
+    int is_common;   /* no rank differs */
+} snap_ranks_thing;
+
+/* Compares each rank over the steps that all have, and the ranks with one another. ranks: one
+ * number for each snapshot, in any order. Errors: those of snap_diff_new; ARG: fewer than two
+ * ranks, or nothing in common. */
+SNAP_API int snap_ranks_new(snap_ranks **out, const snap_snapshot *const *snapshots,
+                            const uint64_t *ranks, size_t n, const snap_diff_options *options,
+                            snap_error *err);
+SNAP_API void snap_ranks_free(snap_ranks *r);
+SNAP_API snap_verdict snap_ranks_verdict(const snap_ranks *r);
+/* Snapshots of each rank, and the first and last step if they have any. */
+SNAP_API size_t snap_ranks_steps(const snap_ranks *r, int *out_has_steps, int64_t *out_first,
+                                 int64_t *out_last);
+SNAP_API const snap_ranks_rank *snap_ranks_ranks(const snap_ranks *r,
+                                                 size_t *out_n); /* by number */
+/* What some ranks have more of than others comes first, then the larger. */
+SNAP_API const snap_ranks_thing *snap_ranks_things(const snap_ranks *r, size_t *out_n);
+SNAP_API const char *const *snap_ranks_limits(const snap_ranks *r, size_t *out_n);
 
 /* 1 if a position belongs to an allocator, to the recorder, or to a library's wrapper around one
  * (malloc, operator new, std::vector growth, ...), so that it says nothing about who asked for the

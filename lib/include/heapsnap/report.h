@@ -46,6 +46,10 @@ typedef struct snap_report_options {
 SNAP_API int snap_report_diff(const snap_diff *d, const char *format, FILE *out,
                               const snap_report_options *options, snap_error *err);
 
+/* The ranks of a job, from snap_ranks_new. As "text" or "json", as are those below. */
+SNAP_API int snap_report_ranks(const snap_ranks *r, const char *format, FILE *out,
+                               const snap_report_options *options, snap_error *err);
+
 /* One snapshot, from snap_census_new. As "text" or "json", as are those below. */
 SNAP_API int snap_report_census(const snap_diff *d, const char *format, FILE *out,
                                 const snap_report_options *options, snap_error *err);
