@@ -362,6 +362,17 @@ static int is_managed(const snap_heap *h, uint32_t node) {
     return heap_node_domain(h, node) == SNAP_DOMAIN_PYTHON;
 }
 
+/* Blocks with a count of references, by what standard libraries and Boost call them; where the type
+ * is not known, by the function that made them. */
+static int counts_references(const char *name) {
+    static const char *const words[] = {"_Sp_counted", "sp_counted", "shared_ptr", "make_shared",
+                                        "allocate_shared"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(name, words[i]) != NULL)
+            return 1;
+    return 0;
+}
+
 /* A circle of blocks that count references is one that counting cannot free. One of objects is the
  * collector's, unless native blocks, which it does not see, are part of it. */
 static int find_cycles(struct work *w, snap_error *err) {
@@ -373,8 +384,7 @@ static int find_cycles(struct work *w, snap_error *err) {
     for (uint32_t i = 0; i < n_cycles; i++) {
         const uint32_t candidate = c->entry[cycles[i].node];
         const char *const name = h->type_name[heap_node_type(h, cycles[i].node)];
-        if (candidate != 0 &&
-            (strstr(name, "_Sp_counted") != NULL || strstr(name, "shared_ptr") != NULL))
+        if (candidate != 0 && counts_references(name))
             c->rows[candidate - 1].is_cycle = 1;
         if (candidate != 0 && is_managed(h, cycles[i].node))
             c->rows[candidate - 1].is_garbage = 1;

@@ -48,3 +48,15 @@ CASES = [
     Case("torch-shapes", None, not_leak="allocator-free"),
     Case("torch-adam", None, not_leak=("warm-up", "plateau")),
 ]
+
+# Messier ones, in extra/: what the rules are tried on that were not made for them.
+CASES += [
+    Case("cc-subscriptions", ("rooted", "hook"), [r"\bbus\b", "handlers|dwarf"]),
+    Case("c-dirty-cache", "rooted", ["page_cache", "struct page|dwarf"]),
+    Case("c-line-buffers", "rooted", ["connections", "input|dwarf"]),
+    Case("c-worker-pool", "lost", [r"allocate_lines|decode", "line:lines = malloc("]),
+    Case("c-two-at-once", "rooted", ["last_replay", "struct replay|dwarf"]),
+    Case("c-slow-in-churn", "rooted", ["trail", "struct line|dwarf"]),
+    Case("cc-growing-vector", "rooted", ["all_series", "samples|dwarf"]),
+    Case("cc-self-capture", "native-cycle", ["Request|dwarf"]),
+]
