@@ -119,7 +119,8 @@ static void keep_environment(void) {
 
 static void keep_rank(void) {
     static const char *const names[] = {"HEAPSNAP_RANK", "RANK",     "OMPI_COMM_WORLD_RANK",
-                                        "PMIX_RANK",     "PMI_RANK", "SLURM_PROCID"};
+                                        "PMIX_RANK",     "PMI_RANK", "SLURM_PROCID",
+                                        "LOCAL_RANK"};
     moment_process.rank = -1;
     for (size_t i = 0; i < sizeof names / sizeof *names && moment_process.rank < 0; i++)
         moment_process.rank = (int64_t)keep_number(names[i], UINT64_MAX);

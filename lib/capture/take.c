@@ -57,7 +57,8 @@ static uint64_t next_sequence(char lineage[33]) {
 
 static int64_t rank(void) {
     static const char *const names[] = {"HEAPSNAP_RANK", "RANK",     "OMPI_COMM_WORLD_RANK",
-                                        "PMIX_RANK",     "PMI_RANK", "SLURM_PROCID"};
+                                        "PMIX_RANK",     "PMI_RANK", "SLURM_PROCID",
+                                        "LOCAL_RANK"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *const value = getenv(names[i]);
         char *end;

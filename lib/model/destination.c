@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -75,7 +76,9 @@ int destination_open(struct destination *d, snap_writer **out, snap_error *err) 
                                          .overwrite = (d->target.flags & WIRE_OVERWRITE) != 0,
                                          .n_threads = n_threads()};
     const char *path = d->path;
-    if ((d->target.flags & WIRE_UNIQUE) && !options.overwrite) {
+    struct stat st;
+    const int is_file = stat(path, &st) != 0 || S_ISREG(st.st_mode); /* else a device, or a pipe */
+    if ((d->target.flags & WIRE_UNIQUE) && !options.overwrite && is_file) {
         const char *const slash = strrchr(d->path, '/');
         const int directory = slash ? (int)(slash + 1 - d->path) : 0;
         if (asprintf(&d->partial, "%.*s.heapsnap-%u.%u.%ld", directory, d->path, d->target.pid,

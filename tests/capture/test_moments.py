@@ -225,6 +225,20 @@ class Moments(unittest.TestCase):
         result = self.run_victim("grow", "2", options=["--when", "rss>80M"])
         self.assertEqual(len(result.files), 2, result.err)
 
+    def test_a_device_is_written_to(self):
+        """Not a file beside it, in a folder of devices."""
+        before = glob.glob("/dev/null*")
+        result = self.snap("run", "-o", "/dev/null", "--", VICTIM, "plain")
+        self.assertEqual((result.status, result.out), (7, "plain\n"), result.err)
+        self.assertEqual(glob.glob("/dev/null*"), before)
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/null").st_mode))
+
+    def test_rank(self):
+        for name, value in (("LOCAL_RANK", "3"), ("RANK", "5")):
+            self.env[name] = value
+            result = self.run_victim("plain", options=["-f", "-o", "rank%r.snap"])
+            self.assertEqual(self.read(os.path.join(self.directory, f"rank{value}.snap"))[0]["rank"], int(value), result.err)
+
     # --- allocations that fail ---
 
     def test_on_oom(self):
