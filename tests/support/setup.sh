@@ -10,7 +10,7 @@ packages_core=(gcc libc6-dev meson ninja-build pkg-config libzstd-dev libxxhash-
 packages_python=(python3-venv python3-dev python3-zstandard python3-xxhash python3-pytest)
 packages_test=(g++ check clang libclang-rt-dev clang-format binutils groff-base procps sqlite3 libunwind-dev libjemalloc2
     libtcmalloc-minimal4 libmimalloc2.0)
-packages_slow=(clang-tidy valgrind gdb git heaptrack redis-server redis-tools nodejs default-jre-headless libjemalloc-dev
+packages_slow=(clang-tidy valgrind gdb git dwz heaptrack redis-server redis-tools nodejs default-jre-headless libjemalloc-dev
     libpython3.11-testsuite chromium chromium-driver python3-selenium)
 
 say() { printf '%s\n' "$*"; }
