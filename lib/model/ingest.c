@@ -241,6 +241,8 @@ static int complete(struct ingest *g, snap_error *err) {
     SNAP_TRY(receive_write_completeness(g, err)); /* before the first row */
     SNAP_TRY(frames_name(&g->frames, h, g->writer, g->options->progress, g->options->context, err));
     progress(g);
+    SNAP_TRY(autograd_pass(h, err));
+    progress(g);
     SNAP_TRY(naming_pass(h, err));
     SNAP_TRY(frames_type_sites(&g->frames, h, err));
     progress(g);

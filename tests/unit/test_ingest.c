@@ -364,6 +364,140 @@ START_TEST(test_false_abi) {
 }
 END_TEST
 
+/* --- PyTorch --- */
+
+enum {
+    ADD = 1,
+    ADD_EDGES,
+    MUL,
+    SAVED,
+    STORAGE,
+    NUMBERS,
+    META,
+    LEFTOVER,
+    TENSOR,
+    ADD_BEFORE,
+    N_TORCH_BLOCKS = ADD_BEFORE,
+    OBJECT,
+    MUL_CLASS,
+    MUL_DICT,
+    GETTER,
+    FUNCTIONS
+};
+
+static void torch_blocks(struct wire_stream *w) {
+    static const char *const classes[] = {
+        "N5torch8autograd9generated12AddBackward0E", "N5torch8autograd9generated12MulBackward0E",
+        "N3c1010TensorImplE", "N3c1011StorageImplE", "N5torch8autograd12AutogradMetaE"};
+    blocks(w, N_TORCH_BLOCKS, 0xf0);
+    static const char *const strings[] = {"torch.Tensor",     "type",     "dict",
+                                          "_raw_saved_other", "__dict__", "MulBackward0"};
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++)
+        wire_string(w, strings[i]);
+    const struct wire_type types[] = {{.name = 1, .source = SNAP_TYPE_RUNTIME, .size = 48},
+                                      {.name = 2, .source = SNAP_TYPE_RUNTIME, .size = 48},
+                                      {.name = 3, .source = SNAP_TYPE_RUNTIME, .size = 48}};
+    wire_section(w, WIRE_TYPE, types, 3, sizeof *types);
+    for (uint32_t i = OBJECT; i <= FUNCTIONS; i++) {
+        const struct wire_node node = {.address = 0x500000 + i * 0x100,
+                                       .size = 48,
+                                       .type = i == OBJECT      ? 1
+                                               : i == MUL_CLASS ? 2
+                                                                : 3,
+                                       .domain = SNAP_DOMAIN_PYTHON,
+                                       .kind = SNAP_NODE_OBJECT};
+        wire_section(w, WIRE_NODE, &node, 1, sizeof node);
+    }
+    wire_open(w, WIRE_VTABLE);
+    abi_tables(w);
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        wire_vtable(w, 0x3000 + i * 0x100, 0x5000 + i * 0x100, SI, 0, classes[i]);
+    wire_close(w);
+    const struct wire_vptr vptrs[] = {{ADD, 0, 5, 0},       {MUL, 0, 6, 0},  {SAVED, 0, 7, 0},
+                                      {STORAGE, 0, 8, 0},   {META, 0, 9, 0}, {TENSOR, 0, 7, 0},
+                                      {ADD_BEFORE, 0, 5, 0}};
+    wire_section(w, WIRE_VPTR, vptrs, 7, sizeof *vptrs);
+    const struct wire_function function = {0x4000};
+    wire_section(w, WIRE_FUNCTION, &function, 1, sizeof function);
+    const struct wire_code code = {24, STORAGE, 1}; /* what frees the numbers */
+    wire_section(w, WIRE_CODE, &code, 1, sizeof code);
+}
+
+/* Two nodes of a graph, what one of them saves, and the tensor whose grad_fn the other one is; with
+ * words in between that only look like references. */
+START_TEST(test_autograd) {
+    struct wire_stream w;
+    start(&w);
+    torch_blocks(&w);
+    const struct wire_edge edges[] = {{ADD, ADD_EDGES, 11, 0},
+                                      {ADD, ADD_EDGES, 12, 32}, /* end: two edges are in use */
+                                      {ADD_EDGES, ADD_BEFORE, 0, 0},
+                                      {ADD_EDGES, MUL, 2, 0},
+                                      {ADD_EDGES, STORAGE, 4, 0}, /* from an earlier life */
+                                      {MUL, SAVED, 20, 0},
+                                      {SAVED, STORAGE, 2, 0},
+                                      {STORAGE, NUMBERS, 2, 0},
+                                      {STORAGE, NUMBERS, 4, 0},
+                                      {NUMBERS, MUL, 3, 0}, /* a number */
+                                      {META, ADD, 6, 0},
+                                      {LEFTOVER, STORAGE, 1, 0},
+                                      {TENSOR, STORAGE, 2, 0},
+                                      {TENSOR, META, 3, 0},
+                                      {OBJECT, TENSOR, 2, 0}};
+    wire_section(&w, WIRE_EDGE, edges, sizeof edges / sizeof *edges, sizeof *edges);
+    const struct wire_reference references[] = {
+        {.source = MUL_CLASS, .target = MUL_DICT, .label = 5, .kind = SNAP_EDGE_ATTRIBUTE},
+        {.source = MUL_DICT, .target = GETTER, .label = 4, .kind = SNAP_EDGE_ATTRIBUTE},
+        {.source = FUNCTIONS, .target = MUL_CLASS, .label = 6, .kind = SNAP_EDGE_ATTRIBUTE}};
+    wire_section(&w, WIRE_REFERENCE, references, 3, sizeof *references);
+    const struct wire_root root = {.target = OBJECT, .kind = SNAP_ROOT_MODULE};
+    wire_section(&w, WIRE_ROOT, &root, 1, sizeof root);
+    wire_end(&w);
+    snap_snapshot *const s = receive(&w, NULL);
+    ck_assert_str_eq(type_of(s, ADD_EDGES), "torch::autograd::Edge[]");
+
+    static const struct {
+        uint64_t source, target, kind, flags;
+        const char *label;
+    } expected[] = {
+        {ADD, ADD_EDGES, SNAP_EDGE_POINTER, 0, "next_edges"},
+        {ADD, ADD_EDGES, SNAP_EDGE_POINTER, SNAP_EDGE_FLAG_INTERIOR, ""},
+        {ADD, ADD_BEFORE, SNAP_EDGE_NEXT, 0, "next_functions[0]"},
+        {ADD, MUL, SNAP_EDGE_NEXT, 0, "next_functions[1]"},
+        {ADD_EDGES, ADD_BEFORE, SNAP_EDGE_POINTER, 0, ""},
+        {ADD_EDGES, MUL, SNAP_EDGE_POINTER, 0, ""},
+        {MUL, SAVED, SNAP_EDGE_SAVED, 0, "saved 'other'"},
+        {SAVED, STORAGE, SNAP_EDGE_STORAGE, 0, "storage"},
+        {STORAGE, NUMBERS, SNAP_EDGE_STORAGE, 0, "data"},
+        {STORAGE, NUMBERS, SNAP_EDGE_POINTER, 0, ""},
+        {META, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
+        {LEFTOVER, STORAGE, SNAP_EDGE_POINTER, SNAP_EDGE_FLAG_LOW, ""},
+        {TENSOR, STORAGE, SNAP_EDGE_STORAGE, 0, "storage"},
+        {TENSOR, META, SNAP_EDGE_POINTER, 0, "autograd_meta"},
+        {TENSOR, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
+        {OBJECT, TENSOR, SNAP_EDGE_STORAGE, 0, "_cdata"},
+        {OBJECT, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
+    };
+    struct table rows = read_table(s, SNAP_TABLE_EDGE);
+    const size_t n = sizeof expected / sizeof *expected;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t *const r = row_of(&rows, i);
+        ck_assert_msg(r[SNAP_EDGE_COL_SOURCE] == expected[i].source &&
+                          r[SNAP_EDGE_COL_TARGET] == expected[i].target &&
+                          r[SNAP_EDGE_COL_KIND] == expected[i].kind &&
+                          r[SNAP_EDGE_COL_FLAGS] == expected[i].flags &&
+                          strcmp(text_of(s, r[SNAP_EDGE_COL_LABEL]), expected[i].label) == 0,
+                      "row %zu: %d -> %d, kind %d, flags %d, '%s'", i, (int)r[SNAP_EDGE_COL_SOURCE],
+                      (int)r[SNAP_EDGE_COL_TARGET], (int)r[SNAP_EDGE_COL_KIND],
+                      (int)r[SNAP_EDGE_COL_FLAGS], text_of(s, r[SNAP_EDGE_COL_LABEL]));
+    }
+    ck_assert_uint_eq(rows.n, n + 3);
+    ck_assert_uint_eq(snap_rows(s, SNAP_TABLE_HOOK), 0);
+    free(rows.rows);
+    snap_close(s);
+}
+END_TEST
+
 /* --- names --- */
 
 START_TEST(test_names_of_roots) {
@@ -765,6 +899,7 @@ int main(void) {
     tcase_add_test(t, test_spilling_changes_nothing);
     tcase_add_test(t, test_types_by_vtables);
     tcase_add_test(t, test_false_abi);
+    tcase_add_test(t, test_autograd);
     tcase_add_test(t, test_names_of_roots);
     tcase_add_test(t, test_site_types);
     tcase_add_test(t, test_static_tables_are_no_callbacks);
