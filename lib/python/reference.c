@@ -141,6 +141,18 @@ static void attributes(struct found *f, PyObject *op) {
     claim(f, a.dict, SNAP_EDGE_ATTRIBUTE, "__dict__");
 }
 
+/* "normalize.<locals>.scaled": frames are told apart by their functions. */
+static uint32_t name_of_local(struct managed_walk *w, PyCodeObject *code, int i) {
+    static const char between[] = ".<locals>.";
+    char text[512];
+    size_t n = name_read(cpython_code_name(code), text, sizeof text / 2);
+    if (n) {
+        memcpy(text + n, between, sizeof between - 1);
+        n += sizeof between - 1;
+    }
+    return name_add(w, text, n + name_read(cpython_local_name(code, i), text + n, sizeof text - n));
+}
+
 static void frame_values(struct found *f, cpython_raw_frame *raw) {
     struct cpython_frame frame;
     cpython_frame_read(raw, &frame);
@@ -149,10 +161,9 @@ static void frame_values(struct found *f, cpython_raw_frame *raw) {
     const int n_names = cpython_n_names(frame.code);
     for (int i = 0; i < frame.n_values; i++) {
         PyObject *const value = frame.values[i];
-        const uint32_t label =
-            i < n_names ? name_of(f->walk, cpython_local_name(frame.code, i)) : 0;
         if (value)
-            claim_at(f, value, SNAP_EDGE_LOCAL, label, 0);
+            claim_at(f, value, SNAP_EDGE_LOCAL,
+                     i < n_names ? name_of_local(f->walk, frame.code, i) : 0, 0);
     }
     claim(f, (PyObject *)frame.code, SNAP_EDGE_ATTRIBUTE, "f_code");
     claim(f, frame.function, SNAP_EDGE_INTERNAL, "f_func");

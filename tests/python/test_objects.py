@@ -141,7 +141,7 @@ class Names(unittest.TestCase):
     def test_generator(self):
         generator = self.variable("generator")
         frame = [e.target for e in self.graph.out[generator] if e.label == "gi_frame"]  # 3.10
-        self.is_marker(self.graph.follow(frame[0] if frame else generator, "in_generator"))
+        self.is_marker(self.graph.follow(frame[0] if frame else generator, "generate.<locals>.in_generator"))
 
     def test_bound_method(self):
         bound = self.variable("bound")

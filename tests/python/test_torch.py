@@ -1,0 +1,205 @@
+"""PyTorch under `snap run`: tensors, storages and the graph of autograd, by the names that Python has for them. What Python says
+of itself is the truth; it is asked after the snapshot, for asking makes objects.
+
+test_torch.py Graph: a small graph in all detail. test_torch.py Accumulated: 2000 losses that keep their graphs."""
+import collections
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from graph import SNAP, Program
+
+if importlib.util.find_spec("torch") is None:
+    print("no torch")
+    sys.exit(77)
+
+RUN = [SNAP, "run", "-o", "exit.snap", "--"]
+PREFIX = re.compile(r"^torch::autograd::(generated::)?")
+
+TRUTH = """
+def graph_of(*tensors):
+    seen, todo, nodes = {}, [t.grad_fn for t in tensors], []
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen[id(node)] = node
+        nodes.append(node)
+        todo += [n for n, _ in node.next_functions]
+    name = lambda n: n.name().replace("torch::autograd::", "")
+    edges = sorted([name(n), i, name(m)] for n in nodes for i, (m, _) in enumerate(n.next_functions) if m is not None)
+    saved = sorted({(name(n), a[11:]) for n in nodes for a in dir(n) if a.startswith("_raw_saved_") and a != "_raw_saved_tensors"
+                    and getattr(n, "_saved_" + a[11:]) is not None})
+    return {"nodes": sorted(map(name, nodes)), "edges": edges, "saved": saved}
+def storages_of(*tensors):
+    return {hex(s.data_ptr()): s.nbytes() for s in (t.untyped_storage() for t in tensors)}
+"""
+
+SMALL = """
+import torch
+torch.manual_seed(0)
+""" + TRUTH + """
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * 2
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2
+def main():
+    model = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16))
+    x, scale = torch.randn(8, 16), torch.randn(8, 16, requires_grad=True)
+    model(x).sum().backward()
+    total = 0
+    for _ in range(5):
+        total = total + (model(x) * scale.exp()).pow(2).mean()
+    custom = Doubled.apply(scale)
+    view = x[0]
+    view.label = "of a row"
+    loss = total.detach()
+    snap("a")
+    print(json.dumps({"graph": graph_of(total), "custom": graph_of(custom),
+                      "storages": storages_of(x, scale, view, *model.parameters(), *(p.grad for p in model.parameters()))}))
+main()
+"""
+
+
+class Graph(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        program = Program(SMALL, command=RUN)
+        cls.said, cls.graph = program.said, program["a"]
+        (root,) = cls.graph.find_root("frame", "__main__:main", "total")
+        cls.total = root.target
+
+    def name(self, node):
+        return PREFIX.sub("", self.graph.nodes[node].type)
+
+    def nodes_below(self, node):
+        seen, todo = set(), [node]
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo += [e.target for e in self.graph.out[node] if e.kind == "next"]
+        return seen
+
+    def local(self, name):
+        (root,) = self.graph.find_root("frame", "__main__:main", name)
+        return root.target
+
+    def test_nodes_and_edges(self):
+        nodes = self.nodes_below(self.graph.follow(self.total, "grad_fn"))
+        self.assertEqual(sorted(map(self.name, nodes)), self.said["graph"]["nodes"])
+        edges = sorted([self.name(n), int(re.fullmatch(r"next_functions\[(\d+)\]", e.label)[1]), self.name(e.target)]
+                       for n in nodes for e in self.graph.out[n] if e.kind == "next")
+        self.assertEqual(edges, self.said["graph"]["edges"])
+
+    def test_saved(self):
+        nodes = self.nodes_below(self.graph.follow(self.total, "grad_fn"))
+        saved = {(self.name(n), e.label) for n in nodes for e in self.graph.out[n] if e.kind == "saved"}
+        self.assertEqual(sorted(saved), sorted((node, f"saved '{name}'") for node, name in self.said["graph"]["saved"]))
+        for node in nodes:
+            for edge in self.graph.out[node]:
+                if edge.kind == "saved":
+                    self.assertEqual(self.graph.nodes[edge.target].type, "c10::TensorImpl")
+
+    def test_a_function_in_python(self):
+        node = self.graph.follow(self.local("custom"), "grad_fn")
+        self.assertEqual(self.name(node), "PyNode")
+        context = [e.target for e in self.graph.out[node] if self.graph.nodes[e.target].type.endswith("DoubledBackward")]
+        saved = {e.target for n in [node, *context] for e in self.graph.out[n] if e.kind == "saved"}
+        self.assertIn(self.graph.follow(self.local("scale"), "_cdata"), saved)
+
+    def test_storages(self):
+        blocks = {}
+        for storage in self.graph.of_type("c10::StorageImpl"):
+            for edge in self.graph.out[storage]:
+                if edge.label == "data":
+                    blocks[hex(self.graph.nodes[edge.target].address)] = self.graph.nodes[edge.target]
+        said = self.said["storages"]
+        self.assertEqual({a: blocks[a].size for a in said if a in blocks}, said)
+        for address in said:  # numbers are no addresses
+            self.assertEqual(self.graph.out[self.graph.at[int(address, 16)]], [])
+
+    def test_a_view_has_the_storage_of_its_base(self):
+        x, view = self.local("x"), self.local("view")
+        self.assertEqual(self.graph.follow(x, "_cdata", "storage"), self.graph.follow(view, "_cdata", "storage"))
+
+    def test_gradients(self):
+        (root,) = self.graph.find_root("frame", "__main__:main", "model")
+        parameters = self.graph.of_type("torch.nn.parameter.Parameter")
+        self.assertEqual(len(parameters), 4)
+        for parameter in parameters:
+            self.assertEqual(self.graph.nodes[self.graph.follow(parameter, "grad")].type, "c10::TensorImpl")
+        self.assertEqual(self.graph.nodes[root.target].type, "torch.nn.modules.container.Sequential")
+
+    def test_no_callbacks_are_made_up(self):
+        self.assertEqual([h for h in self.graph.hooks if "DefaultCPUAllocator" in h.callback], [])
+
+
+STEPS = 2000
+ACCUMULATED = f"""
+import ctypes, torch
+torch.manual_seed(0)
+torch.set_num_threads(1)
+class Info(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_size_t) for n in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+def in_use():
+    info = libc.mallinfo2()
+    return info.uordblks + info.hblkhd
+def train(model, total_loss, steps):
+    for _ in range(steps):
+        total_loss = total_loss + model(torch.randn(256, 64)).pow(2).mean()
+    return total_loss
+def main():
+    model = torch.nn.Linear(64, 64)
+    total_loss = train(model, 0, 1)
+    used = []
+    for i in range(3):
+        gc.collect()
+        used.append(in_use())
+        snap(str(i))
+        if i < 2:
+            total_loss = train(model, total_loss, {STEPS} // 2)
+    print(json.dumps(used))
+main()
+"""
+
+
+class Accumulated(unittest.TestCase):
+    def test(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Program(ACCUMULATED, command=RUN, timeout=600)
+            paths = []
+            for name, data in sorted(program.bytes.items()):
+                if name != "exit":
+                    paths.append(os.path.join(folder, name + ".snap"))
+                    with open(paths[-1], "wb") as out:
+                        out.write(data)
+            import json
+
+            done = subprocess.run([os.environ["SNAPDIFF"], "--json", *paths], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            report = json.loads(done.stdout)
+        first = report["suspects"][0]
+        chain = " ".join(step["edge"] + " " + step["node"] for step in first["chain"])
+        grown = program.said[-1] - program.said[0]
+        self.assertEqual(first["class"], "autograd")
+        self.assertIn("total_loss", first["holder"])
+        self.assertRegex(chain, r"\.grad_fn torch::autograd::generated::AddBackward0.* \.saved '\w+' c10::TensorImpl \.storage c10::StorageImpl")
+        self.assertLess(abs(first["growth_bytes"] - grown), grown / 50, (first["growth_bytes"], grown))
+        kinds = collections.Counter(PREFIX.sub("", node.type) for node in program["2"].nodes[1:])
+        for name in ("AddBackward0", "MeanBackward0", "PowBackward0", "AddmmBackward0", "TBackward0"):
+            self.assertEqual(kinds[name], STEPS + 1, name)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
