@@ -176,11 +176,17 @@ static int place_grew(const struct work *w, uint32_t place) {
     return w->places[place].count > 0;
 }
 
-static int is_autograd(const snap_heap *h, const struct place *p) {
-    const char *const name = h->type_name[p->type];
+/* Whether a place is in a graph of autograd: below one of its nodes. */
+static int is_autograd(const struct candidates *c, uint32_t place) {
     static const char prefix[] = "torch::autograd::";
-    return (p->parent != 0 && (p->kind == SNAP_EDGE_NEXT || p->kind == SNAP_EDGE_SAVED)) ||
-           (strncmp(name, prefix, sizeof prefix - 1) == 0 && strstr(name, "Meta") == NULL);
+    for (; place != 0; place = c->places.rows[place].parent) {
+        const struct place *const p = &c->places.rows[place];
+        const char *const name = c->heap->type_name[p->type];
+        if ((p->parent != 0 && (p->kind == SNAP_EDGE_NEXT || p->kind == SNAP_EDGE_SAVED)) ||
+            (strncmp(name, prefix, sizeof prefix - 1) == 0 && strstr(name, "Meta") == NULL))
+            return 1;
+    }
+    return 0;
 }
 
 static struct cell *cell_of(struct work *w, uint32_t candidate, uint32_t node) {
@@ -383,6 +389,10 @@ static int find_cycles(struct work *w, snap_error *err) {
     (void)err;
     for (uint32_t i = 0; i < n_cycles; i++) {
         const uint32_t candidate = c->entry[cycles[i].node];
+        if (candidate != 0 && cycles[i].bytes > c->rows[candidate - 1].cycle_bytes) {
+            c->rows[candidate - 1].cycle_bytes = cycles[i].bytes;
+            c->rows[candidate - 1].cycle_node = cycles[i].node;
+        }
         const char *const name = h->type_name[heap_node_type(h, cycles[i].node)];
         if (candidate != 0 && counts_references(name))
             c->rows[candidate - 1].is_cycle = 1;
@@ -530,7 +540,7 @@ static void sum_net(struct candidates *c) {
     for (size_t i = 0; i < c->n_cells; i++) {
         struct candidate *const r = &c->rows[c->cells[i].candidate];
         r->net_bytes = add_sat(r->net_bytes, (uint64_t)c->cells[i].net_bytes);
-        if (c->cells[i].place != 0 && is_autograd(c->heap, &c->places.rows[c->cells[i].place]))
+        if (c->cells[i].place != 0 && is_autograd(c, c->cells[i].place))
             r->autograd_bytes = add_sat(r->autograd_bytes, (uint64_t)c->cells[i].net_bytes);
     }
 }

@@ -25,6 +25,8 @@ struct candidate {
     uint32_t merged_into; /* candidate + 1; 0: none */
     int is_cycle;         /* lost: a circle that counts references */
     int is_garbage;       /* lost: a circle of objects under a collector */
+    uint32_t cycle_node;  /* lost: one of the largest circle; 0: none */
+    uint64_t cycle_bytes;
 };
 
 /* Fresh nodes of a candidate in one place from one stack. */

@@ -97,6 +97,15 @@ static size_t path_to(const struct places *p, uint32_t place, uint32_t out[CHAIN
     return n < CHAIN_MAX ? n : CHAIN_MAX;
 }
 
+/* Steps that nobody writes in a program. */
+static int is_unwritten(const char *edge) {
+    static const char *const names[] = {".__dict__", "._modules", "._parameters", "._buffers"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(edge, names[i]) == 0)
+            return 1;
+    return 0;
+}
+
 static int put_holder(struct naming *n, const char *root, const char *const *edges, size_t n_edges,
                       snap_diff_suspect *s, snap_error *err) {
     char text[1200];
@@ -144,23 +153,130 @@ static int put_chain(struct naming *n, const struct candidate *r, snap_diff_susp
             SNAP_TRY(put_root(n, p->row, s, &edge, err));
         } else {
             SNAP_TRY(edge_text(n, p, &edge, err));
-            edges[n_edges++] = edge;
+            if (i + 1 == n_path || !is_unwritten(edge))
+                edges[n_edges++] = edge;
         }
         SNAP_TRY(put_step(n, path[i], edge, i + 1 == n_path, &steps[s->n_chain++], err));
     }
     SNAP_TRY(put_holder(n, steps[0].edge, edges, n_edges, s, err));
-    /* On to what weighs most, as long as one branch has half of it all. */
+    /* On to what weighs most, as long as one branch has a third of it all. */
     const uint64_t all = n->fresh_below[r->place];
     for (uint32_t p = n->heaviest[r->place]; p != 0 && s->n_chain < 2 * CHAIN_MAX - 1;
          p = n->heaviest[p]) {
         const char *edge;
-        if (n->fresh_below[p] < all / 2 || n->fresh_below[p] == 0 || n->c->place_candidate[p] != 0)
+        if (n->fresh_below[p] < all / 3 || n->fresh_below[p] == 0 || n->c->place_candidate[p] != 0)
             break;
         SNAP_TRY(edge_text(n, &places->rows[p], &edge, err));
         SNAP_TRY(put_step(n, p, edge, 0, &steps[s->n_chain++], err));
     }
     s->chain = steps;
     s->is_doubtful = places->rows[r->place].is_low;
+    return 0;
+}
+
+/* --- circles --- */
+
+#define CYCLE_NODES_MAX ((size_t)1 << 20) /* that are looked at */
+#define CYCLE_STEPS_MAX 32
+
+/* How a node was reached from the one that the circle starts at. */
+struct reached {
+    uint32_t node, from; /* from: index */
+    uint64_t edge;
+};
+
+static int is_in_cycle(const struct candidates *c, uint64_t position, uint64_t edge) {
+    return snap_graph_out_keeps(c->heap->graph, position) &&
+           c->places.of[c->heap->edge_target[edge]] == 0;
+}
+
+/* The shortest way from a node back to itself over lost nodes; of two nodes that refer to each
+ * other only if there is no other, for such a pair is mostly two halves of one thing. *out gets the
+ * rows of references, last one first. */
+static int find_cycle(const struct candidates *c, uint32_t start, uint64_t out[CYCLE_STEPS_MAX],
+                      size_t *n_out, snap_error *err) {
+    const snap_heap *const h = c->heap;
+    struct reached *list = NULL;
+    size_t n = 0, capacity = 0;
+    struct map seen;
+    size_t end = 0, pair = 0;
+    uint64_t last = 0, last_of_pair = 0;
+    int result = 0;
+    map_init(&seen);
+    if (mem_grow(&list, &capacity, 1, sizeof *list) < 0)
+        result = no_memory(err);
+    else
+        list[n++] = (struct reached){.node = start};
+    for (size_t i = 0; result == 0 && end == 0 && i < n && n < CYCLE_NODES_MAX; i++) {
+        uint64_t first;
+        const uint64_t n_edges = snap_graph_out(h->graph, list[i].node, &first);
+        for (uint64_t p = first; result == 0 && end == 0 && p < first + n_edges; p++) {
+            const uint64_t edge = snap_graph_out_edge(h->graph, p);
+            const uint32_t target = h->edge_target[edge];
+            if (!is_in_cycle(c, p, edge))
+                continue;
+            if (target == start) {
+                if (list[i].from == 0 && i > 0 && list[i].node != start) {
+                    pair = i + 1;
+                    last_of_pair = edge;
+                } else if (i > 0) {
+                    end = i + 1;
+                    last = edge;
+                }
+                continue;
+            }
+            uint32_t *const slot = map_slot(&seen, target);
+            if (slot == NULL || mem_grow(&list, &capacity, n + 1, sizeof *list) < 0) {
+                result = no_memory(err);
+            } else if (*slot == 0) {
+                *slot = (uint32_t)n + 1;
+                list[n++] = (struct reached){target, (uint32_t)i, edge};
+            }
+        }
+    }
+    if (end == 0) {
+        end = pair;
+        last = last_of_pair;
+    }
+    *n_out = 0;
+    if (end != 0)
+        out[(*n_out)++] = last;
+    for (size_t i = end; i > 1 && *n_out < CYCLE_STEPS_MAX; i = (size_t)list[i - 1].from + 1)
+        out[(*n_out)++] = list[i - 1].edge;
+    map_release(&seen);
+    free(list);
+    return result;
+}
+
+/* The circle in place of a chain: it starts and ends at one node. */
+static int put_cycle(struct naming *n, const struct candidate *r, snap_diff_suspect *s,
+                     snap_error *err) {
+    snap_heap *const h = n->c->heap;
+    uint64_t edges[CYCLE_STEPS_MAX];
+    size_t n_edges;
+    SNAP_TRY(find_cycle(n->c, r->cycle_node, edges, &n_edges, err));
+    if (n_edges == 0 || n_edges == CYCLE_STEPS_MAX)
+        return 0;
+    snap_diff_step *const steps = arena_alloc(&n->d->arena, (n_edges + 1) * sizeof *steps);
+    if (steps == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i <= n_edges; i++) {
+        const uint32_t node = i == 0 ? r->cycle_node : h->edge_target[edges[n_edges - i]];
+        const char *edge = "circle";
+        if (i > 0)
+            SNAP_TRY(heap_edge_text(h, edges[n_edges - i], &edge, err));
+        steps[i] = (snap_diff_step){
+            .edge = keep(n, edge),
+            .node = keep(n, h->type_name[heap_node_type(h, node)]),
+            .count = 1,
+            .bytes = heap_node_bytes(h, node),
+            .is_suspect = i == 0,
+        };
+        if (steps[i].edge == NULL || steps[i].node == NULL)
+            return no_memory(err);
+    }
+    s->chain = steps;
+    s->n_chain = n_edges + 1;
     return 0;
 }
 
@@ -235,6 +351,8 @@ int naming_suspect(struct naming *n, const struct candidate *r, snap_diff_suspec
         return no_memory(err);
     if (r->kind != CANDIDATE_LOST)
         SNAP_TRY(put_chain(n, r, s, err));
+    else if (r->cycle_node != 0)
+        SNAP_TRY(put_cycle(n, r, s, err));
     s->advice = naming_advice(s);
     return 0;
 }

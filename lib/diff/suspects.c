@@ -576,6 +576,9 @@ static int add_uncovered_sites(struct work *w, snap_error *err) {
     for (size_t i = 0; i < w->d->n_sites; i++) {
         const snap_diff_site *const site = &w->d->sites[i];
         const double covered = w->site_covered != NULL ? w->site_covered[i] : 0;
+        /* Objects without a stack have nothing in common but that. */
+        if (site->domain == SNAP_DOMAIN_PYTHON && site->stack == 0 && w->d->has_graph)
+            continue;
         if (site->blamed && covered < (double)site->growth_bytes / 2)
             SNAP_TRY(add_site(w, i, err));
     }
