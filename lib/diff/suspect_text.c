@@ -186,65 +186,118 @@ struct reached {
 };
 
 static int is_in_cycle(const struct candidates *c, uint64_t position, uint64_t edge) {
-    return snap_graph_out_keeps(c->heap->graph, position) &&
-           c->places.of[c->heap->edge_target[edge]] == 0;
+    const snap_heap *const h = c->heap;
+    return snap_graph_out_keeps(h->graph, position) && c->places.of[h->edge_target[edge]] == 0 &&
+           (h->edge_flags == NULL || !(h->edge_flags[edge] & SNAP_EDGE_FLAG_LOW));
 }
 
-/* The shortest way from a node back to itself over lost nodes; of two nodes that refer to each
- * other only if there is no other, for such a pair is mostly two halves of one thing. *out gets the
- * rows of references, last one first. */
-static int find_cycle(const struct candidates *c, uint32_t start, uint64_t out[CYCLE_STEPS_MAX],
-                      size_t *n_out, snap_error *err) {
+/* A reference from one lost node to another in *out_edge; 0: there is none. */
+static int find_edge(const struct candidates *c, uint32_t from, uint32_t to, uint64_t *out_edge) {
     const snap_heap *const h = c->heap;
-    struct reached *list = NULL;
-    size_t n = 0, capacity = 0;
-    struct map seen;
-    size_t end = 0, pair = 0;
-    uint64_t last = 0, last_of_pair = 0;
-    int result = 0;
-    map_init(&seen);
-    if (mem_grow(&list, &capacity, 1, sizeof *list) < 0)
-        result = no_memory(err);
-    else
-        list[n++] = (struct reached){.node = start};
-    for (size_t i = 0; result == 0 && end == 0 && i < n && n < CYCLE_NODES_MAX; i++) {
+    uint64_t first;
+    const uint64_t n = snap_graph_out(h->graph, from, &first);
+    for (uint64_t p = first; p < first + n; p++) {
+        *out_edge = snap_graph_out_edge(h->graph, p);
+        if (h->edge_target[*out_edge] == to && is_in_cycle(c, p, *out_edge))
+            return 1;
+    }
+    return 0;
+}
+
+struct circle {
+    struct reached *list; /* the first n_halves: the start, and those that it is one thing with */
+    size_t n, n_halves, capacity;
+    struct map seen; /* index + 1 in list */
+};
+
+static int reach(struct circle *o, uint32_t node, size_t from, uint64_t edge, snap_error *err) {
+    uint32_t *const slot = map_slot(&o->seen, node);
+    if (slot == NULL || mem_grow(&o->list, &o->capacity, o->n + 1, sizeof *o->list) < 0)
+        return no_memory(err);
+    *slot = (uint32_t)o->n + 1;
+    o->list[o->n++] = (struct reached){node, (uint32_t)from, edge};
+    return 0;
+}
+
+/* Two nodes that refer to each other are mostly halves of one thing, such as an object and what it
+ * stands for: a circle that says something leads through others, too. */
+static int find_halves(const struct candidates *c, uint32_t start, struct circle *o,
+                       snap_error *err) {
+    const snap_heap *const h = c->heap;
+    uint64_t first, back;
+    SNAP_TRY(reach(o, start, 0, 0, err));
+    const uint64_t n = snap_graph_out(h->graph, start, &first);
+    for (uint64_t p = first; p < first + n; p++) {
+        const uint64_t edge = snap_graph_out_edge(h->graph, p);
+        const uint32_t target = h->edge_target[edge];
+        if (is_in_cycle(c, p, edge) && map_get(&o->seen, target) == 0 &&
+            find_edge(c, target, start, &back))
+            SNAP_TRY(reach(o, target, 0, edge, err));
+    }
+    o->n_halves = o->n;
+    return 0;
+}
+
+/* Breadth first from the halves to one of them again: *end gets the index + 1 of the node that
+ * *last leaves; 0: there is no such circle. */
+static int search_circle(const struct candidates *c, struct circle *o, size_t *end, uint64_t *last,
+                         snap_error *err) {
+    const snap_heap *const h = c->heap;
+    *end = 0;
+    for (size_t i = 0; i < o->n && o->n < CYCLE_NODES_MAX; i++) {
         uint64_t first;
-        const uint64_t n_edges = snap_graph_out(h->graph, list[i].node, &first);
-        for (uint64_t p = first; result == 0 && end == 0 && p < first + n_edges; p++) {
+        const uint64_t n = snap_graph_out(h->graph, o->list[i].node, &first);
+        for (uint64_t p = first; p < first + n; p++) {
             const uint64_t edge = snap_graph_out_edge(h->graph, p);
-            const uint32_t target = h->edge_target[edge];
             if (!is_in_cycle(c, p, edge))
                 continue;
-            if (target == start) {
-                if (list[i].from == 0 && i > 0 && list[i].node != start) {
-                    pair = i + 1;
-                    last_of_pair = edge;
-                } else if (i > 0) {
-                    end = i + 1;
-                    last = edge;
-                }
-                continue;
-            }
-            uint32_t *const slot = map_slot(&seen, target);
-            if (slot == NULL || mem_grow(&list, &capacity, n + 1, sizeof *list) < 0) {
-                result = no_memory(err);
-            } else if (*slot == 0) {
-                *slot = (uint32_t)n + 1;
-                list[n++] = (struct reached){target, (uint32_t)i, edge};
+            const uint32_t known = map_get(&o->seen, h->edge_target[edge]);
+            if (known == 0) {
+                SNAP_TRY(reach(o, h->edge_target[edge], i, edge, err));
+            } else if (known <= o->n_halves && i >= o->n_halves) {
+                *end = i + 1;
+                *last = edge;
+                return 0;
             }
         }
     }
-    if (end == 0) {
-        end = pair;
-        last = last_of_pair;
-    }
+    return 0;
+}
+
+/* The shortest way from a node, or from its other half, back over lost nodes. *out gets the rows of
+ * references, last one first. */
+static int find_cycle(const struct candidates *c, uint32_t start, uint64_t out[CYCLE_STEPS_MAX],
+                      size_t *n_out, snap_error *err) {
+    struct circle o = {0};
+    size_t end = 0;
+    uint64_t last = 0, link;
+    map_init(&o.seen);
+    int result = find_halves(c, start, &o, err);
+    if (result == 0)
+        result = search_circle(c, &o, &end, &last, err);
     *n_out = 0;
-    if (end != 0)
-        out[(*n_out)++] = last;
-    for (size_t i = end; i > 1 && *n_out < CYCLE_STEPS_MAX; i = (size_t)list[i - 1].from + 1)
-        out[(*n_out)++] = list[i - 1].edge;
-    map_release(&seen);
-    free(list);
+    if (end == 0 && o.n_halves > 1) {
+        end = 2;
+        if (!find_edge(c, o.list[1].node, start, &last))
+            end = 0;
+    }
+    if (result == 0 && end != 0) {
+        size_t i = end;
+        size_t n = 1;
+        out[0] = last;
+        for (; i > o.n_halves && n < CYCLE_STEPS_MAX; i = (size_t)o.list[i - 1].from + 1)
+            out[n++] = o.list[i - 1].edge;
+        if (end <= o.n_halves) {
+            out[n++] = o.list[1].edge;
+        } else if (c->heap->edge_target[last] != o.list[i - 1].node && n < CYCLE_STEPS_MAX &&
+                   find_edge(c, c->heap->edge_target[last], o.list[i - 1].node, &link)) {
+            memmove(out + 1, out, n++ * sizeof *out);
+            out[0] = link;
+        }
+        *n_out = n;
+    }
+    map_release(&o.seen);
+    free(o.list);
     return result;
 }
 
@@ -261,7 +314,8 @@ static int put_cycle(struct naming *n, const struct candidate *r, snap_diff_susp
     if (steps == NULL)
         return no_memory(err);
     for (size_t i = 0; i <= n_edges; i++) {
-        const uint32_t node = i == 0 ? r->cycle_node : h->edge_target[edges[n_edges - i]];
+        const uint32_t node =
+            i == 0 ? h->edge_source[edges[n_edges - 1]] : h->edge_target[edges[n_edges - i]];
         const char *edge = "circle";
         if (i > 0)
             SNAP_TRY(heap_edge_text(h, edges[n_edges - i], &edge, err));
