@@ -241,7 +241,7 @@ int naming_variable(struct heap *h, uint64_t address, uint32_t *n_places, uint32
 int vtable_pass(struct heap *h, snap_error *err); /* vtable.c: types by C++ run-time type info */
 int typing_pass(struct heap *h, snap_error *err); /* typing.c: DWARF, from typed roots and nodes */
 int autograd_pass(struct heap *h, snap_error *err); /* autograd.c: what PyTorch's references mean */
-int naming_pass(struct heap *h, snap_error *err); /* naming.c: names of roots left without one */
-int hook_pass(struct heap *h, snap_error *err);   /* hook.c: callbacks among codes */
+int naming_pass(struct heap *h, snap_error *err);   /* naming.c: names of roots left without one */
+int hook_pass(struct heap *h, snap_error *err);     /* hook.c: callbacks among codes */
 
 #endif
