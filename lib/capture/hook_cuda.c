@@ -14,6 +14,7 @@
 
 #include "capture/device_table.h"
 #include "capture/hook.h"
+#include "capture/oom.h"
 #include "capture/rawmem.h"
 
 enum { CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_INITIALIZED = 3 };
@@ -127,8 +128,6 @@ static void *_Atomic exports[N_CALLS]; /* where the driver exports it */
 static _Atomic int exports_known;
 static _Atomic uint64_t n_dropped, n_missed, n_replaced, n_unseen, n_handed;
 static _Atomic bool has_driver, is_forked;
-
-void (*_Atomic hook_cuda_out_of_memory)(void);
 
 static bool is_ours(const void *address) {
     for (int i = 0; i < N_CALLS; i++)
@@ -381,14 +380,31 @@ struct place {
     int32_t device;
 };
 
+static _Atomic uint32_t contexts_gone; /* another may get the handle of one that is gone */
+
+/* Before and after a context is destroyed. */
+static void contexts_go(void) {
+    atomic_fetch_add(&contexts_gone, 1);
+}
+
+/* A context is of one device for all its life. */
 static struct place current_place(void) {
+    static __thread struct {
+        struct place place;
+        uint32_t gone;
+    } last __attribute__((tls_model("initial-exec")));
     void *context = NULL;
     int device = -1;
+    const uint32_t gone = atomic_load(&contexts_gone);
     if (QUERY(cuCtxGetCurrent, (void **), (&context)) != CUDA_SUCCESS)
         context = NULL;
+    if (context != NULL && (uintptr_t)context == last.place.context && gone == last.gone)
+        return last.place;
     if (QUERY(cuCtxGetDevice, (int *), (&device)) != CUDA_SUCCESS)
-        device = -1;
-    return (struct place){(uintptr_t)context, device};
+        return (struct place){(uintptr_t)context, -1};
+    last.place = (struct place){(uintptr_t)context, device};
+    last.gone = gone;
+    return last.place;
 }
 
 /* Between these, the table may be changed; no function of the driver may be called. */
@@ -1065,6 +1081,7 @@ static bool is_of_context(const void *context, const struct device_record *r) {
 
 static void lost_context(struct call *c, void *context) {
     struct owner owner = {(uintptr_t)context, c->mark, 0};
+    contexts_go();
     if (context == NULL || !open(c))
         return;
     device_table_sweep(is_of_context, NULL, &owner, c->t->cache.try);
@@ -1097,11 +1114,10 @@ static void released_primary(struct call *c, int device) {
 
 /* --- the functions --- */
 
-static void failed(struct call *c, int result) {
-    void (*const out_of_memory)(void) = atomic_load(&hook_cuda_out_of_memory);
+static void failed(struct call *c, int result, const char *what) {
     not_mapped(c);
-    if (result == CUDA_ERROR_OUT_OF_MEMORY && out_of_memory != NULL)
-        out_of_memory();
+    if (result == CUDA_ERROR_OUT_OF_MEMORY)
+        oom_report(what, 0, &c->start);
 }
 
 /* In a forked child the driver is dead: whatever it says changes nothing. */
@@ -1121,7 +1137,7 @@ static void failed(struct call *c, int result) {
         if (HOOK_LIKELY(result == CUDA_SUCCESS)) {                                                 \
             after;                                                                                 \
         } else {                                                                                   \
-            failed(c, result);                                                                     \
+            failed(c, result, #symbol);                                                            \
         }                                                                                          \
         return result;                                                                             \
     }

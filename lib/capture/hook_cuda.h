@@ -44,9 +44,6 @@ void hook_cuda_resource_gone(uint32_t kind, uint64_t key, uint64_t mark)
  * however short ago that was done. */
 void hook_cuda_sample(bool now) __attribute__((visibility("hidden")));
 
-/* Called after an allocation has failed for want of memory, in the thread that asked. */
-extern void (*_Atomic hook_cuda_out_of_memory)(void) __attribute__((visibility("hidden")));
-
 /* What the driver calls a device that the process uses: UUID, a space, its name. False: no such
  * device is known. */
 bool hook_cuda_device(uint32_t device, char *out, size_t size)

@@ -3,8 +3,6 @@
 
 #include <stddef.h>
 
-void (*_Atomic hook_cuda_out_of_memory)(void);
-
 void hook_cuda_sample(bool now) {
     (void)now;
 }

@@ -174,7 +174,7 @@ void hook_dlsym_init(void) {
     dl_iterate_phdr(find_dlvsym, &dlvsym_of_libc);
     if (dlvsym_of_libc == NULL)
         return;
-    for (size_t i = 0; i < 2; i++) { /* another interposer's, if one stands behind us */
+    for (size_t i = 0; i < 2; i++) {
         void *const next = dlvsym_of_libc(RTLD_NEXT, "dlsym", versions[i]);
         void *const next_v = dlvsym_of_libc(RTLD_NEXT, "dlvsym", versions[i]);
         if (next != NULL && hook_dlsym_real == NULL)
@@ -184,6 +184,16 @@ void hook_dlsym_init(void) {
     }
     if (hook_dlvsym_real == NULL)
         hook_dlvsym_real = dlvsym_of_libc;
+    if (hook_dlsym_real == NULL)
+        return;
+    /* Another interposer's, if one stands behind us: those have no version, which dlvsym passes
+     * over. */
+    void *const behind = hook_dlsym_real(RTLD_NEXT, "dlsym");
+    void *const behind_v = hook_dlsym_real(RTLD_NEXT, "dlvsym");
+    if (behind_v != NULL)
+        memcpy(&hook_dlvsym_real, &behind_v, sizeof behind_v);
+    if (behind != NULL)
+        memcpy(&hook_dlsym_real, &behind, sizeof behind);
 }
 
 void *hook_dlsym_next(void *handle, const char *name) {

@@ -63,5 +63,27 @@ class Cache(unittest.TestCase):
         self.assertEqual(device["returnable_bytes"], device["cached_bytes"])
 
 
+class OutOfMemory(unittest.TestCase):
+    def test_driver_and_framework(self):
+        with tempfile.TemporaryDirectory() as directory:
+            run = subprocess.run([SNAP, "run", "-q", "--on-oom", "--oom-interval=0", "-o", os.path.join(directory, "oom%n.snap"), "--",
+                                  PROGRAM, os.path.join(directory, "last.snap"), "1"], capture_output=True, text=True, timeout=120,
+                                 env={**os.environ, "CACHING": "segments", "FAKE_CUDA_FAIL": "12"})
+            self.assertEqual(run.returncode, 0, run.stderr)
+            asked = {}
+            for name in os.listdir(directory):
+                if name.startswith("oom"):
+                    text = subprocess.run([SNAP, "convert", os.path.join(directory, name)], check=True, capture_output=True).stdout
+                    tables = json.loads(text)["tables"]
+                    meta = {row["key"]: row for row in tables["META"]}
+                    self.assertEqual(meta["trigger"]["value"], 7)
+                    asked[meta["label"]["text"]] = [n for n in tables["NODE"] if n["domain"] == "device"]
+            self.assertEqual(len(asked), 2, asked.keys())
+            self.assertIn("cuMemAlloc_v2 failed", asked)
+            self.assertTrue(any(label.startswith("PyTorch's allocation of ") for label in asked), asked.keys())
+            for nodes in asked.values():
+                self.assertGreater(len(nodes), 0)
+
+
 if __name__ == "__main__":
     unittest.main()
