@@ -90,6 +90,8 @@ def main():
             bad.append(f"{symbol}: {facts} is not in cudaTypedefs.h")
         elif symbol in wrapped and kinds(wrapped[symbol][3]) != types[facts]:
             bad.append(f"{symbol}: parameters {kinds(wrapped[symbol][3])}, in cudaTypedefs.h {types[facts]}")
+    bad += [f"{symbol}: on the path of launches or copies" for symbol in wrapped
+            if re.match("cuLaunch|cuGraphLaunch|cuMemcpy|cuMemset|cuStreamSynchronize|cuStreamWait|cuEventRecord", symbol)]
     bad += [f"{symbol}: not in the list" for symbol in set(wrapped) - {row[0] for row in rows}]
     for line in bad:
         print("not ok -", line)

@@ -46,6 +46,7 @@ CASES = [
     Case("torch-groups", ("resource", "rooted"), ["pg_map|thread"], in_bytes=False),
     Case("torch-scheduler", None),
     Case("torch-shapes", None, not_leak="allocator-free"),
+    Case("torch-cuda-cache", None, not_leak="pool-cached"),
     Case("torch-adam", None, not_leak=("warm-up", "plateau")),
 ]
 

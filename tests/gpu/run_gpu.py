@@ -1,0 +1,231 @@
+"""The checks of run.sh. Each is a function; one that cannot run here raises Skip with the reason. What is measured is printed."""
+import ctypes
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.abspath(sys.argv[1])
+SNAP, LIBRARY = os.path.join(BUILD, "cmd/snap"), os.path.join(BUILD, "lib/libheapsnap.so")
+DEADLINE = time.monotonic() + 570
+MODES = {
+    "default": {},
+    "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+    "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
+    "no cache": {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+}
+TENSORS = """
+import ctypes, sys, torch
+kept = [torch.empty(n * 1000, device="cuda") for n in range(1, 400)]
+del kept[::3]
+torch.cuda.synchronize()
+snap = ctypes.CDLL(sys.argv[2]).snap_take
+if snap(sys.argv[1].encode(), None, None) != 0:
+    sys.exit("snap_take failed")
+print(torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
+"""
+
+
+class Skip(Exception):
+    pass
+
+
+class Failed(Exception):
+    pass
+
+
+def left():
+    seconds = DEADLINE - time.monotonic()
+    if seconds < 5:
+        raise Skip("the ten minutes are over")
+    return min(seconds, 180)
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def run(command, **options):
+    result = subprocess.run(command, capture_output=True, text=True, timeout=left(), **options)
+    expect(result.returncode == 0, f"{command[:6]}: status {result.returncode}: {result.stderr.strip()[-600:]}")
+    return result.stdout
+
+
+@functools.cache
+def has(module, extra="True"):
+    return subprocess.run([sys.executable, "-c", f"import {module}; assert {extra}"], capture_output=True, timeout=left()).returncode == 0
+
+
+def need_torch():
+    if not has("torch", "torch.cuda.is_available()"):
+        raise Skip("no PyTorch with CUDA here")
+
+
+def snapshot_of(script, environment, *arguments):
+    """(what the script printed, devices of its snapshot, tables)"""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "gpu.snap")
+        out = run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY, *arguments],
+                  env={**os.environ, **environment})
+        devices = json.loads(run([SNAP, "show", "--json", path])).get("devices", [])
+        tables = json.loads(run([SNAP, "convert", path]))["tables"]
+    return out, devices, tables
+
+
+def check_entry_points():
+    """Whether cuGetProcAddress returns what dlsym does: if so, functions are told by address, else by name."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    driver.cuInit(0)
+    version = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    same = different = absent = 0
+    with open(os.path.join(HERE, "entry_points.tsv"), encoding="ascii") as f:
+        for line in f:
+            if line.startswith("#"):
+                continue
+            symbol, name, since, per_thread, _ = line.rstrip("\n").split("\t")
+            if int(since) > version.value:
+                continue
+            address, status = ctypes.c_void_p(), ctypes.c_int()
+            driver.cuGetProcAddress_v2(name.encode(), ctypes.byref(address), int(since), ctypes.c_uint64(2 * int(per_thread)),
+                                       ctypes.byref(status))
+            try:
+                exported = ctypes.cast(getattr(driver, symbol), ctypes.c_void_p).value
+            except AttributeError:
+                exported = None
+            absent += address.value is None or exported is None
+            same += address.value is not None and address.value == exported
+            different += None not in (address.value, exported) and address.value != exported
+    print(f"# driver {version.value}: {same} entry points by the same address, {different} by another, {absent} absent")
+    expect(same + different > 50, "hardly any entry point")
+
+
+def check_torch(mode):
+    need_torch()
+    out, devices, tables = snapshot_of(TENSORS, MODES[mode])
+    allocated, reserved = map(int, out.split())
+    device = devices[0]
+    live, cached = device["live_bytes"][0], device["cached_bytes"][0]
+    print(f"# torch {mode}: allocated {allocated}, reserved {reserved}; live {live}, cached {cached}, "
+          f"driver {device['reported_bytes'][0]}, rest {device['residual_bytes'][0]}")
+    if mode in ("default", "expandable"):
+        blocks = sum(n["size"] for n in tables["NODE"] if n["kind"] == "device_block")
+        pools = sum(p["size"] for p in tables["POOL"] if p["kind"].startswith("torch_"))
+        expect(blocks == allocated, f"blocks are {blocks} bytes, PyTorch says {allocated}")
+        expect(pools == reserved, f"segments are {pools} bytes, PyTorch says {reserved}")
+    else:
+        expect(live >= allocated, f"{live} bytes are live, PyTorch says {allocated}")
+
+
+def check_driver_total():
+    need_torch()
+    _, devices, tables = snapshot_of(TENSORS, {})
+    device = devices[0]
+    expect(device["name"], "the device has no name")
+    if device["reported_bytes"] == [0]:
+        raise Skip("the driver does not say what the process has (another pid namespace?)")
+    expect(0 <= device["residual_bytes"][0] < 4 << 30, f"the rest is {device['residual_bytes']}")
+    missing = [row["name"] for row in tables["META"] if row["key"] == "completeness"]
+    expect("unseen_device_calls" not in missing, f"missing: {missing}")
+
+
+def check_leak_programs():
+    out = run([sys.executable, os.path.join(HERE, "../leaks/score"), "--build", BUILD, "cu-*"])
+    print("# " + out.strip().splitlines()[-1])
+
+
+def check_cache_row():
+    need_torch()
+    out = run([sys.executable, os.path.join(HERE, "../leaks/score"), "--build", BUILD, "torch-cuda-cache"])
+    expect("1 passed" in out, out)
+
+
+def check_handles():
+    need_torch()
+    script = TENSORS + "\na = torch.ones(256, 256, device='cuda'); (a @ a).sum().item()\n"
+    script += "ctypes.CDLL(sys.argv[2]).snap_take((sys.argv[1] + '2').encode(), None, None)\n"
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "gpu.snap")
+        run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY])
+        tables = json.loads(run([SNAP, "convert", path + "2"]))["tables"]
+    kinds = {r["kind"] for r in tables["RSRC"]}
+    expect("library_handle" in kinds, f"resources: {kinds}")
+
+
+def check_profiler():
+    need_torch()
+    script = ("import torch\nfrom torch.profiler import profile, ProfilerActivity\n"
+              "with profile(activities=[ProfilerActivity.CUDA]) as p:\n    (torch.ones(999, device='cuda') * 2).sum().item()\n"
+              "print(len(p.key_averages()) > 0)")
+    plain = run([sys.executable, "-c", script])
+    with tempfile.TemporaryDirectory() as directory:
+        tracked = run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script])
+    expect(plain == tracked, f"{plain!r} became {tracked!r}")
+
+
+def check_fork_and_exit():
+    need_torch()
+    script = ("import torch\nfrom torch.utils.data import DataLoader\nkept = torch.ones(1 << 20, device='cuda')\n"
+              "print(sum(float(b.sum()) for b in DataLoader(torch.ones(64, 4), batch_size=8, num_workers=2)))")
+    with tempfile.TemporaryDirectory() as directory:
+        out = run([SNAP, "run", "-q", "-o", os.path.join(directory, "%p-%n.snap"), "--", sys.executable, "-c", script])
+    expect(out == "256.0\n", out)
+
+
+def check_overhead():
+    """A figure, not a verdict."""
+    need_torch()
+    script = ("import time, torch\ntorch.ones(1, device='cuda')\nt = time.perf_counter()\n"
+              "for i in range(100000):\n    torch.empty(1000, device='cuda')\nprint((time.perf_counter() - t) * 1e4)")
+    plain = float(run([sys.executable, "-c", script]))
+    with tempfile.TemporaryDirectory() as directory:
+        tracked = float(run([SNAP, "run", "-q", "--every", "1h", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script]))
+    print(f"# a tensor made and dropped: {plain:.0f} ns, tracked {tracked:.0f} ns")
+
+
+def check_other_frameworks():
+    if not has("cupy"):
+        raise Skip("no CuPy here")
+    script = TENSORS.replace("torch", "cupy").replace("cupy.empty(n * 1000, device=\"cuda\")", "cupy.empty(n * 1000)")
+    script = script.replace("cupy.cuda.synchronize()", "cupy.cuda.Device().synchronize()")
+    script = script.replace("cupy.cuda.memory_allocated(), cupy.cuda.memory_reserved()",
+                            "cupy.get_default_memory_pool().total_bytes(), 0")
+    out, devices, _ = snapshot_of(script, {})
+    expect(devices[0]["live_bytes"][0] >= int(out.split()[0]), f"{devices[0]['live_bytes']} bytes are live, CuPy has {out}")
+
+
+def main():
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        n = ctypes.c_int()
+        is_there = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(n)) == 0 and n.value > 0
+    except OSError:
+        is_there = False
+    if not is_there or (not os.environ.get("ANY_DRIVER") and not os.path.exists("/dev/nvidiactl")):
+        print("skipped: no GPU here")
+        return 77
+    checks = {"entry points": check_entry_points, "leak programs": check_leak_programs, "total of the driver": check_driver_total,
+              "changing sizes": check_cache_row, "handles": check_handles, "profiler": check_profiler,
+              "fork and exit": check_fork_and_exit, "overhead": check_overhead, "other frameworks": check_other_frameworks}
+    checks.update({f"torch, {mode}": lambda mode=mode: check_torch(mode) for mode in MODES})
+    passed = failed = 0
+    for name, check in checks.items():
+        try:
+            check()
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Skip as reason:
+            print(f"skipped {name}: {reason}", flush=True)
+        except Exception as error:  # one broken check must not hide the others
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
