@@ -9,16 +9,17 @@ usage() {
     cat <<'END'
 usage: examples/quickstart.sh [--native] [--out DIRECTORY] [--built DIRECTORY]
 
-Trains a small PyTorch network on scikit-learn's digits under `snap run`, with one planted leak, takes a snapshot after
-each of four epochs, runs snapdiff on them and writes its report as a page for a browser, too. Installs the packages that
-are missing (apt-get; Python packages into build/venv) and builds heapsnap in build/release first.
+Trains a small PyTorch network on scikit-learn's digits under `snap run`, with two planted leaks (a loss that is summed with
+its graph, a hook that is registered anew in each epoch), takes a snapshot after each of four epochs, runs snapdiff on them and
+writes its report as a page for a browser, too. Installs the packages that are missing (apt-get; Python packages into
+build/venv) and builds heapsnap in build/release first.
 
   --native           train a network written in C, without Python
   --out DIRECTORY    where snapshots and reports go (build/quickstart)
   --built DIRECTORY  use the build in DIRECTORY and install nothing
 
-Exit status: 0 the planted leak is the first site that snapdiff names, 1 it is not, 2 trouble; with --built, 77 if there is
-no PyTorch.
+Exit status: 0 the planted leak is the first site that snapdiff names, and the hook is named, 1 it is not, 2 trouble; with
+--built, 77 if there is no PyTorch, or no module for python3.
 END
 }
 
@@ -69,6 +70,11 @@ if [ $mode = torch ] && ! python3 -c 'import torch, sklearn' 2>/dev/null; then
     exit 77
 fi
 
+if [ $mode = torch ] && ! PYTHONPATH=$built/lib/python python3 -c 'import heapsnap' 2>/dev/null; then
+    echo "quickstart.sh: the module heapsnap was not built for python3 (are its headers there?)"
+    exit 77
+fi
+
 # The command is named heapsnap where another `snap` is installed.
 snap=$built/cmd/snap
 [ -x "$snap" ] || snap=$built/cmd/heapsnap
@@ -81,7 +87,7 @@ if [ $mode = native ]; then
     program=("$built/examples/train_native" "$root/examples/data/digits.csv" "$out")
 else
     program=(python3 "$root/examples/train_torch.py" "$out")
-    export HEAPSNAP_LIBRARY=$built/lib/libheapsnap.so
+    export PYTHONPATH=$built/lib/python${PYTHONPATH:+:$PYTHONPATH}
 fi
 echo "\$ ${snap##*/} run -- ${program[0]##*/} ${program[1]##*/} ..."
 "$snap" run -- "${program[@]}" | tee "$out/training.txt"
@@ -114,3 +120,20 @@ else
     echo "quickstart: the planted leak ($planted) is NOT the first site of $out/report.json" >&2
     exit 1
 fi
+[ $mode = torch ] || exit 0
+
+# The hook: its registry as a path in the program, its function's file and line, one more in each epoch.
+hook_line=$(sed -n 's/^planted hook: .*://p' "$out/training.txt")
+if python3 - "$out/report.json" "$hook_line" <<'END'
+import json, sys
+for hook in json.load(open(sys.argv[1]))["hooks"]:
+    if hook["registry"].endswith("._forward_hooks") and hook["line"] == int(sys.argv[2]) and hook["counts"] == [1, 2, 3, 4]:
+        print(f"quickstart: the planted hook is {hook['registry']} -> {hook['callback']}, one more in each epoch")
+        sys.exit(0)
+sys.exit(1)
+END
+then
+    exit 0
+fi
+echo "quickstart: the planted hook (line $hook_line) is NOT in $out/report.json" >&2
+exit 1

@@ -2,10 +2,11 @@
 
 usage: train_torch.py DIRECTORY [EPOCHS [KEEP]]
 
-Two lines that often meet are planted: backward(retain_graph=True), which once silenced an error, and a running loss that is
-summed without detach(). Together they keep, for every batch ever seen, the autograd graph and the activations saved in it.
-The last line of the output names the operator that allocated the biggest of them, as found in the graph itself.
-With KEEP neither is there: instead a list of past results grows by KEEP bytes per epoch, if KEEP is not 0.
+Two leaks are planted. backward(retain_graph=True), which once silenced an error, and a running loss that is summed without
+detach() keep, for every batch ever seen, the autograd graph and the activations saved in it. And a hook is registered in
+each epoch to look at activations, and never removed. The last lines of the output say how the leaks are known in the
+program itself: the operator that allocated the biggest activation, the variable, the registry and line of the hook.
+With KEEP none of it is there: instead a list of past results grows by KEEP bytes per epoch, if KEEP is not 0.
 """
 import os
 import sys
@@ -13,7 +14,7 @@ import sys
 import torch
 from sklearn.datasets import load_digits
 
-import heapsnap_ctypes as heapsnap
+import heapsnap
 
 EPOCHS = 4
 BATCH_ROWS = 32
@@ -27,6 +28,17 @@ class Net(torch.nn.Module):
 
     def forward(self, pixels):
         return self.out(torch.relu(self.hidden(pixels)))
+
+
+def watch(layer):
+    """Keeps the sums of a layer's activations for later."""
+    sums = torch.zeros(1 << 18)
+
+    def add_sums(module, inputs, outputs):
+        sums[: outputs.shape[1]] += outputs.detach().sum(0)
+
+    layer.register_forward_hook(add_sums)  # planted: nobody keeps the handle to remove() it
+    return add_sums.__code__.co_firstlineno
 
 
 def biggest_saved(grad_fn):
@@ -55,6 +67,7 @@ def train(directory, epochs, keep):
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     total_loss, history = 0, []
     for epoch in range(1, epochs + 1):
+        hook_line = watch(net.hidden) if keep is None else 0
         order = torch.randperm(len(pixels))
         n_correct = 0
         for rows in order.split(BATCH_ROWS):
@@ -68,7 +81,7 @@ def train(directory, epochs, keep):
         print(f"epoch {epoch}: loss {loss.item():.4f}, accuracy {100 * n_correct / len(pixels):.1f}%", flush=True)
         if keep:
             history.append(torch.full((keep // 4,), loss.item()))
-        heapsnap.take(
+        heapsnap.snap(
             os.path.join(directory, f"epoch{epoch}.snap"),
             label=f"epoch {epoch}",
             step=epoch,
@@ -77,6 +90,8 @@ def train(directory, epochs, keep):
         )
     if keep is None:
         print(f"planted leak: {biggest_saved(loss.grad_fn)}")
+        print("planted variable: total_loss")
+        print(f"planted hook: _forward_hooks train_torch.py:{hook_line}")
 
 
 if __name__ == "__main__":
