@@ -20,7 +20,7 @@ static struct {
     volatile size_t at;
     volatile int is_at_work;
     size_t seen;
-    unsigned ticks;
+    volatile unsigned ticks;
 } guard;
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
@@ -84,6 +84,17 @@ void guard_stop(void) {
     set_timer(0);
     for (size_t i = 0; i < N_SIGNALS; i++)
         sigaction(signals[i], &before[i], NULL);
+}
+
+int guard_pause(void) {
+    const int was_at_work = guard.is_at_work;
+    guard.is_at_work = 0;
+    return was_at_work;
+}
+
+void guard_resume(int was_at_work) {
+    guard.ticks = 0;
+    guard.is_at_work = was_at_work;
 }
 
 size_t guard_each(size_t first, int (*work)(void *context, size_t i),

@@ -17,4 +17,9 @@ void guard_stop(void);
 size_t guard_each(size_t first, int (*work)(void *context, size_t i),
                   int (*is_bad)(void *context, size_t i), void *context);
 
+/* Around what may take long for reasons of its own and must not be left in its middle, such as
+ * writing to a pipe. Gives what guard_resume takes. */
+int guard_pause(void);
+void guard_resume(int was_at_work);
+
 #endif

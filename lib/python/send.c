@@ -8,8 +8,12 @@
 #define SECTION_SIZE ((size_t)1 << 20)
 
 static int put(struct managed_walk *w, uint32_t kind, uint32_t n, const struct memory *records) {
-    if (n > 0 && !w->error && !w->failed && !records->failed)
+    if (n > 0 && !w->error && !w->failed && !records->failed) {
+        /* The reader may be slow; half a section would spoil the whole stream. */
+        const int was_at_work = guard_pause();
         w->error = w->sink->section(w->sink->context, kind, n, records->data, records->length);
+        guard_resume(was_at_work);
+    }
     if (records->failed)
         w->failed = 1;
     return w->error;

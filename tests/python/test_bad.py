@@ -1,4 +1,6 @@
 """Objects and moments that would crash or hang a walk that believes what it is told."""
+import os
+import tempfile
 import unittest
 
 from graph import Program
@@ -76,6 +78,17 @@ class Moments(unittest.TestCase):
         g = Program("pid = os.fork()\nsnap('child' if pid == 0 else 'parent')\nif pid == 0:\n    os._exit(0)\nos.waitpid(pid, 0)\n")
         self.assertNotEqual(g["child"].meta[2], g["parent"].meta[2])  # lineages
         self.assertGreater(len(g["child"].nodes), 20000)
+
+    def test_writer_that_reads_late(self):
+        """The walk waits for it in the middle of a section, longer than any one object may take."""
+        with tempfile.TemporaryDirectory() as top:
+            late = os.path.join(top, "late")
+            with open(late, "w", encoding="utf-8") as file:
+                file.write(f'#!/bin/sh\nsleep 4\nexec "{os.environ["HEAPSNAP_WRITE"]}" "$@"\n')
+            os.chmod(late, 0o755)
+            g = Program(f"os.environ['HEAPSNAP_WRITE'] = {late!r}\nclass Value: pass\nkept = [Value() for _ in range(100000)]\nsnap('a')\n")["a"]
+        self.assertEqual(len(g.of_type("__main__.Value")), 100000)
+        self.assertFalse(g.meta.get("python_objects_unreadable"))
 
     def test_from_many_threads_at_once(self):
         g = Program("threads = [threading.Thread(target=snap, args=(f't{i}',)) for i in range(6)]\n[t.start() for t in threads]\n"
