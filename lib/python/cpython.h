@@ -26,6 +26,9 @@
 #include <internal/pycore_object.h>
 #include <internal/pycore_pystate.h>
 #include <internal/pycore_runtime.h>
+#if PY_VERSION_HEX >= 0x030d0000
+#include <internal/pycore_ceval.h>
+#endif
 #if PY_VERSION_HEX >= 0x030b0000
 #include <internal/pycore_code.h>
 #include <internal/pycore_dict.h>
