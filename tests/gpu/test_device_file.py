@@ -76,12 +76,12 @@ def main():
     device = sum(books[name][1] for name in ("linear", "array", "async", "physical"))
     if sums["device"] != device:
         bad.append(f"device memory: {sums['device']} bytes, the driver has given out {device}")
-    for device in devices:
-        overhead, reported = overheads[device["device"]]
-        if device["reported_bytes"] != [reported] or device["residual_bytes"] != [overhead]:
-            bad.append(f"{device}: {reported} are reported, {overhead} of them nobody tracks")
-        if not device["name"].endswith(f"Fake device {device['device']}") or device["name"] not in text or "the rest" not in text:
-            bad.append(f"{device}: not in the text")
+    for row in devices:
+        overhead, reported = overheads[row["device"]]
+        if row["reported_bytes"] != [reported] or row["residual_bytes"] != [overhead]:
+            bad.append(f"{row}: {reported} are reported, {overhead} of them nobody tracks")
+        if not row["name"].endswith(f"Fake device {row['device']}") or row["name"] not in text or "the rest" not in text:
+            bad.append(f"{row}: not in the text")
     if not devices:
         bad.append("no devices")
     missing = [(row["name"], row["value"]) for row in tables["META"] if row["key"] == "completeness" and row["name"] not in
