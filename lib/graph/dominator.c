@@ -4,21 +4,15 @@
  * path compression after Lengauer and Tarjan (1979). Layout decides the speed: after the walk that
  * gives numbers everything works on numbers; an edge of the tree is never stored, since a node's
  * tree parent is known; {ancestor, label} lie side by side, the label being the least semidominator
- * itself; paths are compressed by turning their pointers round, so that no stack is needed. The
- * walk writes edges that are not in the tree to a log in blocks, which are freed while the log is
- * sorted by target. Arrays are released as soon as the next step allows.
+ * itself; paths are compressed by turning their pointers round, so that no stack is needed. Edges
+ * that are not in the tree are counted, then filed, by target in two passes over the graph in its
+ * own order: a log of them kept by the walk would take 8 bytes for each. Arrays are released as
+ * soon as the next step allows.
  *
  * Does not look at sizes: retained.c does. */
 #include "graph/dominator.h"
 
 #include <stdlib.h>
-
-/* An edge outside the tree: from a number to a node (later: to a number). */
-struct log_entry {
-    uint32_t from, to;
-};
-
-#define LOG_BLOCK_ENTRIES (1u << 16)
 
 struct link {
     uint32_t ancestor, label;
@@ -33,28 +27,13 @@ struct work {
     uint64_t *visited; /* bit per node */
     uint64_t *cursor;  /* by depth: next position to look at */
     uint64_t cursor_capacity;
-    uint64_t *starts; /* bit per node: child of the virtual root */
-    struct log_entry **block;
-    uint64_t n_blocks, block_capacity;
-    uint64_t n_log;
+    uint64_t *starts;         /* bit per node: child of the virtual root */
     struct offsets in_offset; /* by number, count + 1 */
-    uint32_t *in;             /* numbers */
+    uint64_t n_in;
+    uint32_t *in; /* numbers */
     struct link *link;
     uint32_t *semi; /* becomes the dominator */
 };
-
-static int log_grow(struct work *w, snap_error *err) {
-    struct graph_memory *m = &w->g->memory;
-    if (w->n_blocks == w->block_capacity) {
-        const uint64_t capacity = w->block_capacity ? 2 * w->block_capacity : 64;
-        SNAP_TRY(graph_array_resize(m, &w->block, capacity, sizeof(void *), err));
-        w->block_capacity = capacity;
-    }
-    struct log_entry *block;
-    SNAP_TRY(graph_array(m, &block, LOG_BLOCK_ENTRIES, sizeof *block, err));
-    w->block[w->n_blocks++] = block;
-    return 0;
-}
 
 static int cursor_grow(struct work *w, uint64_t depth, snap_error *err) {
     if (depth < w->cursor_capacity)
@@ -79,7 +58,7 @@ static uint32_t visit(struct work *w, uint32_t node, uint32_t tree_parent) {
 static int walk(struct work *w, uint32_t start, snap_error *err) {
     const snap_graph *g = w->g;
     const uint32_t *target = g->target;
-    uint32_t here = visit(w, start, 0), node = start, last = 0;
+    uint32_t here = visit(w, start, 0), node = start;
     uint64_t depth = 0;
     uint64_t p = first_position(g, node), end = first_position(g, node + 1);
     for (;;) {
@@ -94,16 +73,6 @@ static int walk(struct work *w, uint32_t start, snap_error *err) {
                 found = to;
                 break;
             }
-            /* Neighbours in an array often point at the same node: one edge says it all. */
-            if (to == last || to == node || bit_get(w->starts, to) ||
-                (w->n_reachable && w->number[to] < w->n_reachable))
-                continue;
-            last = to;
-            if (w->n_log == w->n_blocks * LOG_BLOCK_ENTRIES)
-                SNAP_TRY(log_grow(w, err));
-            w->block[w->n_log / LOG_BLOCK_ENTRIES][w->n_log % LOG_BLOCK_ENTRIES] =
-                (struct log_entry){here, to};
-            w->n_log++;
         }
         if (found) {
             SNAP_TRY(cursor_grow(w, depth, err));
@@ -113,9 +82,7 @@ static int walk(struct work *w, uint32_t start, snap_error *err) {
             node = found;
             p = first_position(g, node);
             end = first_position(g, node + 1);
-            last = 0;
         } else if (depth) {
-            last = node;
             here = w->tree[here];
             node = w->node[here];
             p = w->cursor[--depth];
@@ -159,7 +126,6 @@ static int number_nodes(struct work *w, const snap_lost *lost, snap_error *err) 
         for (uint64_t bits = w->starts[i]; bits; bits &= bits - 1)
             w->tree[w->number[i * 64 + (unsigned)__builtin_ctzll(bits)]] = 0;
     graph_release(m, &w->visited);
-    graph_release(m, &w->starts);
     graph_release(m, &w->cursor);
     if (w->count <= g->n / 2) {
         SNAP_TRY(graph_array_resize(m, &w->node, w->count, sizeof *w->node, err));
@@ -168,45 +134,59 @@ static int number_nodes(struct work *w, const snap_lost *lost, snap_error *err) 
     return 0;
 }
 
-/* Number of entries in block b. */
-static uint64_t block_entries(const struct work *w, uint64_t b) {
-    const uint64_t rest = w->n_log - b * LOG_BLOCK_ENTRIES;
-    return rest < LOG_BLOCK_ENTRIES ? rest : LOG_BLOCK_ENTRIES;
+/* Whether an edge tells more than the tree does: not if it is of the tree, if its target hangs on
+ * the virtual root, or if it leads from a lost node to one that is none. Only edges of the tree and
+ * others to what is below their source lead to greater numbers. */
+static bool matters(const struct work *w, uint32_t from, uint32_t to) {
+    if (to > from)
+        return w->tree[to] && w->tree[to] != from;
+    return to != from && w->tree[to] && (to >= w->n_reachable || from < w->n_reachable);
 }
 
-/* Sorts the log by target into in, by counting; frees it on the way. */
-static int sort_log(struct work *w, snap_error *err) {
-    enum { AHEAD = 24 };
-    struct graph_memory *m = &w->g->memory;
-    SNAP_TRY(offsets_new(&w->in_offset, m, (uint64_t)w->count + 1, w->n_log, err));
-    for (uint64_t b = 0; b < w->n_blocks; b++) {
-        SNAP_TRY(graph_poll(w->g, b * LOG_BLOCK_ENTRIES, w->n_log, err));
-        struct log_entry *entry = w->block[b];
-        const uint64_t count = block_entries(w, b);
-        for (uint64_t i = 0; i < count; i++) {
-            if (i + AHEAD < count)
-                __builtin_prefetch(&w->number[entry[i + AHEAD].to]);
-            entry[i].to = w->number[entry[i].to];
-            offsets_increment(&w->in_offset, entry[i].to);
+/* Files the edges that matter by target; if in is not there yet, counts them. */
+static int pass_edges(struct work *w, snap_error *err) {
+    enum { AHEAD = 32 };
+    const snap_graph *g = w->g;
+    const uint32_t *target = g->target;
+    for (uint32_t node = 1; node <= g->n; node++) {
+        SNAP_TRY(graph_poll(g, node, g->n, err));
+        const uint32_t from = w->number[node];
+        if (!from)
+            continue;
+        const uint64_t end = first_position(g, node + 1);
+        uint32_t last = 0;
+        for (uint64_t p = first_position(g, node); p < end; p++) {
+            if (p + AHEAD < g->m)
+                __builtin_prefetch(&w->number[target[p + AHEAD]]);
+            /* Neighbours in an array often point at the same node: one edge says it all. */
+            if (target[p] == last || bit_get(w->starts, target[p]) || !position_keeps(g, p))
+                continue;
+            last = target[p];
+            const uint32_t to = w->number[last];
+            if (!matters(w, from, to))
+                continue;
+            if (w->in)
+                w->in[offsets_decrement(&w->in_offset, to)] = from;
+            else
+                offsets_increment(&w->in_offset, to);
         }
     }
-    uint64_t sum = 0;
+    return 0;
+}
+
+/* Sorts edges by target into in, by counting. */
+static int sort_edges(struct work *w, snap_error *err) {
+    struct graph_memory *m = &w->g->memory;
+    SNAP_TRY(offsets_new(&w->in_offset, m, (uint64_t)w->count + 1, w->g->m, err));
+    SNAP_TRY(pass_edges(w, err));
     for (uint32_t i = 0; i < w->count; i++) {
-        sum += offsets_get(&w->in_offset, i);
-        offsets_set(&w->in_offset, i, sum);
+        w->n_in += offsets_get(&w->in_offset, i);
+        offsets_set(&w->in_offset, i, w->n_in);
     }
-    offsets_set(&w->in_offset, w->count, sum);
-    SNAP_TRY(graph_array(m, &w->in, w->n_log, sizeof *w->in, err));
-    for (uint64_t b = 0; b < w->n_blocks; b++) {
-        SNAP_TRY(graph_poll(w->g, b * LOG_BLOCK_ENTRIES, w->n_log, err));
-        const struct log_entry *entry = w->block[b];
-        const uint64_t count = block_entries(w, b);
-        for (uint64_t i = 0; i < count; i++)
-            w->in[offsets_decrement(&w->in_offset, entry[i].to)] = entry[i].from;
-        graph_release(m, &w->block[b]);
-    }
-    w->n_blocks = 0;
-    graph_release(m, &w->block);
+    offsets_set(&w->in_offset, w->count, w->n_in);
+    SNAP_TRY(graph_array(m, &w->in, w->n_in, sizeof *w->in, err));
+    SNAP_TRY(pass_edges(w, err));
+    graph_release(m, &w->starts);
     return 0;
 }
 
@@ -241,11 +221,14 @@ static int find_semidominators(struct work *w, snap_error *err) {
     enum { AHEAD = 8 };
     struct graph_memory *m = &w->g->memory;
     SNAP_TRY(graph_array(m, &w->link, w->count, sizeof *w->link, err));
-    SNAP_TRY(graph_array(m, &w->semi, w->count, sizeof *w->semi, err));
+    /* An offset is not needed once its number is done: the semidominator takes its place. */
+    w->semi = w->in_offset.narrow;
+    if (!w->semi)
+        SNAP_TRY(graph_array(m, &w->semi, w->count, sizeof *w->semi, err));
     struct link *link = w->link;
     for (uint32_t i = 0; i < w->count; i++)
         link[i] = (struct link){w->tree[i], i};
-    uint64_t end = w->n_log;
+    uint64_t end = w->n_in;
     for (uint32_t i = w->count - 1; i > 0; i--) {
         SNAP_TRY(graph_poll(w->g, w->count - i, w->count, err));
         const uint64_t start = offsets_get(&w->in_offset, i);
@@ -264,6 +247,7 @@ static int find_semidominators(struct work *w, snap_error *err) {
     }
     graph_release(m, &w->link);
     graph_release(m, &w->in);
+    w->in_offset.narrow = NULL;
     offsets_release(&w->in_offset, m);
     return 0;
 }
@@ -281,15 +265,14 @@ static void find_dominators(struct work *w) {
 
 static void release_work(struct work *w) {
     struct graph_memory *m = &w->g->memory;
-    for (uint64_t b = 0; b < w->n_blocks; b++)
-        graph_release(m, &w->block[b]);
-    graph_release(m, &w->block);
     graph_release(m, &w->number);
     graph_release(m, &w->node);
     graph_release(m, &w->tree);
     graph_release(m, &w->visited);
     graph_release(m, &w->starts);
     graph_release(m, &w->cursor);
+    if (w->semi == w->in_offset.narrow)
+        w->semi = NULL;
     offsets_release(&w->in_offset, m);
     graph_release(m, &w->in);
     graph_release(m, &w->link);
@@ -298,7 +281,7 @@ static void release_work(struct work *w) {
 
 static int build(struct work *w, const snap_lost *lost, snap_error *err) {
     SNAP_TRY(number_nodes(w, lost, err));
-    SNAP_TRY(sort_log(w, err));
+    SNAP_TRY(sort_edges(w, err));
     SNAP_TRY(find_semidominators(w, err));
     find_dominators(w);
     graph_release(&w->g->memory, &w->tree);
