@@ -14,9 +14,10 @@
  *
  * Invariant: only names, kinds and types change, references are added whose way is there anyway,
  * and those are taken away that cannot be: behind the end of an array, in the numbers of a tensor,
- * and to an object all of whose references are accounted for. A word of no known field that refers
- * to something that a known field refers to, too, is of low confidence: memory is full of old
- * addresses. */
+ * and to an object all of whose references are accounted for. Who else has the address of bytes
+ * that a storage frees does not keep them: such references are weak. A word of no known field that
+ * refers to something that a known field refers to, too, is of low confidence: memory is full of
+ * old addresses. */
 #include "model/heap.h"
 
 #include <stdio.h>
@@ -580,12 +581,13 @@ static int is_known(const struct autograd *a, uint32_t node, const struct heap_e
     case ROLE_STORAGE: return word == f[FIELD_DATA].word || bit(a->is_data, e->target);
     case ROLE_NONE: break;
     }
-    return is_object(h, node) || (h->type[node - 1] == a->edges_type && a->edges_type &&
-                                  is_node(to) && (uint64_t)e->source_word * 8 % a->stride == 0);
+    return (is_object(h, node) && !heap_is_chance(h, node, e->target, e->target_offset)) ||
+           (h->type[node - 1] == a->edges_type && a->edges_type && is_node(to) &&
+            (uint64_t)e->source_word * 8 % a->stride == 0);
 }
 
-/* Keeps a reference, with low confidence. */
-static void lower(struct autograd *a, uint32_t node, uint64_t e) {
+/* Keeps a reference, with another kind and low confidence. */
+static void lower(struct autograd *a, uint32_t node, uint64_t e, uint16_t kind) {
     const struct heap_edge *const edge = &a->heap->edges[e];
     if (mem_grow(&a->added, &a->capacity, a->n_added + 1, sizeof *a->added) < 0) {
         a->failed = 1;
@@ -596,7 +598,7 @@ static void lower(struct autograd *a, uint32_t node, uint64_t e) {
         .target = edge->target,
         .source_offset = (uint64_t)edge->source_word * 8,
         .target_offset = edge->target_offset,
-        .kind = SNAP_EDGE_POINTER,
+        .kind = kind,
         .flags =
             (uint16_t)(SNAP_EDGE_FLAG_LOW | (edge->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0))};
     drop_edge(a, e);
@@ -616,19 +618,25 @@ static void weigh(struct autograd *a) {
                 continue;
             if (bit(a->is_data, node))
                 drop_edge(a, e);
-            else if (bit(a->is_owned, target)
-                         ? role_of(a, node) != ROLE_STORAGE
-                         : role_of(a, target) != ROLE_NONE && bit(a->is_held, target) &&
-                               !is_known(a, node, &h->edges[e]))
-                lower(a, node, e);
+            else if (bit(a->is_owned, target)) {
+                if (role_of(a, node) != ROLE_STORAGE)
+                    lower(a, node, e, SNAP_EDGE_WEAK);
+            } else if (role_of(a, target) != ROLE_NONE && bit(a->is_held, target) &&
+                       !is_known(a, node, &h->edges[e]))
+                lower(a, node, e, SNAP_EDGE_POINTER);
         }
     for (uint32_t i = 0; i < h->n_roots; i++) {
         const uint32_t target = h->roots[i].target;
-        if (h->roots[i].kind <= SNAP_ROOT_TLS &&
-            (bit(a->is_owned, target) ||
-             (role_of(a, target) != ROLE_NONE && bit(a->is_held, target))))
+        if (h->roots[i].kind <= SNAP_ROOT_TLS && bit(a->is_held, target) &&
+            role_of(a, target) != ROLE_NONE)
             h->roots[i].flags |= SNAP_EDGE_FLAG_LOW;
     }
+}
+
+static int is_root_of_owned(const void *context, const struct heap_root *root) {
+    const struct autograd *const a = context;
+    return root->kind <= SNAP_ROOT_ALT_STACK && root->kind != SNAP_ROOT_API &&
+           bit(a->is_owned, root->target);
 }
 
 /* What frees a storage's bytes is no callback. */
@@ -741,6 +749,8 @@ static int run(struct autograd *a) {
     add_all(a);
     find_data(a);
     weigh(a);
+    if (heap_drop_roots(h, is_root_of_owned, a) < 0)
+        return -1;
     drop_deleters(a);
     if (a->failed || merge(a) < 0)
         return -1;

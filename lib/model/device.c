@@ -4,9 +4,6 @@
  * memory; what the program itself holds stays. Host memory is none of this pass's business. */
 #include "model/device.h"
 
-#include <stdlib.h>
-
-#include "base/mem.h"
 #include "model/stream.h"
 
 static int is_device(const struct heap *h, uint32_t node) {
@@ -36,24 +33,15 @@ static void drop_edges(struct heap *h, const struct frames *f) {
     h->n_edges = kept;
 }
 
-static int drop_roots(struct heap *h, snap_error *err) {
-    uint32_t *const numbers = mem_zalloc((size_t)h->n_roots + 1, sizeof *numbers), kept = 0;
-    if (!numbers)
-        return stream_no_memory(err);
-    for (uint32_t i = 0; i < h->n_roots; i++) {
-        const struct heap_root *const r = &h->roots[i];
-        if (is_device(h, r->target) &&
-            (r->kind == SNAP_ROOT_MAPPING || frames_is_service(h, r->module)))
-            continue;
-        h->roots[kept++] = *r;
-        numbers[i] = kept;
-    }
-    h->n_roots = kept;
-    for (uint32_t i = 0; i < h->n_hooks; i++)
-        if (h->hooks[i].root)
-            h->hooks[i].root = numbers[h->hooks[i].root - 1];
-    free(numbers);
-    return 0;
+struct service {
+    const struct heap *heap;
+    const struct frames *frames;
+};
+
+static int is_of_service(const void *context, const struct heap_root *root) {
+    const struct service *const s = context;
+    return is_device(s->heap, root->target) &&
+           (root->kind == SNAP_ROOT_MAPPING || frames_is_service(s->heap, root->module));
 }
 
 int device_pass(struct heap *h, const struct frames *f, snap_error *err) {
@@ -61,5 +49,6 @@ int device_pass(struct heap *h, const struct frames *f, snap_error *err) {
         return 0;
     if (h->first_edge && h->n_edges > 0)
         drop_edges(h, f);
-    return h->n_roots > 0 ? drop_roots(h, err) : 0;
+    const struct service service = {h, f};
+    return heap_drop_roots(h, is_of_service, &service) < 0 ? stream_no_memory(err) : 0;
 }

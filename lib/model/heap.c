@@ -356,6 +356,25 @@ uint64_t heap_edge_from(const struct heap *h, uint32_t node, uint64_t offset) {
     return low;
 }
 
+int heap_drop_roots(struct heap *h,
+                    int (*is_dropped)(const void *context, const struct heap_root *root),
+                    const void *context) {
+    uint32_t *const numbers = mem_zalloc((size_t)h->n_roots + 1, sizeof *numbers), kept = 0;
+    if (!numbers)
+        return -1;
+    for (uint32_t i = 0; i < h->n_roots; i++)
+        if (!is_dropped(context, &h->roots[i])) {
+            h->roots[kept++] = h->roots[i];
+            numbers[i] = kept;
+        }
+    h->n_roots = kept;
+    for (uint32_t i = 0; i < h->n_hooks; i++)
+        if (h->hooks[i].root)
+            h->hooks[i].root = numbers[h->hooks[i].root - 1];
+    free(numbers);
+    return 0;
+}
+
 uint32_t heap_frame_at(const struct heap *h, uint32_t thread, uint64_t address) {
     uint32_t low = 0, high = h->n_frames;
     while (low < high) {

@@ -15,6 +15,9 @@
 
 struct symbolizer;
 
+#define HEAP_ALIGNED_MAX                                                                           \
+    64 /* what a program leaves free at a block's start to align what it keeps */
+
 struct heap_module {
     uint64_t start, end, bias;
     const char *path, *build_id; /* build_id: lower-case hex, NULL if none */
@@ -224,6 +227,18 @@ static inline int heap_is_unused(const struct heap *h, uint32_t node, uint64_t o
     return h->used && node - 1 < h->n_blocks && h->used[node - 1] &&
            offset >= h->used[node - 1] - 1;
 }
+/* Whether a word that looks like a reference is rather a number: one of a managed object, whose
+ * references its runtime tells by itself, that points far into a block. Who has a block has its
+ * start, or little behind it what was aligned, or counts the references to it. */
+static inline int heap_is_chance(const struct heap *h, uint32_t source, uint32_t target,
+                                 uint64_t target_offset) {
+    return source > h->n_blocks && target <= h->n_blocks &&
+           (target_offset > HEAP_ALIGNED_MAX || target_offset % 8 != 0);
+}
+/* Takes roots away, and renumbers what names them. 0, or -1 without memory. */
+int heap_drop_roots(struct heap *h,
+                    int (*is_dropped)(const void *context, const struct heap_root *root),
+                    const void *context);
 /* The frame of a thread's stack that an address lies in: index + 1 in `frames`, 0: none. */
 uint32_t heap_frame_at(const struct heap *h, uint32_t thread, uint64_t address);
 static inline uint32_t heap_domain(const struct heap *h, uint32_t node) {

@@ -215,13 +215,16 @@ static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t
     return 0;
 }
 
-static void put_edge(struct output *o, size_t i, uint64_t source_row, const struct heap_edge *e) {
+static void put_edge(struct output *o, size_t i, uint64_t source_row, uint32_t source,
+                     const struct heap_edge *e) {
     uint64_t *const *const c = o->columns;
     c[SNAP_EDGE_COL_SOURCE][i] = source_row;
     c[SNAP_EDGE_COL_TARGET][i] = row_of(o, e->target);
     c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = (uint64_t)e->source_word * 8;
     c[SNAP_EDGE_COL_TARGET_OFFSET][i] = e->target_offset;
-    c[SNAP_EDGE_COL_FLAGS][i] = e->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0;
+    c[SNAP_EDGE_COL_FLAGS][i] =
+        (e->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0u) |
+        (heap_is_chance(o->heap, source, e->target, e->target_offset) ? SNAP_EDGE_FLAG_LOW : 0u);
 }
 
 /* Kinds and labels of a batch are as before the first one that is not plain. */
@@ -302,7 +305,7 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
         for (;;) {
             if (e < end) {
                 const struct heap_edge *const edge = &h->edges[e++];
-                put_edge(o, n, k + 1u, edge);
+                put_edge(o, n, k + 1u, node, edge);
                 if (has_fields)
                     SNAP_TRY(put_label(o, n, node, type, (uint64_t)edge->source_word * 8, err));
             } else if (reference < h->n_references && h->references[reference].source == node)

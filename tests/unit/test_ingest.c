@@ -441,19 +441,31 @@ START_TEST(test_autograd) {
                                       {NUMBERS, MUL, 3, 0}, /* a number */
                                       {META, ADD, 6, 0},
                                       {LEFTOVER, STORAGE, 1, 0},
+                                      {LEFTOVER, NUMBERS, 2, 0},
                                       {TENSOR, STORAGE, 2, 0},
                                       {TENSOR, META, 3, 0},
-                                      {OBJECT, TENSOR, 2, 0}};
+                                      {OBJECT, TENSOR, 2, 0},
+                                      {OBJECT, LEFTOVER, 4, 16}, /* is aligned to 32 bytes */
+                                      {OBJECT, LEFTOVER, 5, 0xa8}};
     wire_section(&w, WIRE_EDGE, edges, sizeof edges / sizeof *edges, sizeof *edges);
     const struct wire_reference references[] = {
         {.source = MUL_CLASS, .target = MUL_DICT, .label = 5, .kind = SNAP_EDGE_ATTRIBUTE},
         {.source = MUL_DICT, .target = GETTER, .label = 4, .kind = SNAP_EDGE_ATTRIBUTE},
         {.source = FUNCTIONS, .target = MUL_CLASS, .label = 6, .kind = SNAP_EDGE_ATTRIBUTE}};
     wire_section(&w, WIRE_REFERENCE, references, 3, sizeof *references);
-    const struct wire_root root = {.target = OBJECT, .kind = SNAP_ROOT_MODULE};
-    wire_section(&w, WIRE_ROOT, &root, 1, sizeof root);
+    const struct wire_root roots[] = {
+        {.address = 0x9000008, .target = NUMBERS, .kind = SNAP_ROOT_STACK}, /* does not keep them */
+        {.address = 0x9000010, .target = STORAGE, .kind = SNAP_ROOT_STACK},
+        {.target = OBJECT, .kind = SNAP_ROOT_MODULE}};
+    wire_section(&w, WIRE_ROOT, roots, 3, sizeof *roots);
     wire_end(&w);
     snap_snapshot *const s = receive(&w, NULL);
+    struct table found = read_table(s, SNAP_TABLE_ROOT);
+    ck_assert_uint_eq(found.n, 2);
+    ck_assert_uint_eq(row_of(&found, 0)[SNAP_ROOT_COL_TARGET], STORAGE);
+    ck_assert_uint_eq(row_of(&found, 0)[SNAP_ROOT_COL_FLAGS], SNAP_EDGE_FLAG_LOW);
+    ck_assert_uint_eq(row_of(&found, 1)[SNAP_ROOT_COL_TARGET], OBJECT);
+    free(found.rows);
     ck_assert_str_eq(type_of(s, ADD_EDGES), "torch::autograd::Edge[]");
 
     static const struct {
@@ -472,10 +484,13 @@ START_TEST(test_autograd) {
         {STORAGE, NUMBERS, SNAP_EDGE_POINTER, 0, ""},
         {META, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
         {LEFTOVER, STORAGE, SNAP_EDGE_POINTER, SNAP_EDGE_FLAG_LOW, ""},
+        {LEFTOVER, NUMBERS, SNAP_EDGE_WEAK, SNAP_EDGE_FLAG_LOW, ""},
         {TENSOR, STORAGE, SNAP_EDGE_STORAGE, 0, "storage"},
         {TENSOR, META, SNAP_EDGE_POINTER, 0, "autograd_meta"},
         {TENSOR, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
         {OBJECT, TENSOR, SNAP_EDGE_STORAGE, 0, "_cdata"},
+        {OBJECT, LEFTOVER, SNAP_EDGE_POINTER, SNAP_EDGE_FLAG_INTERIOR, ""},
+        {OBJECT, LEFTOVER, SNAP_EDGE_POINTER, SNAP_EDGE_FLAG_INTERIOR | SNAP_EDGE_FLAG_LOW, ""},
         {OBJECT, ADD, SNAP_EDGE_ATTRIBUTE, 0, "grad_fn"},
     };
     struct table rows = read_table(s, SNAP_TABLE_EDGE);
