@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "capture/next.h"
 #include "capture/preload.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -24,7 +25,7 @@ static struct {
     __typeof__(execveat) *execveat;
 } next;
 
-#define LOOK_UP(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
+#define LOOK_UP(name) (*(void **)&next.name = next_symbol(RTLD_NEXT, #name))
 
 void exec_init(void) {
     LOOK_UP(execve);

@@ -14,6 +14,7 @@
 
 #include "capture/device_table.h"
 #include "capture/hook.h"
+#include "capture/next.h"
 #include "capture/oom.h"
 #include "capture/rawmem.h"
 
@@ -150,7 +151,7 @@ static void *driver_symbol(const char *name) {
     }
     if (found == NULL)
         found = hook_dlsym_next(RTLD_NEXT, name);
-    hook_dlsym_forget_error();
+    next_forget_error();
     recorder_mute(0);
     return found != NULL && !is_ours(found) ? found : NULL;
 }
@@ -221,7 +222,7 @@ static void find_exports(void *get_proc_address) {
     }
     if (library != NULL)
         dlclose(library);
-    hook_dlsym_forget_error();
+    next_forget_error();
     recorder_mute(0);
     atomic_store(&exports_known, 1);
 }

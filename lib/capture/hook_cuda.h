@@ -23,9 +23,6 @@ struct hook_answer hook_cuda_find(void *handle, const char *name)
 /* dlsym behind our stub: the next one in the order of the loader. */
 void *hook_dlsym_next(void *handle, const char *name) __attribute__((visibility("hidden")));
 
-/* No error of ours is left for the target to read or to free; while muted. */
-void hook_dlsym_forget_error(void) __attribute__((visibility("hidden")));
-
 /* A framework's allocator has handed out a part of what it holds, or taken it back. */
 void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,
                      uintptr_t pc, uintptr_t bp) __attribute__((visibility("hidden")));

@@ -9,9 +9,9 @@
 #include "capture/hook_handles.h"
 
 #include <dlfcn.h>
-#include <elf.h>
-#include <link.h>
 #include <string.h>
+
+#include "capture/next.h"
 
 typedef void *dlsym_fn(void *handle, const char *name);
 typedef void *dlvsym_fn(void *handle, const char *name, const char *version);
@@ -103,77 +103,13 @@ struct hook_answer hook_dlsym_find(void *handle, const char *name) {
 
 /* --- the real ones --- */
 
-struct table {
-    const ElfW(Sym) * symbols;
-    const char *strings;
-    const uint32_t *hash; /* DT_GNU_HASH */
-    uintptr_t bias;
-};
-
-static uintptr_t at(uintptr_t bias, uintptr_t pointer) {
-    return pointer < bias ? bias + pointer : pointer; /* the vdso's are not relocated */
-}
-
-static bool read_table(const struct dl_phdr_info *info, struct table *out) {
-    const ElfW(Dyn) *d = NULL;
-    for (int i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-            d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-    *out = (struct table){.bias = info->dlpi_addr};
-    for (; d != NULL && d->d_tag != DT_NULL; d++) {
-        const uintptr_t p = at(info->dlpi_addr, d->d_un.d_ptr);
-        if (d->d_tag == DT_SYMTAB)
-            out->symbols = (const void *)p;
-        else if (d->d_tag == DT_STRTAB)
-            out->strings = (const void *)p;
-        else if (d->d_tag == DT_GNU_HASH)
-            out->hash = (const void *)p;
-    }
-    return out->symbols != NULL && out->strings != NULL && out->hash != NULL;
-}
-
-/* A function that the object defines. */
-static void *find_symbol(const struct table *t, const char *name) {
-    uint32_t hash = 5381;
-    for (const char *p = name; *p; p++)
-        hash = hash * 33 + (unsigned char)*p;
-    const uint32_t n_buckets = t->hash[0], first = t->hash[1], bloom = t->hash[2];
-    const uint32_t *const buckets = t->hash + 4 + bloom * (sizeof(ElfW(Addr)) / 4);
-    const uint32_t *const chain = buckets + n_buckets;
-    if (n_buckets == 0)
-        return NULL;
-    for (uint32_t i = buckets[hash % n_buckets]; i >= first && i != 0; i++) {
-        const uint32_t h = chain[i - first];
-        const ElfW(Sym) *const s = &t->symbols[i];
-        if ((h | 1) == (hash | 1) && s->st_shndx != SHN_UNDEF &&
-            ELF64_ST_TYPE(s->st_info) == STT_FUNC && strcmp(t->strings + s->st_name, name) == 0)
-            return (void *)(t->bias + s->st_value);
-        if (h & 1)
-            break;
-    }
-    return NULL;
-}
-
-static int find_dlvsym(struct dl_phdr_info *info, size_t size, void *out) {
-    struct table t;
-    const char *const slash = strrchr(info->dlpi_name, '/');
-    const char *const name = slash ? slash + 1 : info->dlpi_name;
-    if ((strncmp(name, "libc.so", 7) != 0 && strncmp(name, "libdl.so", 8) != 0) ||
-        !read_table(info, &t))
-        return 0;
-    void *const found = find_symbol(&t, "dlvsym");
-    if (found == NULL)
-        return 0;
-    memcpy(out, &found, sizeof found);
-    return 1;
-}
-
 void hook_dlsym_init(void) {
     static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5"};
-    dlvsym_fn *dlvsym_of_libc = NULL;
-    dl_iterate_phdr(find_dlvsym, &dlvsym_of_libc);
-    if (dlvsym_of_libc == NULL)
+    dlvsym_fn *dlvsym_of_libc;
+    void *const in_libc = next_of_libc("dlvsym");
+    if (in_libc == NULL)
         return;
+    memcpy(&dlvsym_of_libc, &in_libc, sizeof in_libc);
     for (size_t i = 0; i < 2; i++) {
         void *const next = dlvsym_of_libc(RTLD_NEXT, "dlsym", versions[i]);
         void *const next_v = dlvsym_of_libc(RTLD_NEXT, "dlvsym", versions[i]);
@@ -200,10 +136,4 @@ void *hook_dlsym_next(void *handle, const char *name) {
     if (hook_dlsym_real == NULL)
         hook_dlsym_init();
     return hook_dlsym_real != NULL ? hook_dlsym_real(handle, name) : NULL;
-}
-
-/* The first call takes the text, the second frees it. */
-void hook_dlsym_forget_error(void) {
-    dlerror();
-    dlerror();
 }

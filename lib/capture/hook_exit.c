@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "capture/next.h"
 #include "capture/notes.h"
 
 typedef void (*exit_function)(void *);
@@ -23,7 +24,7 @@ HOOK_EXPORT int __cxa_atexit(exit_function function, void *argument, void *image
     const struct stack_start start = STACKS_START_HERE();
     int (*next)(exit_function, void *, void *) = atomic_load(&real);
     if (next == NULL) {
-        void *const found = dlsym(RTLD_NEXT, "__cxa_atexit");
+        void *const found = next_symbol(RTLD_NEXT, "__cxa_atexit");
         if (found == NULL)
             return -1;
         memcpy(&next, &found, sizeof next);
@@ -40,7 +41,7 @@ HOOK_EXPORT int on_exit(on_exit_function function, void *argument) {
     const struct stack_start start = STACKS_START_HERE();
     int (*next)(on_exit_function, void *) = atomic_load(&real);
     if (next == NULL) {
-        void *const found = dlsym(RTLD_NEXT, "on_exit");
+        void *const found = next_symbol(RTLD_NEXT, "on_exit");
         if (found == NULL)
             return -1;
         memcpy(&next, &found, sizeof next);

@@ -15,6 +15,7 @@
 
 #include "capture/hook.h"
 #include "capture/hook_cuda.h"
+#include "capture/next.h"
 
 enum { NOT_INITIALIZED = 1, NCCL_IN_PROGRESS = 7 };
 enum library { CUBLAS = 1, CUBLASLT, CUDNN, CUSOLVER, CUSPARSE, CURAND, CUFFT, NCCL };
@@ -85,7 +86,7 @@ static void *find_real(enum handle_id id, const void *caller) {
         found = hook_dlsym_next(RTLD_NEXT, handles[id].symbol);
     if (found == NULL || is_ours(found))
         found = atomic_load(&handed[id]);
-    hook_dlsym_forget_error();
+    next_forget_error();
     recorder_mute(0);
     return found;
 }

@@ -11,6 +11,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "capture/next.h"
 #include "capture/oom.h"
 #include "capture/rawmem.h"
 
@@ -92,19 +93,45 @@ struct hook_real hook_real = {
     .malloc_usable_size = boot_malloc_usable_size,
 };
 
+/* What comes behind ours. It differs from hook_real where another malloc comes before: the target,
+ * and operators of ours that stand for libc's, call that one; who calls ours may be that one. */
+static struct hook_real next = {
+    .malloc = boot_malloc,
+    .calloc = boot_calloc,
+    .realloc = boot_realloc,
+    .free = boot_free,
+    .posix_memalign = boot_posix_memalign,
+    .aligned_alloc = boot_memalign,
+    .memalign = boot_memalign,
+    .valloc = boot_valloc,
+    .pvalloc = boot_valloc,
+    .malloc_usable_size = boot_malloc_usable_size,
+};
+
 const char *hook_allocator_path;
 bool hook_malloc_is_foreign;
+
+/* A malloc before ours that calls ours is no allocator but a tool that passes calls on. In place of
+ * the next malloc until it is first called, so that nothing is asked at every call. */
+static void *(*reached_malloc)(size_t);
+static const char *reached_path;
+
+static void *malloc_reached(size_t size) {
+    hook_malloc_is_foreign = false;
+    hook_allocator_path = reached_path;
+    __atomic_store_n(&next.malloc, reached_malloc, __ATOMIC_RELAXED);
+    return reached_malloc(size);
+}
 
 /* Our own functions by names that nothing can come before. */
 #define HOOK_MALLOC(result, name, parameters)                                                      \
     extern __typeof(name) own_##name __attribute__((alias(#name), visibility("hidden")));
 #include "capture/hooks.def"
-extern __typeof(free) hook_free __attribute__((alias("free")));
 
 /* The definition that comes before ours, if there is one. An executable that takes the address of a
  * function has a stub for it under the same name, which is no definition. */
 static void *find_foreign(const char *name, const void *own) {
-    void *const first = dlsym(RTLD_DEFAULT, name);
+    void *const first = next_symbol(RTLD_DEFAULT, name);
     const ElfW(Sym) *symbol = NULL;
     Dl_info info;
     if (first == NULL || first == own ||
@@ -114,40 +141,49 @@ static void *find_foreign(const char *name, const void *own) {
     return first;
 }
 
-/* Looks up the function behind a hook: the next one, or the one that comes before us. */
-static void *find_real(const char *name, const void *own) {
-    void *const first = hook_malloc_is_foreign ? find_foreign(name, own) : NULL;
-    return first != NULL ? first : dlsym(RTLD_NEXT, name);
+static const char *path_of(void *(*function)(size_t)) {
+    void *address;
+    Dl_info info;
+    memcpy(&address, &function, sizeof address);
+    return dladdr(address, &info) != 0 ? info.dli_fname : NULL;
 }
 
 void hook_malloc_init(void) {
     void *found;
     const void *own;
-    struct hook_real real = hook_real;
+    struct hook_real behind = next, real;
     void *(*const own_function)(size_t) = own_malloc;
     memcpy(&own, &own_function, sizeof own);
-    hook_malloc_is_foreign = find_foreign("malloc", own) != NULL;
+    const bool is_foreign = find_foreign("malloc", own) != NULL;
+#define HOOK_MALLOC(result, name, parameters)                                                      \
+    if ((found = next_symbol(RTLD_NEXT, #name)) != NULL)                                           \
+        memcpy(&behind.name, &found, sizeof found);
+#include "capture/hooks.def"
+    real = behind;
 #define HOOK_MALLOC(result, name, parameters)                                                      \
     {                                                                                              \
         result(*const function) parameters = own_##name;                                           \
         memcpy(&own, &function, sizeof own);                                                       \
-        if ((found = find_real(#name, own)) != NULL)                                               \
+        if (is_foreign && (found = find_foreign(#name, own)) != NULL)                              \
             memcpy(&real.name, &found, sizeof found);                                              \
     }
 #include "capture/hooks.def"
+    reached_malloc = behind.malloc;
+    reached_path = path_of(behind.malloc);
+    hook_allocator_path = path_of(real.malloc);
+    hook_malloc_is_foreign = is_foreign;
+    if (is_foreign)
+        behind.malloc = malloc_reached;
+    next = behind;
     hook_real = real;
-    Dl_info info;
-    memcpy(&found, &real.malloc, sizeof found);
-    if (dladdr(found, &info) != 0)
-        hook_allocator_path = info.dli_fname;
 }
 
 HOOK_EXPORT void *malloc(size_t size) {
     struct hook_thread *const t = hook_begin();
     if (HOOK_UNLIKELY(t == NULL))
-        return hook_real.malloc(size);
+        return next.malloc(size);
     hook_real_begin(t);
-    void *const block = hook_real.malloc(size);
+    void *const block = next.malloc(size);
     hook_real_end(t);
     if (HOOK_LIKELY(block != NULL)) {
         const struct stack_start start = STACKS_START_HERE();
@@ -162,9 +198,9 @@ HOOK_EXPORT void *malloc(size_t size) {
 HOOK_EXPORT void *calloc(size_t n, size_t size) {
     struct hook_thread *const t = hook_begin();
     if (HOOK_UNLIKELY(t == NULL))
-        return hook_real.calloc(n, size);
+        return next.calloc(n, size);
     hook_real_begin(t);
-    void *const block = hook_real.calloc(n, size);
+    void *const block = next.calloc(n, size);
     hook_real_end(t);
     if (HOOK_LIKELY(block != NULL)) {
         const struct stack_start start = STACKS_START_HERE();
@@ -178,7 +214,9 @@ HOOK_EXPORT void *calloc(size_t n, size_t size) {
     return block;
 }
 
-HOOK_EXPORT void free(void *block) {
+/* inner: what frees it, once its record is removed. */
+static inline __attribute__((always_inline)) void release(void *block,
+                                                          void (*const *inner)(void *)) {
     if (block == NULL)
         return;
     struct hook_thread *const t = hook_begin();
@@ -189,19 +227,25 @@ HOOK_EXPORT void free(void *block) {
         hook_forget(t, block, NULL, &known);
         if (HOOK_LIKELY(known || !hook_boot_owns(block))) {
             hook_real_begin(t);
-            hook_real.free(block);
+            (*inner)(block);
             hook_real_end(t);
         }
         return;
     }
     hook_forget_passing(block);
     if (!hook_boot_owns(block))
-        hook_real.free(block);
+        (*inner)(block);
+}
+
+HOOK_EXPORT void free(void *block) {
+    release(block, &next.free);
+}
+
+void hook_free(void *block) {
+    release(block, &hook_real.free);
 }
 
 static void *reallocate(void *block, size_t size, const struct stack_start *start) {
-    if (HOOK_UNLIKELY(hook_malloc_is_foreign)) /* only reallocarray comes here, then */
-        return hook_real.realloc(block, size);
     struct hook_thread *const t = hook_begin();
     struct live_block old;
     bool known = true, found = false;
@@ -214,16 +258,16 @@ static void *reallocate(void *block, size_t size, const struct stack_start *star
     }
     void *result;
     if (HOOK_UNLIKELY(!known && hook_boot_owns(block))) {
-        result = hook_real.malloc(size);
+        result = next.malloc(size);
         if (result != NULL) {
             const size_t had = hook_boot_size(block);
             memcpy(result, block, had < size ? had : size);
         }
     } else if (HOOK_UNLIKELY(t == NULL)) {
-        return hook_real.realloc(block, size);
+        return next.realloc(block, size);
     } else {
         hook_real_begin(t);
-        result = hook_real.realloc(block, size);
+        result = next.realloc(block, size);
         hook_real_end(t);
     }
     if (t == NULL)
@@ -250,20 +294,22 @@ HOOK_EXPORT void *reallocarray(void *block, size_t n, size_t size) {
         errno = ENOMEM;
         return NULL;
     }
+    if (HOOK_UNLIKELY(hook_real.realloc != next.realloc)) /* as libc's does */
+        return hook_real.realloc(block, bytes);
     return reallocate(block, bytes, &start);
 }
 
 HOOK_EXPORT void cfree(void *block);
 HOOK_EXPORT void cfree(void *block) {
-    free(block);
+    hook_free(block);
 }
 
 HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
     struct hook_thread *const t = hook_begin();
     if (HOOK_UNLIKELY(t == NULL))
-        return hook_real.posix_memalign(out, alignment, size);
+        return next.posix_memalign(out, alignment, size);
     hook_real_begin(t);
-    const int result = hook_real.posix_memalign(out, alignment, size);
+    const int result = next.posix_memalign(out, alignment, size);
     hook_real_end(t);
     if (result == 0) {
         const struct stack_start start = STACKS_START_HERE();
@@ -280,9 +326,9 @@ HOOK_EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
     HOOK_EXPORT void *name parameters {                                                            \
         struct hook_thread *const t = hook_begin();                                                \
         if (HOOK_UNLIKELY(t == NULL || hook_malloc_is_foreign))                                    \
-            return hook_real.name arguments;                                                       \
+            return next.name arguments;                                                            \
         hook_real_begin(t);                                                                        \
-        void *const block = hook_real.name arguments;                                              \
+        void *const block = next.name arguments;                                                   \
         hook_real_end(t);                                                                          \
         if (block != NULL) {                                                                       \
             const struct stack_start start = STACKS_START_HERE();                                  \
@@ -303,5 +349,5 @@ HOOK_EXPORT size_t malloc_usable_size(void *block) {
         return 0;
     if (HOOK_UNLIKELY(hook_boot_owns(block)))
         return hook_boot_size(block);
-    return hook_real.malloc_usable_size(block);
+    return next.malloc_usable_size(block);
 }

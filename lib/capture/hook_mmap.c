@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "capture/next.h"
 #include "capture/notes.h"
 #include "capture/oom.h"
 #include "capture/rawmem.h"
@@ -35,7 +36,7 @@ static _Atomic uint64_t n_dropped;
 void hook_mmap_init(void) {
     void *found;
 #define HOOK_MMAP(result, name, parameters)                                                        \
-    found = dlsym(RTLD_NEXT, #name);                                                               \
+    found = next_symbol(RTLD_NEXT, #name);                                                         \
     memcpy(&real.name, &found, sizeof found);
 #include "capture/hooks.def"
 }

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "capture/next.h"
 #include "capture/oom.h"
 
 static struct {
@@ -32,14 +33,14 @@ static bool is_cxx_library(const void *function) {
 }
 
 void hook_new_init(void) {
-    void *found = dlsym(RTLD_NEXT, "_Znwm");
+    void *found = next_symbol(RTLD_NEXT, "_Znwm");
     if (found == NULL)
         return;
 #define HOOK_NEW(name, parameters, arguments, alignment, quiet_name, quiet_arguments)              \
-    found = dlsym(RTLD_NEXT, #name);                                                               \
+    found = next_symbol(RTLD_NEXT, #name);                                                         \
     memcpy(&real.name, &found, sizeof found);
 #define HOOK_DELETE(name, parameters, arguments)                                                   \
-    found = dlsym(RTLD_NEXT, #name);                                                               \
+    found = next_symbol(RTLD_NEXT, #name);                                                         \
     memcpy(&real.name, &found, sizeof found);
 #include "capture/hooks.def"
     memcpy(&found, &real._Znwm, sizeof found);
@@ -51,7 +52,7 @@ static void *real_operator(void *known, const char *name) {
     if (known != NULL)
         return known;
     void *const library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    return library != NULL ? dlsym(library, name) : NULL;
+    return library != NULL ? next_symbol(library, name) : NULL;
 }
 
 static inline void *allocate(size_t size, size_t alignment) {

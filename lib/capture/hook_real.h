@@ -12,7 +12,8 @@ struct hook_real {
 #define HOOK_MALLOC(result, name, parameters) result(*name) parameters;
 #include "capture/hooks.def"
 };
-/* Never NULL: serves from boot memory until they are known. */
+/* What the target calls by these names, or what is behind ours where that is us. Never NULL: serves
+ * from boot memory until they are known. */
 extern struct hook_real hook_real __attribute__((visibility("hidden")));
 
 /* Our own free, whatever the target calls by that name. */
@@ -27,7 +28,8 @@ void hook_restore(struct hook_thread *t, const struct live_block *block)
 
 /* Path of the object whose malloc the target uses; not our own. */
 extern const char *hook_allocator_path __attribute__((visibility("hidden")));
-/* The target finds another malloc before ours, for instance its own: nothing of it is seen. */
+/* The target finds another malloc before ours, for instance its own, and that has not called ours:
+ * nothing of it is seen. */
 extern bool hook_malloc_is_foreign __attribute__((visibility("hidden")));
 
 #endif

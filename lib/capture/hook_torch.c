@@ -10,6 +10,7 @@
 
 #include "capture/hook.h"
 #include "capture/hook_cuda.h"
+#include "capture/next.h"
 #include "capture/oom.h"
 
 struct c10_device {
@@ -50,7 +51,7 @@ static void *find_real(struct real *real, const char *name) {
         found = hook_dlsym_next(library, name);
     if (library != NULL)
         dlclose(library);
-    hook_dlsym_forget_error();
+    next_forget_error();
     recorder_mute(0);
     atomic_store(&real->function, found);
     atomic_store(&real->is_known, true);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "capture/next.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
 #include "capture/recorder.h"
@@ -53,15 +54,16 @@ static void *load(const char *version, size_t length) {
 
 void objects_load(void) {
     const char *(*get_version)(void);
-    *(void **)&get_version = dlsym(RTLD_DEFAULT, "Py_GetVersion");
-    if (!get_version || !dlsym(RTLD_DEFAULT, "_PyRuntime"))
+    *(void **)&get_version = next_symbol(RTLD_DEFAULT, "Py_GetVersion");
+    if (!get_version || !next_symbol(RTLD_DEFAULT, "_PyRuntime"))
         return;
     const char *const version = get_version();
     const size_t length = version_length(version);
     if (length == 0 || strstr(version, "free-threading"))
         return;
     void *const handle = load(version, length);
-    const struct managed_walker *const found = handle ? dlsym(handle, MANAGED_WALKER_NAME) : NULL;
+    const struct managed_walker *const found =
+        handle ? next_symbol(handle, MANAGED_WALKER_NAME) : NULL;
     if (found && found->version == MANAGED_VERSION)
         walker = found;
 }

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include "capture/next.h"
 #include "capture/procfs.h"
 #include "capture/raw.h"
 #include "capture/rawmem.h"
@@ -38,7 +39,7 @@ static void note_main(void) {
 static void ask_for_local_bytes(void) {
     enum { CONSTANT = 4096 + 16384, BLOCK_SIZE = 2368, LIMIT = 1 << 24 };
     size_t (*smallest)(const void *attributes);
-    void *const found = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+    void *const found = next_symbol(RTLD_DEFAULT, "__pthread_get_minstack");
     memcpy(&smallest, &found, sizeof found);
     const size_t bytes = found ? smallest(NULL) : 0;
     if (bytes > CONSTANT + BLOCK_SIZE && bytes < LIMIT)

@@ -26,6 +26,7 @@
 #include "capture/defer.h"
 #include "capture/hook_cuda.h"
 #include "capture/moment.h"
+#include "capture/next.h"
 #include "capture/notes_send.h"
 #include "capture/objects.h"
 #include "capture/oom.h"
@@ -148,7 +149,7 @@ static void keep_writer(void) {
 /* Whose malloc is behind ours, by the file that holds it. */
 static void keep_allocator(void) {
     static const char *const names[] = {"jemalloc", "tcmalloc", "mimalloc", "hoard", "snmalloc"};
-    void *const next = dlsym(RTLD_NEXT, "malloc");
+    void *const next = next_symbol(RTLD_NEXT, "malloc");
     Dl_info info;
     const char *name = "";
     if (next && dladdr(next, &info) && info.dli_fname) {
@@ -736,7 +737,7 @@ EXPORT __attribute__((noreturn)) void _Exit(int status) {
 EXPORT __attribute__((noreturn)) void quick_exit(int status) {
     static void (*next)(int) __attribute__((noreturn));
     if (!next)
-        *(void **)&next = dlsym(RTLD_NEXT, "quick_exit");
+        *(void **)&next = next_symbol(RTLD_NEXT, "quick_exit");
     leave();
     if (next)
         next(status);

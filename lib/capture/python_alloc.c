@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "capture/hook_real.h"
+#include "capture/next.h"
 
 /* PyMemAllocatorEx, since 3.5; of the stable part of the interface. */
 struct allocator {
@@ -99,8 +100,8 @@ static void python_free(void *context, void *block) {
 void python_alloc_start(void) {
     void (*get)(int domain, struct allocator *out);
     void (*set)(int domain, struct allocator *allocator);
-    *(void **)&get = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
-    *(void **)&set = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    *(void **)&get = next_symbol(RTLD_DEFAULT, "PyMem_GetAllocator");
+    *(void **)&set = next_symbol(RTLD_DEFAULT, "PyMem_SetAllocator");
     if (!get || !set)
         return;
     for (int domain = DOMAIN_MEM; domain <= DOMAIN_OBJ; domain++) {

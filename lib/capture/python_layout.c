@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/next.h"
+
 enum { SANE = 4096 };
 
 static const struct python_layout tables[] = {
@@ -159,15 +161,15 @@ bool python_runtime_find(struct python_runtime *out) {
     struct python_runtime found = {0};
     const char *(*version)(void);
     unsigned minor;
-    *(void **)&version = dlsym(RTLD_DEFAULT, "Py_GetVersion");
-    found.runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
+    *(void **)&version = next_symbol(RTLD_DEFAULT, "Py_GetVersion");
+    found.runtime = next_symbol(RTLD_DEFAULT, "_PyRuntime");
     if (!version || !found.runtime || python_version_parse(version(), &minor) == 0 ||
         strstr(version(), "free-threading"))
         return false;
-    found.code_type = dlsym(RTLD_DEFAULT, "PyCode_Type");
-    *(void **)&found.own = dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
-    *(void **)&found.current = dlsym(RTLD_DEFAULT, minor >= 13 ? "PyThreadState_GetUnchecked"
-                                                               : "_PyThreadState_UncheckedGet");
+    found.code_type = next_symbol(RTLD_DEFAULT, "PyCode_Type");
+    *(void **)&found.own = next_symbol(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
+    *(void **)&found.current = next_symbol(
+        RTLD_DEFAULT, minor >= 13 ? "PyThreadState_GetUnchecked" : "_PyThreadState_UncheckedGet");
     if (!found.code_type || !found.own || !found.current ||
         !find_layout(found.runtime, minor, &found.layout))
         return false;

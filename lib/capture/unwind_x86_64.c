@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "capture/next.h"
 #include "capture/rawmem.h"
 
 enum {
@@ -44,12 +45,12 @@ static int (*find_object)(void *, struct dl_find_object *);
 static const void *runtime[2];
 
 void unwind_init(void) {
-    void *const found = dlsym(RTLD_DEFAULT, "_dl_find_object");
+    void *const found = next_symbol(RTLD_DEFAULT, "_dl_find_object");
     memcpy(&find_object, &found, sizeof found);
     static const char *const inside[2] = {"__tls_get_addr", "makecontext"};
     for (unsigned i = 0; i < 2; i++) {
         struct dl_find_object object;
-        void *const at = dlsym(RTLD_DEFAULT, inside[i]);
+        void *const at = next_symbol(RTLD_DEFAULT, inside[i]);
         if (find_object != NULL && at != NULL && find_object(at, &object) == 0)
             runtime[i] = object.dlfo_link_map;
     }

@@ -1,0 +1,14 @@
+/* What the loader knows by a name, whoever stands in front of dlsym. */
+#ifndef HEAPSNAP_NEXT_H
+#define HEAPSNAP_NEXT_H
+
+/* libc's dlsym, called by us: RTLD_NEXT is behind us. What it does not find leaves no error. */
+void *next_symbol(void *handle, const char *name) __attribute__((visibility("hidden")));
+
+/* No error of ours is left for the target to read or to free; while muted. */
+void next_forget_error(void) __attribute__((visibility("hidden")));
+
+/* A function of libc (or libdl, which was a library of its own) by its symbol table. */
+void *next_of_libc(const char *name) __attribute__((visibility("hidden")));
+
+#endif
