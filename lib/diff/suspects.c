@@ -2,11 +2,13 @@
  * the culprit first.
  *
  * Candidates come from the graphs of the first and the last snapshot. A candidate's growth at a
- * site cannot be more than the site's own, which is known exactly. Those that matter are then
- * measured in the graphs of all the other snapshots; in files without references, and where those
- * are too many to be read, a candidate has the shape over time of its sites. Invariant: the growth
- * of all suspects together is at most that of all sites that grew; the order is by what was found,
- * then canonical. Benign growth is told by judge.c from sites; here it is only left out. */
+ * site is at first no more than the site's own, which is known exactly: what one holder gained as
+ * another lost it is churn. Those that matter are then measured in the graphs of all the other
+ * snapshots; in files without references, and where those are too many to be read, a candidate has
+ * the shape over time of its sites. One that itself grew from each snapshot to the next has that
+ * growth, whatever else its sites freed meanwhile. Invariant: the growth of all other suspects
+ * together is at most that of all sites that grew; the order is by what was found, then
+ * canonical. Benign growth is told by judge.c from sites; here it is only left out. */
 #include "diff/suspects.h"
 
 #include "base/err.h"
@@ -50,11 +52,17 @@ struct source_row {
     double net, moved; /* bytes of all cells with it */
 };
 
+/* Growth whatever the row did. */
+struct own_growth {
+    double count, bytes;
+};
+
 struct work {
     struct snap_diff *d;
     struct candidates c;
     struct map sites, types; /* -> index + 1 in d */
     struct source_row *rows; /* d->n_sites, then d->n_types */
+    struct own_growth *own;  /* by cell */
     uint32_t *row_of;        /* by cell: index + 1 in rows; 0: none */
     double *site_covered;    /* by site: growth that suspects explain */
     uint32_t *hook_of;       /* by candidate: index + 1 in d->hooks */
@@ -100,10 +108,12 @@ static uint64_t growth_of_row(const struct work *w, const struct source_row *r) 
 static int cap_by_rows(struct work *w, snap_error *err) {
     struct candidates *const c = &w->c;
     w->row_of = mem_zalloc(c->n_cells + 1, sizeof *w->row_of);
-    if (w->row_of == NULL)
+    w->own = mem_zalloc(c->n_cells + 1, sizeof *w->own);
+    if (w->row_of == NULL || w->own == NULL)
         return no_memory(err);
     for (size_t i = 0; i < c->n_cells; i++) {
         const struct cell *const cell = &c->cells[i];
+        w->own[i] = (struct own_growth){cell->net_count, cell->net_bytes};
         uint64_t key = 0;
         SNAP_TRY(snap_stack_key(c->heap->snapshot, cell->stack, &key, err));
         const uint32_t type = cell->type;
@@ -212,19 +222,81 @@ static void take_measured(const struct work *w, size_t candidate, const struct s
     }
 }
 
-/* Replaces the estimates of candidates above a line by measurements. */
-static int measure_series(struct work *w, double *less, double line,
-                          const snap_heap_options *options, snap_error *err) {
+/* So many snapshots are needed to tell steady growth from churn. */
+#define STEADY_SNAPSHOTS_MIN 4
+
+/* Whether a series, last the total, is larger each time than the time before. */
+static int is_steady(const struct series_point *p, size_t stride, size_t n, uint64_t total,
+                     int by_node) {
+    for (size_t k = 0; k < n; k++) {
+        const struct series_point *const at = &p[k * stride], *const next = at + stride;
+        const uint64_t before = by_node ? at->bytes_by_node : at->bytes;
+        const uint64_t after = k + 1 == n ? total : by_node ? next->bytes_by_node : next->bytes;
+        if (after <= before)
+            return 0;
+    }
+    return 1;
+}
+
+/* A candidate that its sites' growth bounds, though it grew steadily itself however it is counted:
+ * its growth is its own. What is made anew for one holder as another lets go of it does not do
+ * that. */
+static void take_own(const struct work *w, size_t candidate, const struct series_point *points,
+                     const struct own_growth *own, double *row) {
+    const size_t n = w->d->n, stride = w->c.n;
+    const struct candidate *const r = &w->c.rows[candidate];
+    const struct series_point *const p = points + candidate;
+    for (size_t k = 0; k + 1 < n; k++)
+        if (!p[k * stride].has_nodes)
+            return;
+    if (!is_steady(p, stride, n - 1, r->total_bytes, 0) ||
+        !is_steady(p, stride, n - 1, r->total_bytes, 1))
+        return;
+    const double less = (double)r->total_bytes - (double)p->bytes;
+    if (less <= own->bytes / 2 || less > own->bytes * 2)
+        return;
+    /* Never more than what is fresh and took nobody's place. */
+    const double scale = less > own->bytes ? own->bytes / less : 1;
+    for (size_t k = 0; k + 1 < n; k++) {
+        const struct series_point *const at = &p[k * stride];
+        row[k] = scale * ((double)r->total_bytes - (double)at->bytes);
+        row[n + k] = (double)r->total_count - (double)at->count;
+    }
+    for (size_t i = 0; i < w->c.n_cells; i++)
+        if (w->c.cells[i].candidate == candidate) {
+            w->c.cells[i].net_bytes = w->own[i].bytes;
+            w->c.cells[i].net_count = w->own[i].count;
+        }
+}
+
+/* What candidates grew by, whatever their sites did; NULL: no memory. */
+static struct own_growth *sum_own(const struct work *w) {
+    struct own_growth *const own = mem_zalloc(w->c.n + 1, sizeof *own);
+    for (size_t i = 0; own != NULL && i < w->c.n_cells; i++) {
+        own[w->c.cells[i].candidate].bytes += w->own[i].bytes;
+        own[w->c.cells[i].candidate].count += w->own[i].count;
+    }
+    return own;
+}
+
+static int is_bounded(const struct work *w, double less, const struct own_growth *own,
+                      double line) {
+    return w->d->n >= STEADY_SNAPSHOTS_MIN && own->bytes >= line && less < own->bytes * 0.99;
+}
+
+/* Measures candidates in all snapshots but the last: their own growth instead of that of their
+ * sites, or else a shape instead of an estimate. */
+static int measure_candidates(struct work *w, double *less, double line,
+                              const struct own_growth *own, const snap_heap_options *options,
+                              snap_error *err) {
     struct snap_diff *const d = w->d;
     const size_t n = d->n, n_candidates = w->c.n;
     size_t n_worth = 0;
     for (size_t i = 0; i < n_candidates; i++)
-        n_worth += w->c.rows[i].merged_into == 0 && less[i * 2 * n] >= line;
-    if (n < 3 || n_worth == 0)
+        n_worth += w->c.rows[i].merged_into == 0 &&
+                   (less[i * 2 * n] >= line || is_bounded(w, less[i * 2 * n], &own[i], line));
+    if (n_worth == 0)
         return 0;
-    for (size_t k = 0; k + 1 < n; k++)
-        if (!snap_heap_has_graph(d->sources[k]))
-            return 0;
     if (nodes_to_measure(d) > MEASURED_NODES_MAX)
         return result_limit(d, err,
                             "the snapshots between the first and the last are too large to be read "
@@ -235,10 +307,32 @@ static int measure_series(struct work *w, double *less, double line,
     int result = 0;
     for (size_t k = 0; result == 0 && k + 1 < n; k++)
         result = series_measure(&w->c, d->sources[k], options, points + k * n_candidates, err);
-    for (size_t i = 0; result == 0 && i < n_candidates; i++)
-        if (w->c.rows[i].merged_into == 0 && less[i * 2 * n] >= line)
-            take_measured(w, i, points, less + i * 2 * n);
+    for (size_t i = 0; result == 0 && i < n_candidates; i++) {
+        double *const row = less + i * 2 * n;
+        if (w->c.rows[i].merged_into != 0)
+            continue;
+        const int bounded = is_bounded(w, row[0], &own[i], line);
+        if (row[0] >= line)
+            take_measured(w, i, points, row);
+        if (bounded)
+            take_own(w, i, points, &own[i], row);
+    }
     free(points);
+    return result;
+}
+
+static int measure_series(struct work *w, double *less, double line,
+                          const snap_heap_options *options, snap_error *err) {
+    const struct snap_diff *const d = w->d;
+    if (d->n < 3)
+        return 0;
+    for (size_t k = 0; k + 1 < d->n; k++)
+        if (!snap_heap_has_graph(d->sources[k]))
+            return 0;
+    struct own_growth *const own = sum_own(w);
+    const int result =
+        own != NULL ? measure_candidates(w, less, line, own, options, err) : no_memory(err);
+    free(own);
     return result;
 }
 
@@ -700,7 +794,11 @@ static int has_grown(const struct snap_diff *d) {
     for (size_t i = 0; i < d->n_types; i++)
         if (d->types[i].growth_bytes > (int64_t)LINE_4_BYTES)
             return 1;
-    return 0;
+    /* A site that frees more than it keeps can hide what it keeps; that came in every interval. */
+    for (size_t k = 0; k + 1 < d->n; k++)
+        if (d->intervals[k].new_bytes <= LINE_4_BYTES / d->n)
+            return 0;
+    return d->n >= STEADY_SNAPSHOTS_MIN;
 }
 
 static int find_in_graphs(struct work *w, const snap_heap_options *options, snap_error *err) {
@@ -782,6 +880,7 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
     map_release(&w.types);
     free(w.rows);
     free(w.row_of);
+    free(w.own);
     free(w.site_covered);
     free(w.hook_of);
     free(w.suspects);
