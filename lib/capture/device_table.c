@@ -1,8 +1,9 @@
-/* The table behind device_table.h: shards of open addressing with linear probing, whose gaps are
- * closed when a record goes, so that there are no tombstones.
+/* The table behind device_table.h: shards of an index of open addressing with linear probing, whose
+ * gaps are closed when a record goes, so that there are no tombstones; records stay where they are,
+ * and the place of the last one that went is the next one's, which is still in the cache.
  *
- * Invariant: a shard is at most three quarters full, and every record can be reached from its own
- * place without crossing an empty one. */
+ * Invariant: a shard's index is at most three quarters full, and every entry can be reached from
+ * its own place without crossing an empty one. */
 #include "capture/device_table.h"
 
 #include <stdatomic.h>
@@ -10,12 +11,19 @@
 
 #include "capture/rawmem.h"
 
-enum { SHARDS = 64, FIRST = 64 };
+enum { SHARDS = 64, FIRST = 32 };
+
+struct entry {
+    uint32_t hash, at; /* at: 1 + place of the record; 0: empty */
+};
 
 struct shard {
     struct rawmem_lock lock;
-    uint32_t n, room; /* room: 0 or a power of two */
-    struct device_record *records;
+    uint32_t n, room; /* room: of the index, 0 or a power of two */
+    uint32_t used;    /* records that are kept or have been; of those, `link` leads to the next */
+    uint32_t free;    /* 1 + place of the last that went; 0: none */
+    struct entry *index;
+    struct device_record *records; /* behind the index, in one mapping */
 } __attribute__((aligned(64)));
 
 static struct shard shards[SHARDS];
@@ -35,50 +43,82 @@ uint64_t device_table_mark(void) {
     return atomic_load(&serials);
 }
 
-/* The place of a record, or the empty one where it would stand. The shard has room. */
-static struct device_record *find(const struct shard *s, uint32_t space, uint64_t key,
-                                  uint64_t hash) {
-    uint32_t i = (uint32_t)hash & (s->room - 1);
-    while (s->records[i].space != DEVICE_NONE &&
-           (s->records[i].space != space || s->records[i].key != key))
-        i = (i + 1) & (s->room - 1);
-    return &s->records[i];
+static size_t bytes_of(uint32_t room) {
+    return room * sizeof(struct entry) + (size_t)room / 4 * 3 * sizeof(struct device_record);
+}
+
+/* The entry of a record, or the empty one where it would stand. The shard has room. */
+static struct entry *find(const struct shard *s, uint32_t space, uint64_t key, uint64_t hash) {
+    const uint32_t mask = s->room - 1;
+    uint32_t i = (uint32_t)hash & mask;
+    for (; s->index[i].at != 0; i = (i + 1) & mask) {
+        if (s->index[i].hash != (uint32_t)hash)
+            continue;
+        const struct device_record *const r = &s->records[s->index[i].at - 1];
+        if (r->space == space && r->key == key)
+            break;
+    }
+    return &s->index[i];
+}
+
+static struct device_record *find_record(const struct shard *s, uint32_t space, uint64_t key,
+                                         uint64_t hash) {
+    const struct entry *const e = s->room != 0 ? find(s, space, key, hash) : NULL;
+    return e != NULL && e->at != 0 ? &s->records[e->at - 1] : NULL;
 }
 
 static bool grow(struct shard *s) {
     if (s->n + 1 <= s->room / 4 * 3)
         return true;
     const struct shard before = *s;
-    const uint32_t room = s->room ? s->room * 2 : FIRST;
-    struct device_record *const records = rawmem_map((size_t)room * sizeof *records);
-    if (records == NULL)
+    const uint32_t room = s->room ? s->room * 2 : FIRST, mask = room - 1;
+    struct entry *const index = rawmem_map(bytes_of(room));
+    if (index == NULL)
         return false;
-    s->records = records;
+    s->index = index;
+    s->records = (struct device_record *)(index + room);
     s->room = room;
-    for (uint32_t i = 0; i < before.room; i++) {
-        const struct device_record *const r = &before.records[i];
-        if (r->space != DEVICE_NONE)
-            *find(s, r->space, r->key, mix(r->space, r->key)) = *r;
+    for (uint32_t k = 0; k < before.room; k++) {
+        uint32_t i = before.index[k].hash & mask;
+        if (before.index[k].at == 0)
+            continue;
+        while (index[i].at != 0)
+            i = (i + 1) & mask;
+        index[i] = before.index[k];
     }
-    if (before.records != NULL)
-        rawmem_unmap(before.records, (size_t)before.room * sizeof *before.records);
+    if (before.index != NULL) {
+        memcpy(s->records, before.records, before.used * sizeof *s->records);
+        rawmem_unmap(before.index, bytes_of(before.room));
+    }
     return true;
 }
 
-/* Takes a record out and moves up those behind it that would be cut off. */
-static void close_gap(struct shard *s, struct device_record *record) {
+/* Takes a record out and moves up those of the index behind it that would be cut off. */
+static void remove_entry(struct shard *s, const struct entry *entry) {
     const uint32_t mask = s->room - 1;
-    uint32_t hole = (uint32_t)(record - s->records);
-    for (uint32_t i = (hole + 1) & mask; s->records[i].space != DEVICE_NONE; i = (i + 1) & mask) {
-        const struct device_record *const r = &s->records[i];
-        const uint32_t home = (uint32_t)mix(r->space, r->key) & mask;
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            s->records[hole] = *r;
+    uint32_t hole = (uint32_t)(entry - s->index);
+    struct device_record *const record = &s->records[entry->at - 1];
+    record->space = DEVICE_NONE;
+    record->link = s->free;
+    s->free = entry->at;
+    s->n--;
+    for (uint32_t i = (hole + 1) & mask; s->index[i].at != 0; i = (i + 1) & mask)
+        if (((i - s->index[i].hash) & mask) >= ((i - hole) & mask)) {
+            s->index[hole] = s->index[i];
             hole = i;
         }
-    }
-    s->records[hole] = (struct device_record){0};
-    s->n--;
+    s->index[hole].at = 0;
+}
+
+static struct device_record *new_record(struct shard *s, struct entry *entry, uint64_t hash) {
+    uint32_t at = s->free;
+    if (at != 0)
+        s->free = (uint32_t)s->records[at - 1].link;
+    else
+        at = ++s->used;
+    *entry = (struct entry){(uint32_t)hash, at};
+    s->n++;
+    return &s->records[at - 1];
 }
 
 int device_table_put(struct device_record *record, struct device_record *old, bool try) {
@@ -88,11 +128,11 @@ int device_table_put(struct device_record *record, struct device_record *old, bo
         return -1;
     int result = -1;
     if (grow(s)) {
-        struct device_record *const r = find(s, record->space, record->key, hash);
-        result = r->space != DEVICE_NONE;
+        struct entry *const e = find(s, record->space, record->key, hash);
+        result = e->at != 0;
+        struct device_record *const r = result ? &s->records[e->at - 1] : new_record(s, e, hash);
         if (result && old != NULL)
             *old = *r;
-        s->n += !result;
         record->serial = atomic_fetch_add(&serials, 1) + 1;
         *r = *record;
     }
@@ -108,12 +148,12 @@ bool device_table_take(uint32_t space, uint64_t key, uint64_t mark, struct devic
         return false;
     bool found = false;
     if (s->room != 0) {
-        struct device_record *const r = find(s, space, key, hash);
-        found = r->space != DEVICE_NONE && r->serial <= mark;
+        const struct entry *const e = find(s, space, key, hash);
+        found = e->at != 0 && s->records[e->at - 1].serial <= mark;
         if (found && old != NULL)
-            *old = *r;
+            *old = s->records[e->at - 1];
         if (found)
-            close_gap(s, r);
+            remove_entry(s, e);
     }
     rawmem_unlock(&s->lock);
     return found;
@@ -124,15 +164,11 @@ bool device_table_get(uint32_t space, uint64_t key, struct device_record *out, b
     struct shard *const s = shard_of(hash);
     if (!rawmem_lock(&s->lock, try))
         return false;
-    bool found = false;
-    if (s->room != 0) {
-        const struct device_record *const r = find(s, space, key, hash);
-        found = r->space != DEVICE_NONE;
-        if (found)
-            *out = *r;
-    }
+    const struct device_record *const r = find_record(s, space, key, hash);
+    if (r != NULL)
+        *out = *r;
     rawmem_unlock(&s->lock);
-    return found;
+    return r != NULL;
 }
 
 bool device_table_change(uint32_t space, uint64_t key, uint64_t mark,
@@ -142,23 +178,20 @@ bool device_table_change(uint32_t space, uint64_t key, uint64_t mark,
     struct shard *const s = shard_of(hash);
     if (!rawmem_lock(&s->lock, try))
         return false;
-    bool found = false;
-    if (s->room != 0) {
-        struct device_record *const r = find(s, space, key, hash);
-        found = r->space != DEVICE_NONE && r->serial <= mark;
-        if (found) {
-            r->handles += (uint32_t)change->handles;
-            r->maps += (uint32_t)change->maps;
-            r->flags |= change->set_flags;
-            if (change->sample) {
-                r->size = change->size;
-                r->offset = change->offset;
-            }
-            if (after != NULL)
-                *after = *r;
-            if ((change->handles || change->maps) && r->handles == 0 && r->maps == 0)
-                close_gap(s, r);
+    struct device_record *const r = find_record(s, space, key, hash);
+    const bool found = r != NULL && r->serial <= mark;
+    if (found) {
+        r->handles += (uint32_t)change->handles;
+        r->maps += (uint32_t)change->maps;
+        r->flags |= change->set_flags;
+        if (change->sample) {
+            r->size = change->size;
+            r->offset = change->offset;
         }
+        if (after != NULL)
+            *after = *r;
+        if ((change->handles || change->maps) && r->handles == 0 && r->maps == 0)
+            remove_entry(s, find(s, space, key, hash));
     }
     rawmem_unlock(&s->lock);
     return found;
@@ -173,13 +206,13 @@ void device_table_sweep(bool (*is_gone)(const void *context, const struct device
             struct device_record record;
             if (!rawmem_lock(&s->lock, try))
                 break;
-            while (i < s->room &&
+            while (i < s->used &&
                    (s->records[i].space == DEVICE_NONE || !is_gone(context, &s->records[i])))
                 i++;
-            const bool found = i < s->room;
+            const bool found = i < s->used;
             if (found) {
                 record = s->records[i];
-                close_gap(s, &s->records[i]); /* another may stand here now: i is looked at again */
+                remove_entry(s, find(s, record.space, record.key, mix(record.space, record.key)));
             }
             rawmem_unlock(&s->lock);
             if (!found)
@@ -197,7 +230,7 @@ bool device_table_search(bool (*fits)(const void *context, const struct device_r
         struct shard *const s = &shards[k];
         if (s->n == 0 || !rawmem_lock(&s->lock, try))
             continue;
-        for (uint32_t i = 0; i < s->room && !found; i++) {
+        for (uint32_t i = 0; i < s->used && !found; i++) {
             found = s->records[i].space != DEVICE_NONE && fits(context, &s->records[i]);
             if (found)
                 *out = s->records[i];
@@ -210,7 +243,7 @@ bool device_table_search(bool (*fits)(const void *context, const struct device_r
 int device_table_for_each(int (*fn)(void *context, const struct device_record *record),
                           void *context) {
     for (unsigned k = 0; k < SHARDS; k++)
-        for (uint32_t i = 0; i < shards[k].room; i++)
+        for (uint32_t i = 0; i < shards[k].used; i++)
             if (shards[k].records[i].space != DEVICE_NONE) {
                 const int stop = fn(context, &shards[k].records[i]);
                 if (stop)
