@@ -133,8 +133,8 @@ int device_table_put(struct device_record *record, struct device_record *old, bo
         struct device_record *const r = result ? &s->records[e->at - 1] : new_record(s, e, hash);
         if (result && old != NULL)
             *old = *r;
-        record->serial = atomic_fetch_add(&serials, 1) + 1;
-        *r = *record;
+        *r = *record; /* first: what was just written in parts is slow to read as a whole */
+        r->serial = record->serial = atomic_fetch_add(&serials, 1) + 1;
     }
     rawmem_unlock(&s->lock);
     return result;
