@@ -94,8 +94,20 @@ class Graph:
         ]
 
 
+class Graphs(dict):
+    """By name; holds the bytes of those that nobody has asked for yet: a large one takes minutes to read."""
+
+    def __getitem__(self, name):
+        if isinstance(super().__getitem__(name), bytes):
+            with tempfile.NamedTemporaryFile(prefix="heapsnap-python-", suffix=".snap") as file:
+                file.write(super().__getitem__(name))
+                file.flush()
+                self[name] = Graph(file.name)
+        return super().__getitem__(name)
+
+
 class Program:
-    """Runs a program; its snapshots go to a folder of their own and are read at the end. What it prints as JSON is `said`."""
+    """Runs a program; its snapshots go to a folder of their own and are read when asked for. What it prints as JSON is `said`."""
 
     def __init__(self, text, *arguments, command=(), environment=None, timeout=200, status=0):
         with tempfile.TemporaryDirectory(prefix="heapsnap-python-") as folder:
@@ -110,13 +122,11 @@ class Program:
             if self.done.returncode != status:
                 raise AssertionError(f"the program ended with {self.done.returncode}:\n{self.done.stderr}")
             self.said = json.loads(self.done.stdout) if self.done.stdout.startswith(("{", "[")) else None
-            self.graphs, self.bytes = {}, {}
+            self.graphs, self.bytes = Graphs(), {}
             for name in sorted(os.listdir(folder)):
                 if name.endswith(".snap"):
-                    path = os.path.join(folder, name)
-                    self.graphs[name[:-5]] = Graph(path)
-                    with open(path, "rb") as file:
-                        self.bytes[name[:-5]] = file.read()
+                    with open(os.path.join(folder, name), "rb") as file:
+                        self.bytes[name[:-5]] = self.graphs[name[:-5]] = file.read()
 
     def __getitem__(self, name):
         return self.graphs[name]
