@@ -181,6 +181,16 @@ static void set_path_interval(snap_diff_interval *out, const struct table *sites
     }
 }
 
+/* The greatest rate is for nothing freed only: one in a million is not rounded away. */
+static void set_match_rates(struct snap_diff *d) {
+    for (size_t i = 0; i + 1 < d->n; i++) {
+        snap_diff_interval *const v = &d->intervals[i];
+        const uint64_t earlier = add_sat(v->surviving_count, v->freed_count);
+        if (earlier != 0)
+            v->match_ppm = (uint32_t)(1e6 * ((double)v->surviving_count / (double)earlier));
+    }
+}
+
 struct passes {
     struct snap_diff *d;
     struct tables *tables;
@@ -448,6 +458,7 @@ static int compare(struct snap_diff *d, const snap_diff_options *options, snap_e
     for (size_t i = 0; i + 1 < d->n && status == 0; i++)
         if (!pass_relation_of(d->sources[i], d->sources[i + 1]).match)
             set_path_interval(&d->intervals[i], &tables.sites, i);
+    set_match_rates(d);
     if (status == 0)
         status = publish(d, &tables, births_tell, err);
     /* Series and names stay; the rest was scaffolding. */

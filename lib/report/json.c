@@ -318,6 +318,7 @@ static json_t *intervals_of(struct building *b, const snap_diff *d) {
         set(b, row, "surviving_count", number(v->surviving_count));
         set(b, row, "surviving_bytes", number(v->surviving_bytes));
         set(b, row, "match", text(snap_match_name(v->match)));
+        set(b, row, "match_ppm", number(v->match_ppm));
         append(b, array, row);
     }
     return array;

@@ -374,10 +374,13 @@ static void put_intervals(struct page *p, const snap_diff *d) {
         const snap_diff_interval *const v = &intervals[i];
         char title[48], a[TEXT_SIZE_MAX], b[TEXT_SIZE_MAX], c[TEXT_SIZE_MAX];
         snprintf(title, sizeof title, "#%zu -> #%zu", i + 1, i + 2);
-        fprintf(p->out, "  %-10s %7" PRIu64 " %9s  %7" PRIu64 " %9s   %7" PRIu64 " %9s  %s\n",
-                title, v->new_count, text_size(a, v->new_bytes), v->freed_count,
+        fprintf(p->out, "  %-10s %7" PRIu64 " %9s  %7" PRIu64 " %9s   %7" PRIu64 " %9s  %s", title,
+                v->new_count, text_size(a, v->new_bytes), v->freed_count,
                 text_size(b, v->freed_bytes), v->surviving_count, text_size(c, v->surviving_bytes),
                 snap_match_name(v->match));
+        if (v->surviving_count != 0 || v->freed_count != 0)
+            fprintf(p->out, " %" PRIu32 "%%", v->match_ppm / 10000);
+        fputc('\n', p->out);
     }
     fputc('\n', p->out);
 }

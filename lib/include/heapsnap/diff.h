@@ -70,6 +70,8 @@ typedef struct snap_diff_snapshot {
 typedef struct snap_diff_interval {
     uint64_t new_count, new_bytes, freed_count, freed_bytes, surviving_count, surviving_bytes;
     snap_match match;
+    uint32_t
+        match_ppm; /* of the earlier snapshot's blocks, how many the later has; 0: there are none */
 } snap_diff_interval;
 
 /* A row of a table over a key other than the stack: a type's name, a module's path, a domain. */

@@ -885,7 +885,7 @@ function snapshotSection() {
       el("td", {class: "num"}, v ? number(v.new_count) + ", " + size(v.new_bytes) : ""),
       el("td", {class: "num"}, v ? number(v.freed_count) + ", " + size(v.freed_bytes) : ""),
       el("td", {class: "num wide"}, v ? number(v.surviving_count) + ", " + size(v.surviving_bytes) : ""),
-      el("td", {class: "wide"}, v ? name(v.match) : ""));
+      el("td", {class: "wide"}, v ? name(v.match) + (v.surviving_count + v.freed_count ? " " + Math.floor(v.match_ppm / 10000) + "%" : "") : ""));
   });
   const heads = [["#", "num"], ["snapshot"], ["file", "wide"], ["taken", "wide"], ["in use", "num"], ["RSS", "num"], ["free in malloc", "num wide"],
     ["new", "num"], ["freed", "num"], ["surviving", "num wide"], ["match", "wide"]];
