@@ -168,12 +168,13 @@ void hook_malloc_init(void) {
             memcpy(&real.name, &found, sizeof found);                                              \
     }
 #include "capture/hooks.def"
-    reached_malloc = behind.malloc;
-    reached_path = path_of(behind.malloc);
     hook_allocator_path = path_of(real.malloc);
     hook_malloc_is_foreign = is_foreign;
-    if (is_foreign)
+    if (is_foreign) {
+        reached_malloc = behind.malloc;
+        reached_path = path_of(behind.malloc);
         behind.malloc = malloc_reached;
+    }
     next = behind;
     hook_real = real;
 }
