@@ -1,8 +1,8 @@
-/* dlsym and dlvsym: looks at names of the CUDA driver and of libraries on top of it, passes
- * everything else on untouched.
+/* dlsym: looks at names of the CUDA driver and of libraries on top of it, passes everything else on
+ * untouched. dlvsym is left alone: none of these names has a version, so it finds none of them.
  *
  * What the real dlsym answers for RTLD_NEXT and RTLD_DEFAULT depends on who calls it, by its return
- * address. So ours are stubs that jump there, and call nothing on the way but for names of the
+ * address. So ours is a stub that jumps there, and calls nothing on the way but for names of the
  * driver. The real ones are found without dlsym: in the symbol table of the library that has them.
  */
 #include "capture/hook_cuda.h"
@@ -16,9 +16,8 @@
 typedef void *dlsym_fn(void *handle, const char *name);
 typedef void *dlvsym_fn(void *handle, const char *name, const char *version);
 
-/* What the stubs jump to; at first, to code that finds out. */
+/* What the stub jumps to; at first, to code that finds out. */
 dlsym_fn *hook_dlsym_real __attribute__((visibility("hidden")));
-dlvsym_fn *hook_dlvsym_real __attribute__((visibility("hidden")));
 void hook_dlsym_init(void) __attribute__((visibility("hidden")));
 
 __asm__(".pushsection .text\n"
@@ -89,7 +88,6 @@ __asm__(".pushsection .text\n"
         ".size \\name, . - \\name\n"
         ".endm\n"
         "SNAP_DL_STUB dlsym hook_dlsym_real\n"
-        "SNAP_DL_STUB dlvsym hook_dlvsym_real\n"
         ".popsection\n");
 
 struct hook_answer hook_dlsym_find(void *handle, const char *name)
@@ -110,24 +108,16 @@ void hook_dlsym_init(void) {
     if (in_libc == NULL)
         return;
     memcpy(&dlvsym_of_libc, &in_libc, sizeof in_libc);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && hook_dlsym_real == NULL; i++) {
         void *const next = dlvsym_of_libc(RTLD_NEXT, "dlsym", versions[i]);
-        void *const next_v = dlvsym_of_libc(RTLD_NEXT, "dlvsym", versions[i]);
-        if (next != NULL && hook_dlsym_real == NULL)
+        if (next != NULL)
             memcpy(&hook_dlsym_real, &next, sizeof next);
-        if (next_v != NULL && hook_dlvsym_real == NULL)
-            memcpy(&hook_dlvsym_real, &next_v, sizeof next_v);
     }
-    if (hook_dlvsym_real == NULL)
-        hook_dlvsym_real = dlvsym_of_libc;
     if (hook_dlsym_real == NULL)
         return;
-    /* Another interposer's, if one stands behind us: those have no version, which dlvsym passes
-     * over. */
+    /* Another interposer's, if one stands behind us: it has no version, which dlvsym passes over.
+     */
     void *const behind = hook_dlsym_real(RTLD_NEXT, "dlsym");
-    void *const behind_v = hook_dlsym_real(RTLD_NEXT, "dlvsym");
-    if (behind_v != NULL)
-        memcpy(&hook_dlvsym_real, &behind_v, sizeof behind_v);
     if (behind != NULL)
         memcpy(&hook_dlsym_real, &behind, sizeof behind);
 }

@@ -70,6 +70,14 @@ int main(int argc, char **argv) {
         driver.cuMemFree(blocks[0]);
         printf("again %d %d\n", driver.cuMemFree(blocks[0]), driver.cuMemFree(12345));
     }
+    if (strcmp(what, "versions") == 0) { /* other ways to the driver's names */
+        void *const found = dlvsym(driver.library, "cuMemAlloc_v2", "GLIBC_2.2.5");
+        printf("version %d %d\n", found != NULL, dlerror() != NULL);
+        void *const apart = dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
+        printf("apart %d\n", apart != NULL && dlsym(apart, "cuMemAlloc_v2") != NULL);
+        void *const first = dlopen("libcuda.so.1", RTLD_NOW | RTLD_DEEPBIND);
+        printf("first %d\n", first != NULL && dlsym(first, "cuMemAlloc_v2") != NULL);
+    }
     if (strcmp(what, "exit") == 0) {
         fflush(stdout);
         quick_exit(0);

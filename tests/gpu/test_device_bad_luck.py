@@ -76,6 +76,9 @@ class BadLuck(unittest.TestCase):
         self.assertEqual(blocks(tables), [])
         self.assertFalse([m for m in tables["META"] if m["key"] == "device"])
 
+    def test_versions_and_namespaces(self):
+        self.assertEqual(len(blocks(self.run_case("versions"))), 4)
+
     def test_interposer_behind(self):
         tables = self.run_case("nothing", LD_PRELOAD=INTERPOSER, PROTOCOL="dlsym", INTERPOSER_SAYS="1")
         self.assertEqual(len(blocks(tables)), 4)
