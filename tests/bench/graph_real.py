@@ -2,8 +2,8 @@
 
 Usage: graph_real.py BENCH_GRAPH [MILLION_NODES]
 
-A process parses one source file of the library after the other, again from the start if need be, until it holds that many objects under
-the collector, and takes a snapshot of itself; then BENCH_GRAPH measures the heap in that file.
+A process parses one source file of the library after the other, again from the start if need be, until it holds that many nodes,
+and takes a snapshot of itself; then BENCH_GRAPH measures the heap in that file.
 """
 import ast
 import gc
@@ -39,8 +39,8 @@ def parse_until(n_objects):
 
 def main():
     gc.disable()  # then the count of its youngest generation is that of all objects since
-    n_objects = int(float(sys.argv[2] if len(sys.argv) > 2 else "8") * 1e6)
-    # Objects that the collector does not track, as numbers and strings, come on top.
+    # Objects that the collector does not track, as numbers and strings, and blocks are half as many again, or a little more.
+    n_objects = int(float(sys.argv[2] if len(sys.argv) > 2 else "8") * 1e6 / 1.5)
     trees = parse_until(n_objects)
     with tempfile.TemporaryDirectory() as top:
         path = os.path.join(top, "trees.snap")
