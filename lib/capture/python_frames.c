@@ -13,7 +13,14 @@
 #include "capture/python_layout.h"
 #include "capture/rawmem.h"
 
-enum { STACK_MAX = 64 << 20, HEADER_BYTES = 104, CODE_BYTES = 192, OWNED_BY_C = 3 };
+enum {
+    STACK_MAX = 64 << 20,
+    HEADER_BYTES = 104,
+    CODE_BYTES = 192,
+    OWNED_BY_C = 3,
+    NEAR = 4,
+    TRIES = 2
+};
 
 bool python_frames_known;
 
@@ -174,15 +181,10 @@ static inline bool is_same(const struct python_frame *a, const struct python_fra
     return a->frame == b->frame && a->instruction == b->instruction && a->bound == b->bound;
 }
 
-/* Whether the stack is what the copy has: by reading both side by side. */
-static inline bool is_unchanged(const struct python_copy *copy,
-                                const struct python_place_on_stack *place) {
-    struct walk w;
+/* Whether the rest of a walk gives what the copy has from frame i on: by reading side by side. */
+static inline bool is_rest_unchanged(const struct python_copy *copy, struct walk *w, unsigned i) {
     struct python_frame now;
-    unsigned i = 0;
-    if (copy->cut || !walk_start(&w, place))
-        return copy->n == 0 && !copy->cut;
-    while (walk_step(&w, &now)) {
+    while (walk_step(w, &now)) {
         if (now.frame == 0) { /* ends a call: all of its frames have this bound */
             if ((i > 0 && copy->frames[i - 1].bound != now.bound) ||
                 (i < copy->n && copy->frames[i].bound == now.bound))
@@ -265,12 +267,80 @@ static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
     return changed;
 }
 
+/* The copy's frames further in than `inner` give way to the first n of the fresh ones. Returns what
+ * python_frames_sync() does. */
+static inline uintptr_t replace_inner(struct python_copy *copy, unsigned inner, unsigned n,
+                                      const struct python_place_on_stack *place,
+                                      uint64_t *dropped) {
+    uintptr_t changed = inner > 0 ? copy->frames[inner - 1].bound : 0;
+    const unsigned same = copy->n - inner;
+    if (n != inner) {
+        memmove(copy->frames + n, copy->frames + inner, same * sizeof copy->frames[0]);
+        memmove(copy->positions + n, copy->positions + inner, same * sizeof copy->positions[0]);
+        copy->n = n + same;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        copy->frames[i] = copy->fresh[i];
+        copy->positions[i] = position_of(&copy->frames[i], place, dropped);
+    }
+    if (n > 0 && copy->frames[n - 1].bound > changed)
+        changed = copy->frames[n - 1].bound;
+    return changed;
+}
+
+/* One walk that steps until it meets a frame of the copy, then checks that all further out is as
+ * the copy has it. False: it did not meet it soon; the copy is untouched. */
+static inline bool sync_inner(struct python_copy *copy, const struct python_place_on_stack *place,
+                              uint64_t *dropped, uintptr_t *changed) {
+    struct walk w, rest;
+    struct python_frame now;
+    unsigned n = 0, n_bound = 0, k = 0, n_tries = 0; /* k: frames of the copy left behind */
+    *changed = 0;
+    if (!walk_start(&w, place))
+        return copy->n == 0;
+    while (walk_step(&w, &now)) {
+        if (now.frame == 0) {
+            while (n_bound < n)
+                copy->fresh[n_bound++].bound = now.bound;
+            while (k < copy->n && copy->frames[k].bound <= now.bound)
+                k++;
+            continue;
+        }
+        while (now.bound != 0 && k < copy->n && copy->frames[k].bound < now.bound)
+            k++;
+        unsigned at = k;
+        while (at < copy->n && at < k + NEAR && copy->frames[at].frame != now.frame)
+            at++;
+        if (at < copy->n && copy->frames[at].frame == now.frame) {
+            k = at + 1;
+            if (copy->frames[at].instruction == now.instruction &&
+                (now.bound == 0 || now.bound == copy->frames[at].bound)) {
+                rest = w;
+                if (n + (copy->n - at) <= place->limit && is_rest_unchanged(copy, &rest, k)) {
+                    for (; n_bound < n; n_bound++) /* those of the call under way */
+                        if (copy->fresh[n_bound].bound == 0)
+                            copy->fresh[n_bound].bound = copy->frames[at].bound;
+                    *changed = replace_inner(copy, at, n, place, dropped);
+                    return true;
+                }
+                if (++n_tries == TRIES)
+                    return false;
+            }
+        }
+        if (n == place->limit)
+            return false;
+        copy->fresh[n++] = now;
+    }
+    return n == 0 && copy->n == 0;
+}
+
 uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place_on_stack *place,
                              uint64_t *dropped) {
+    uintptr_t changed;
     if (__builtin_expect(copy->generation ==
                                  __atomic_load_n(&python_generation, __ATOMIC_RELAXED) &&
-                             is_unchanged(copy, place),
+                             !copy->cut && sync_inner(copy, place, dropped, &changed),
                          1))
-        return 0;
+        return changed;
     return sync_slowly(copy, place, dropped);
 }

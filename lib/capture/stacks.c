@@ -373,13 +373,13 @@ static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *
     return parent;
 }
 
-/* Python's frames further out than what a slot bounds. */
+/* Python's frames further out than what a slot bounds: counted from the inside, where it is. */
 static unsigned python_beyond(const struct stack_copy *copy, uintptr_t slot) {
     const struct python_copy *const p = &copy->python;
-    unsigned at = 0;
-    while (at < p->n && p->frames[p->n - 1 - at].bound > slot)
-        at++;
-    return at;
+    unsigned within = 0;
+    while (within < p->n && p->frames[within].bound <= slot)
+        within++;
+    return p->n - within;
 }
 
 /* Brings Python's frames up to date, and forgets the ids that hang on what changed. */
