@@ -10,7 +10,7 @@ import unittest
 
 SNAP = os.environ["SNAP"]
 HERE = os.path.dirname(os.path.abspath(__file__))
-VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+VERSIONS = os.environ.get("VERSIONS", "3.10 3.11 3.12 3.13").split()
 DEPTH = 128
 Frame = collections.namedtuple("Frame", "kind function line file module")
 
