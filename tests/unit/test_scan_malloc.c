@@ -162,6 +162,7 @@ START_TEST(that_of_this_process_is_found) {
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     struct chunk *const freed = malloc(5000);
     void *const behind = malloc(5000);
+    __asm__ volatile("" : : "r"(behind)); /* clang leaves out blocks that nothing is done with */
     ck_assert_ptr_nonnull(freed);
     ck_assert_ptr_nonnull(behind);
     memset(freed, 0, sizeof *freed);
