@@ -363,8 +363,7 @@ static void put_mapped(struct page *p, const snap_diff *d) {
 static void put_intervals(struct page *p, const snap_diff *d) {
     const size_t n = snap_diff_n_snapshots(d);
     const snap_diff_interval *const intervals = snap_diff_intervals(d);
-    fputs("blocks                     new               freed           surviving  match\n",
-          p->out);
+    fputs("blocks                     new              freed         surviving  match\n", p->out);
     for (size_t i = 0; i + 1 < n; i++) {
         if (n > 12 && i >= 5 && i + 1 < n - 5) {
             if (i == 5)
@@ -374,7 +373,7 @@ static void put_intervals(struct page *p, const snap_diff *d) {
         const snap_diff_interval *const v = &intervals[i];
         char title[48], a[TEXT_SIZE_MAX], b[TEXT_SIZE_MAX], c[TEXT_SIZE_MAX];
         snprintf(title, sizeof title, "#%zu -> #%zu", i + 1, i + 2);
-        fprintf(p->out, "  %-10s %7" PRIu64 " %9s  %7" PRIu64 " %9s   %7" PRIu64 " %9s  %s", title,
+        fprintf(p->out, "  %-10s %7" PRIu64 " %9s %7" PRIu64 " %9s %7" PRIu64 " %9s  %s", title,
                 v->new_count, text_size(a, v->new_bytes), v->freed_count,
                 text_size(b, v->freed_bytes), v->surviving_count, text_size(c, v->surviving_bytes),
                 snap_match_name(v->match));
