@@ -209,19 +209,11 @@ static void close_lost(const snap_graph_input *in, const bool *reached) {
                 path_between[i][j] |= path_between[i][k] && path_between[k][j];
 }
 
-static bool leads(const snap_graph_input *in, uint32_t u, uint32_t v) {
-    const uint64_t birth[2] = {in->birth ? in->birth[u - 1] : 0, in->birth ? in->birth[v - 1] : 0};
-    const uint32_t type[2] = {in->type ? in->type[u - 1] : 0, in->type ? in->type[v - 1] : 0};
-    const uint64_t key[2] = {in->type_key ? in->type_key[type[0]] : type[0],
-                             in->type_key ? in->type_key[type[1]] : type[1]};
-    return birth[0] != birth[1] ? birth[0] < birth[1] : key[0] != key[1] ? key[0] < key[1] : u < v;
-}
-
-/* Of the nodes that v shares a cycle with, itself included, the one that leads it. */
+/* First node in canonical order among those that v shares a cycle with, itself included. */
 static uint32_t first_of_cycle(const snap_graph_input *in, uint32_t v) {
     uint32_t first = v;
     for (uint32_t u = 1; u <= in->n_nodes; u++)
-        if (path_between[u][v] && path_between[v][u] && leads(in, u, first))
+        if (path_between[u][v] && path_between[v][u] && oracle_compare_nodes(in, u, first) < 0)
             first = u;
     return first;
 }

@@ -151,10 +151,9 @@ SNAP_API unsigned snap_reach_mask(const snap_reach *r, uint32_t node);
 /* ---- Unreachable nodes ---- */
 
 /* A directly lost node: no lost node outside its own cycle refers to it. Of a cycle it is the first
- * node by birth, then by key of its type, then by number, so that cycles of one shape are led by
- * one type (as in valgrind; LeakSanitizer calls every node of such a cycle indirect). What can be
- * reached from a directly lost node, and from none before it in canonical order, is its indirect
- * loss. So each lost node counts once. */
+ * node in canonical order (as in valgrind; LeakSanitizer calls every node of such a cycle
+ * indirect). What can be reached from a directly lost node, and from none before it in canonical
+ * order, is its indirect loss. So each lost node counts once. */
 typedef struct snap_lost_block {
     uint32_t node;
     uint32_t n_nodes; /* with itself */
@@ -164,7 +163,7 @@ typedef struct snap_lost_block {
 /* Lost nodes that refer to one another in a circle (a strongly connected component of more than
  * one, or with a reference to itself), so that counting references cannot free them. */
 typedef struct snap_lost_cycle {
-    uint32_t node; /* as above */
+    uint32_t node; /* first one in canonical order */
     uint32_t n_nodes;
     uint64_t bytes;
 } snap_lost_cycle;
