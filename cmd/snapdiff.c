@@ -16,7 +16,7 @@
 static const char *const by_names[] = {"site", "type", "module", "domain", "hook", NULL};
 
 static const char *top, *frames, *output, *html, *junit;
-static int by, as_json, force, keep_order, all, no_graph;
+static int by, as_json, force, keep_order, all, no_graph, summary_only;
 static struct opt_list rules, baselines, rank_patterns;
 
 static const struct opt options[] = {
@@ -45,6 +45,10 @@ static const struct opt options[] = {
     {OPT_FLAG, 'f', "force", NULL, &force, "compare snapshots of different programs, too"},
     {OPT_FLAG, 0, "no-edges", NULL, &no_graph,
      "leave references unread: faster, but only sites are\nnamed, not holders"},
+    {OPT_FLAG, 's', "summary", NULL, &summary_only,
+     "read the summaries of the files only: a trend over\na hundred files at once; the largest "
+     "types "
+     "and\nsites, without stacks and holders"},
     {OPT_FLAG, 0, "keep-order", NULL, &keep_order,
      "keep the order given even if the snapshots were\ntaken in another"},
     {OPT_END},
@@ -118,7 +122,7 @@ static int write_page(const snap_diff *d, const snap_report_options *given) {
     snap_heap *heap = NULL;
     snap_holdings *holdings = NULL;
     snap_error err = {0};
-    if (!no_graph && snap_heap_has_graph(s)) {
+    if (!no_graph && !summary_only && snap_heap_has_graph(s)) {
         int result = snap_heap_open(&heap, s, &heap_options, &err);
         if (result == 0)
             result = snap_holdings_new(&holdings, heap, &holdings_options, &err);
@@ -166,6 +170,7 @@ static snap_diff_options diff_options_of(struct input_progress *progress) {
         .force = force,
         .keep_order = keep_order,
         .no_graph = no_graph,
+        .summary_only = summary_only,
     };
 }
 

@@ -11,6 +11,7 @@
 #include "diff/pass.h"
 #include "diff/resources.h"
 #include "diff/result.h"
+#include "diff/summaries.h"
 #include "diff/suspects.h"
 #include "diff/trend.h"
 
@@ -471,6 +472,32 @@ static int compare(struct snap_diff *d, const snap_diff_options *options, snap_e
     return status;
 }
 
+/* The same from summaries: which blocks are the same nobody knows then. */
+static int compare_summaries(struct snap_diff *d, snap_error *err) {
+    struct tables tables;
+    size_t n_unlisted = 0;
+    d->from_summaries = 1;
+    int status = tables_init(&tables, d->n) < 0 ? no_memory(err) : 0;
+    if (status == 0)
+        status = summaries_fill(&tables, d->sources, d->n, &n_unlisted, err);
+    for (size_t i = 0; i + 1 < d->n && status == 0; i++)
+        set_path_interval(&d->intervals[i], &tables.sites, i);
+    set_match_rates(d);
+    if (status == 0)
+        status = publish(d, &tables, 0, err);
+    d->table_arena = tables.arena;
+    tables_release(&tables);
+    if (status == 0)
+        status = result_limit(d, err,
+                              "only the summaries were read: who holds what grew, and which blocks "
+                              "are new, is not known");
+    if (status == 0 && n_unlisted > 0)
+        status = result_limit(d, err,
+                              "summaries list the largest types and sites: one that is missing in "
+                              "a file is taken to be as large there as the smallest listed");
+    return status;
+}
+
 struct hook_row {
     snap_diff_hook hook;
     size_t snapshot;
@@ -619,12 +646,18 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     for (size_t i = 0; i < n; i++)
         SNAP_TRY(describe(&d->snapshots[i], d->sources[i], err));
     set_positions(d);
-    SNAP_TRY(compare(d, options, err));
-    SNAP_TRY(collect_hooks(d, err));
-    SNAP_TRY(mapped_find(d, err));
-    SNAP_TRY(devices_find(d, err));
+    if (options->summary_only) {
+        SNAP_TRY(compare_summaries(d, err));
+    } else {
+        SNAP_TRY(compare(d, options, err));
+        SNAP_TRY(collect_hooks(d, err));
+        SNAP_TRY(mapped_find(d, err));
+        SNAP_TRY(devices_find(d, err));
+    }
     SNAP_TRY(note_order(d, options, err));
     SNAP_TRY(judge(d, err));
+    if (options->summary_only && d->n > 1)
+        return suspects_from_sites(d, err);
     if (d->n < 2)
         return options->hook_bytes ? hooks_measure(d, options, err) : 0;
     SNAP_TRY(suspects_find(d, pass_relation_of(d->sources[0], d->sources[n - 1]), options, err));

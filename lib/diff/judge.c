@@ -362,7 +362,7 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
         const char *const a = snap_meta_text(d->sources[i - 1], SNAP_META_LINEAGE);
         const char *const b = snap_meta_text(d->sources[i], SNAP_META_LINEAGE);
         const int same = a != NULL && b != NULL && strcmp(a, b) == 0;
-        paths |= d->intervals[i - 1].match == SNAP_MATCH_PATH;
+        paths |= !same && d->intervals[i - 1].match == SNAP_MATCH_PATH;
         inherited |= !same && d->intervals[i - 1].match != SNAP_MATCH_PATH;
     }
     if (paths)

@@ -673,6 +673,9 @@ static int add_uncovered_sites(struct work *w, snap_error *err) {
         /* Objects without a stack have nothing in common but that. */
         if (site->domain == SNAP_DOMAIN_PYTHON && site->stack == 0 && w->d->has_graph)
             continue;
+        /* Whatever a summary does not list is no site. */
+        if (w->d->from_summaries && site->key == 0)
+            continue;
         if (site->blamed && covered < (double)site->growth_bytes / 2)
             SNAP_TRY(add_site(w, i, err));
     }
@@ -883,6 +886,20 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
     free(w.own);
     free(w.site_covered);
     free(w.hook_of);
+    free(w.suspects);
+    return result;
+}
+
+int suspects_from_sites(struct snap_diff *d, snap_error *err) {
+    struct work w = {.d = d};
+    map_init(&w.sites);
+    map_init(&w.types);
+    int result = add_uncovered_sites(&w, err);
+    if (result == 0)
+        result = publish(&w, err);
+    map_release(&w.sites);
+    map_release(&w.types);
+    free(w.rows);
     free(w.suspects);
     return result;
 }

@@ -10,6 +10,9 @@
 int suspects_find(struct snap_diff *d, struct pass_relation relation,
                   const snap_diff_options *options, snap_error *err);
 
+/* The same by sites alone, where nothing else was read; the verdict stays. */
+int suspects_from_sites(struct snap_diff *d, snap_error *err);
+
 /* Fills retained_bytes of the hooks of a single snapshot: what can be reached through their
  * arguments only. */
 int hooks_measure(struct snap_diff *d, const snap_diff_options *options, snap_error *err);

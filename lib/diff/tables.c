@@ -80,10 +80,8 @@ static int rehash(struct table *t) {
     return 0;
 }
 
-/* Index + 1 of the row, made with series of zeros if absent; 0: no memory. name must live as long
- * as the arena. */
-static uint32_t find_row(struct tables *all, struct table *t, uint32_t domain, uint64_t key,
-                         const char *name) {
+uint32_t tables_row(struct tables *all, struct table *t, uint32_t domain, uint64_t key,
+                    const char *name) {
     size_t at = hash(domain, key, name) & t->mask;
     for (; t->slots[at] != 0; at = (at + 1) & t->mask) {
         const struct row *const row = &t->rows[t->slots[at] - 1];
@@ -266,15 +264,15 @@ static int find_site(struct tables *t, const snap_snapshot *s, size_t index, con
                      struct row **out, snap_error *err) {
     uint64_t key;
     SNAP_TRY(snap_stack_key(s, g->stack, &key, err));
-    const uint32_t found = find_row(t, &t->sites, g->domain, key, "");
+    const uint32_t found = tables_row(t, &t->sites, g->domain, key, "");
     if (found == 0)
         return no_memory(err);
     struct row *const site = &t->sites.rows[found - 1];
     if (site->type_row == 0) {
         const char *label;
         SNAP_TRY(tables_label(t, s, g->stack, &label, &site->module, NULL, err));
-        site->type_row = find_row(t, &t->types, g->domain, 0, label);
-        site->module_row = find_row(t, &t->modules, g->domain, 0, site->module);
+        site->type_row = tables_row(t, &t->types, g->domain, 0, label);
+        site->module_row = tables_row(t, &t->modules, g->domain, 0, site->module);
         if (site->type_row == 0 || site->module_row == 0)
             return no_memory(err);
     }
@@ -297,8 +295,8 @@ int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const str
             break;
         uint32_t type_row = site->type_row;
         if (*type_names[g->type] != '\0')
-            type_row = find_row(t, &t->types, g->domain, 0, type_names[g->type]);
-        const uint32_t total_row = find_row(t, &t->totals, g->domain, 0, "");
+            type_row = tables_row(t, &t->types, g->domain, 0, type_names[g->type]);
+        const uint32_t total_row = tables_row(t, &t->totals, g->domain, 0, "");
         if (type_row == 0 || total_row == 0) {
             result = no_memory(err);
             break;

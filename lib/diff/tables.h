@@ -49,6 +49,11 @@ struct tables {
 int tables_init(struct tables *t, size_t n_snapshots);
 void tables_release(struct tables *t); /* all but the arena, which the caller took over */
 
+/* Index + 1 of a table's row, made with series of zeros if absent; 0: no memory. name must live as
+ * long as the arena. */
+uint32_t tables_row(struct tables *all, struct table *t, uint32_t domain, uint64_t key,
+                    const char *name);
+
 /* Adds the sums of snapshot number `index`. was_joined: its new_* say something. */
 int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const struct groups *groups,
                int was_joined, snap_error *err);

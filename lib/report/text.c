@@ -360,16 +360,22 @@ static void put_mapped(struct page *p, const snap_diff *d) {
     fputc('\n', p->out);
 }
 
+/* Of many rows the first and the last: whether row i of n is left out; two dots stand for all. */
+static int is_elided(struct page *p, size_t i, size_t n) {
+    if (p->all || n < 12 || i < 5 || i >= n - 5)
+        return 0;
+    if (i == 5)
+        fputs("  ..\n", p->out);
+    return 1;
+}
+
 static void put_intervals(struct page *p, const snap_diff *d) {
     const size_t n = snap_diff_n_snapshots(d);
     const snap_diff_interval *const intervals = snap_diff_intervals(d);
     fputs("blocks                     new              freed         surviving  match\n", p->out);
     for (size_t i = 0; i + 1 < n; i++) {
-        if (n > 12 && i >= 5 && i + 1 < n - 5) {
-            if (i == 5)
-                fputs("  ..\n", p->out);
+        if (is_elided(p, i, n - 1))
             continue;
-        }
         const snap_diff_interval *const v = &intervals[i];
         char title[48], a[TEXT_SIZE_MAX], b[TEXT_SIZE_MAX], c[TEXT_SIZE_MAX];
         snprintf(title, sizeof title, "#%zu -> #%zu", i + 1, i + 2);
@@ -449,7 +455,8 @@ static int text_diff(const snap_diff *d, FILE *out, const snap_report_options *o
     put_intervals(p, d);
     fputs("snapshots\n", out);
     for (size_t i = 0; i < snap_diff_n_snapshots(d); i++)
-        put_snapshot_line(p, &snap_diff_snapshots(d)[i], i + 1);
+        if (!is_elided(p, i, snap_diff_n_snapshots(d)))
+            put_snapshot_line(p, &snap_diff_snapshots(d)[i], i + 1);
     const char *const *const limits = snap_diff_limits(d, &n);
     for (size_t i = 0; i < n; i++)
         page_note(p, "note: ", limits[i]);

@@ -43,6 +43,9 @@ typedef struct snap_diff_options {
                                  only, and a limit says so. 0: no limit */
     int hook_bytes; /* snap_census_new: 1: find out what the arguments of callbacks hold; reads the
                        references */
+    int summary_only; /* 1: read the summaries of the files alone, for a trend over many: totals,
+                         and of types and sites the largest; no stacks, modules, devices, nor who
+                         holds what */
 } snap_diff_options;
 
 /* Series have one value per snapshot, in the order of snap_diff_snapshots: the order given, but
