@@ -75,6 +75,7 @@ static int suspect_of(const struct snap_diff *d, const struct row *row, const ch
         .advice =
             "give it back with the counterpart of what made it (cudaStreamDestroy(), destroy, "
             "close())",
+        .usual = "",
     };
     return out->growth_count > 0;
 }

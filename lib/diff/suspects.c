@@ -17,6 +17,7 @@
 #include "diff/series.h"
 #include "diff/suspect_text.h"
 #include "diff/trend.h"
+#include "diff/usual.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -550,6 +551,21 @@ static int tier_of(const struct snap_diff *d, const snap_diff_suspect *s) {
     return d->n == 2 ? 0 : 1;
 }
 
+/* What many programs have comes behind, unless it grows on. */
+static int explain(struct work *w, struct suspect_row *row, snap_error *err) {
+    const struct snap_diff *const d = w->d;
+    snap_diff_suspect *const s = &row->s;
+    SNAP_TRY(usual_growth(s, d->sources[s->snapshot], &s->usual, err));
+    const int tier = tier_of(d, s);
+    row->tier = tier + s->is_doubtful;
+    if (*s->usual != '\0' && (d->n == 2 || tier > 0)) {
+        row->tier += 2;
+        s->advice =
+            "take the first snapshot later to see past it; if it ends there is nothing to do";
+    }
+    return 0;
+}
+
 static int name_suspect(struct work *w, size_t candidate, struct suspect_row *row,
                         snap_error *err) {
     struct snap_diff *const d = w->d;
@@ -611,7 +627,7 @@ static int judge_candidates(struct work *w, const double *less, snap_error *err)
         s->retained_bytes = r->total_bytes;
         SNAP_TRY(fit(d, s, err));
         SNAP_TRY(name_suspect(w, i, suspect, err));
-        suspect->tier = tier_of(d, s) + s->is_doubtful;
+        SNAP_TRY(explain(w, suspect, err));
         w->n_suspects++;
         for (size_t k = 0; k < w->c.n_cells; k++)
             if (w->c.cells[k].candidate == i && w->row_of[k] != 0 && w->row_of[k] <= d->n_sites)
@@ -661,7 +677,7 @@ static int add_site(struct work *w, size_t index, snap_error *err) {
     s->snapshot = site->snapshot;
     s->stack = site->stack;
     SNAP_TRY(fit(d, s, err));
-    row->tier = tier_of(d, s) + s->is_doubtful;
+    SNAP_TRY(explain(w, row, err));
     w->n_suspects++;
     return 0;
 }

@@ -290,6 +290,7 @@ static json_t *suspect_of(struct building *b, const snap_diff *d, const snap_dif
     set(b, row, "doubtful", json_boolean(s->is_doubtful));
     set(b, row, "slope_bytes", json_integer(s->slope_bytes));
     set(b, row, "chance_ppm", number(s->chance_ppm));
+    set(b, row, "usual", text(s->usual));
     set(b, row, "known", json_boolean(s->is_known));
     set(b, row, "baseline_growth_bytes", json_integer(s->baseline_growth_bytes));
     if (s->hook != NULL)

@@ -96,6 +96,8 @@ int text_suspect(struct page *p, const snap_diff *d, const snap_diff_suspect *s,
         fputs("    allocated by\n", p->out);
         SNAP_TRY(page_stack(p, snap_diff_snapshots(d)[s->snapshot].snapshot, s->stack, err));
     }
+    if (*s->usual != '\0')
+        page_note(p, "    usual: ", s->usual);
     page_note(p, "    -> ", s->advice);
     fputc('\n', p->out);
     return 0;

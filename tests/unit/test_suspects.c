@@ -137,17 +137,25 @@ static uint64_t string(snap_writer *w, const char *text) {
     return id;
 }
 
+/* Sites that are named like functions of interpreter and loader. */
+enum { SITE_INTERN = 60, SITE_LOAD };
+
 /* Sites are stacks "siteN" <- "main", with lines. */
 static void write_sites(snap_writer *w) {
     check(snap_writer_module(w, "/bin/prog", "abcd", 0x400000, 0x900000, 0x400000, 1, NULL, &err));
     uint64_t row[SNAP_COLUMNS_MAX];
     for (uint32_t i = 0; i <= SITES; i++) {
-        char name[24];
+        char name[32];
         memset(row, 0, sizeof row);
         row[SNAP_FRAM_COL_MODULE] = 1;
         row[SNAP_FRAM_COL_OFFSET] = 0x1000 + i * 16;
         check(snap_writer_row(w, SNAP_TABLE_FRAM, row, NULL, &err));
-        snprintf(name, sizeof name, i < SITES ? "site%u" : "main", i);
+        snprintf(name, sizeof name,
+                 i == SITE_INTERN ? "PyUnicode_InternInPlace"
+                 : i == SITE_LOAD ? "_dl_open"
+                 : i < SITES      ? "site%u"
+                                  : "main",
+                 i);
         memset(row, 0, sizeof row);
         row[SNAP_SYMB_COL_FRAME] = i + 1;
         row[SNAP_SYMB_COL_FUNCTION] = string(w, name);
@@ -564,6 +572,55 @@ START_TEST(callbacks_are_told_by_their_arguments) {
 END_TEST
 
 /* Only a stack holds the larger one: told, but after what a variable holds for good. */
+/* Growth that many programs have comes last though there is more of it, and says what it is, unless
+ * it goes on; then it comes first. */
+START_TEST(what_is_usual_comes_last) {
+    static const struct {
+        const char *root, *type, *edge, *inner, *usual;
+        uint32_t site;
+    } cases[] = {
+        {"linecache.cache", "dict", "", "", "a cache of a library", 1},
+        {"re._cache2", "dict", "", "", "a cache of a library", 1},
+        {"opt", "torch.optim.adam.Adam", "state", "dict", "state of an optimizer", 1},
+        {"g_names", "struct names", "", "", "interned names", SITE_INTERN},
+        {"g_plugins", "struct plugins", "", "", "a module or library was loaded", SITE_LOAD},
+        {"linecache.cached_by_us", "dict", "", "", "", 1}, /* the program's own */
+        {"opt", "Adam", "state", "dict", "", 1},
+    };
+    const int n_snaps = _i % 2 == 0 ? 2 : 4;
+    const size_t k = (size_t)_i / 2;
+    ck_assert_uint_lt(k, sizeof cases / sizeof *cases);
+    const uint32_t cache = add("struct cache", 0, 8000), owner = add(cases[k].type, 0, 8000);
+    uint32_t table = owner;
+    root(SNAP_ROOT_GLOBAL, "g_cache", "", cache);
+    root(SNAP_ROOT_GLOBAL, cases[k].root, "", owner);
+    if (*cases[k].inner != '\0')
+        refer(owner, table = add(cases[k].inner, 0, 8000), cases[k].edge, 8);
+    for (int round = 0; round < n_snaps; round++) {
+        for (uint32_t i = 0; i < 20; i++) {
+            const uint32_t at = ((uint32_t)round * 20 + i) * 8;
+            refer(cache, add("struct entry", 2, 8000), "[*]", at);
+            refer(table, add("str", cases[k].site, 9000), "[*]", at);
+        }
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    ck_assert_uint_eq(n, 2);
+    const int is_last = *cases[k].usual != '\0' && n_snaps == 2;
+    const snap_diff_suspect *const usual = &s[is_last];
+    ck_assert_msg(strncmp(usual->holder, cases[k].root, strlen(cases[k].root)) == 0, "%s",
+                  usual->holder);
+    ck_assert_str_eq(s[!is_last].usual, "");
+    ck_assert(*cases[k].usual == '\0' ? *usual->usual == '\0'
+                                      : strstr(usual->usual, cases[k].usual) != NULL);
+    ck_assert_int_eq(strstr(usual->advice, "snapshot later") != NULL, is_last);
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
 START_TEST(a_stack_alone_is_doubtful) {
     const uint32_t jobs = add("struct jobs", 0, 8000), cache = add("struct cache", 0, 8000);
     root(SNAP_ROOT_STACK, "work", "jobs", jobs);
@@ -1066,6 +1123,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(c, a_circle_is_told_if_references_are_counted, 0, 2);
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
+    tcase_add_loop_test(c, what_is_usual_comes_last, 0, 14);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
     tcase_add_test(c, a_table_of_several_types_is_one_suspect);
     tcase_add_test(c, series_are_measured);

@@ -174,6 +174,7 @@ typedef struct snap_diff_suspect {
     int is_doubtful;            /* a reference of low confidence is in the chain, or only a stack
                                    holds it */
     const char *advice;
+    const char *usual; /* growth of this kind is usual: what it is; "" if nothing of it is known */
     int64_t slope_bytes; /* growth per step, or per snapshot where there are no steps: the median
                             over all pairs of snapshots */
     uint32_t chance_ppm; /* how likely bytes without a trend rise as much (Mann-Kendall); says

@@ -441,6 +441,7 @@ function suspectBody(s) {
       s.site.length > 0 && el("div", null, el("h3", null, "Allocated by"), stackList(s.site))),
     s.hook && el("p", {class: "foot-line"}, "Callback ", nameNode(s.hook.callback, "mono"), " ", nameNode(hookPlace(s.hook), "mono"), " in ",
       nameNode(s.hook.registry, "mono"), ", " + s.hook.counts.map(number).join(" → ") + " registered."),
+    s.usual && el("p", {class: "foot-line"}, "Usual: ", name(s.usual), "."),
     s.advice && el("p", {class: "advice"}, el("span", null, name(s.advice))),
     el("h3", {class: "said"}, "Numbers"), seriesTable(s)];
 }
