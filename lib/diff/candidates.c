@@ -401,9 +401,13 @@ static int find_cycles(struct work *w, snap_error *err) {
     }
     for (uint64_t e = 0; e < h->n_edges; e++) {
         const uint32_t from = h->edge_source[e], to = h->edge_target[e];
-        if (c->places.of[from] == 0 && c->entry[from] != 0 && is_managed(h, to) &&
-            !is_managed(h, from))
-            c->rows[c->entry[from] - 1].is_cycle = 1;
+        if (c->places.of[from] != 0 || c->places.of[to] != 0 || c->entry[from] == 0 ||
+            !is_managed(h, to) || is_managed(h, from))
+            continue;
+        /* One that merely refers to objects is in no circle. */
+        struct candidate *const r = &c->rows[c->entry[from] - 1];
+        if (r->cycle_bytes != 0 && snap_lost_leader(w->lost, from) == snap_lost_leader(w->lost, to))
+            r->is_cycle = 1;
     }
     return 0;
 }

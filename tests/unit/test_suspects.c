@@ -49,7 +49,7 @@ enum { SITES = 64, SNAPS = 8 };
 struct node {
     const char *type;
     uint32_t site, size, flags;
-    int is_alive;
+    int is_alive, is_object; /* object: of Python */
 };
 struct edge {
     uint32_t from, to, offset;
@@ -91,8 +91,14 @@ static uint32_t add(const char *type, uint32_t site, uint32_t size) {
         heap.node_capacity = heap.node_capacity * 2 + 64;
         heap.nodes = realloc(heap.nodes, heap.node_capacity * sizeof *heap.nodes);
     }
-    heap.nodes[heap.n_nodes++] = (struct node){type, site, size, 0, 1};
+    heap.nodes[heap.n_nodes++] = (struct node){type, site, size, 0, 1, 0};
     return (uint32_t)heap.n_nodes;
+}
+
+static uint32_t add_object(const char *type, uint32_t size) {
+    const uint32_t node = add(type, 0, size);
+    heap.nodes[node - 1].is_object = 1;
+    return node;
 }
 
 static void drop(uint32_t node) {
@@ -197,8 +203,8 @@ static void write_nodes(snap_writer *w, uint32_t *ids) {
         if (!node->is_alive)
             continue;
         ids[i] = ++n;
-        row[SNAP_NODE_COL_DOMAIN] = SNAP_DOMAIN_HOST;
-        row[SNAP_NODE_COL_KIND] = SNAP_NODE_BLOCK;
+        row[SNAP_NODE_COL_DOMAIN] = node->is_object ? SNAP_DOMAIN_PYTHON : SNAP_DOMAIN_HOST;
+        row[SNAP_NODE_COL_KIND] = node->is_object ? SNAP_NODE_OBJECT : SNAP_NODE_BLOCK;
         row[SNAP_NODE_COL_ADDRESS] = 0x100000 + i * 65536;
         row[SNAP_NODE_COL_SIZE] = node->size;
         row[SNAP_NODE_COL_BIRTH] = i + 1;
@@ -259,6 +265,11 @@ static void snap(void) {
     check(snap_writer_meta_text(w, SNAP_META_LINEAGE, "0123456789abcdef0123456789abcdef", &err));
     check(snap_writer_meta_number(w, SNAP_META_SEQUENCE, n + 1, &err));
     check(snap_writer_meta_number(w, SNAP_META_BIRTH_MARK, heap.n_nodes, &err));
+    for (size_t i = 0; i < heap.n_nodes; i++)
+        if (heap.nodes[i].is_object) { /* those of a domain stand together otherwise */
+            check(snap_writer_meta_number(w, SNAP_META_UNSORTED, 1, &err));
+            break;
+        }
     write_sites(w);
     write_nodes(w, ids);
     write_references(w, ids);
@@ -539,6 +550,27 @@ START_TEST(a_circle_is_told_if_references_are_counted) {
         snap();
     }
     expect_one(_i == 0 ? "native-cycle" : "lost", "", 90 * 1000);
+    heap_reset();
+}
+END_TEST
+
+/* Blocks that nobody holds and that refer to objects: alive ones, dead ones, dead ones that refer
+ * back. Only the last are a circle that neither counting nor the collector frees. */
+START_TEST(only_a_way_back_makes_a_circle) {
+    static const char *const classes[] = {"lost", "lost", "native-cycle"};
+    const uint32_t keep = add_object("Keep", 100);
+    root(SNAP_ROOT_GLOBAL, "g_keep", "", keep);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 30; i++) {
+            const uint32_t block = add("struct table", 1, 900);
+            const uint32_t object = _i == 0 ? keep : add_object("Item", 100);
+            refer(block, object, "object", 16);
+            if (_i == 2)
+                refer(object, block, "table", 24);
+        }
+        snap();
+    }
+    expect_one(classes[_i], "", 90 * (_i == 0 ? 900 : 1000));
     heap_reset();
 }
 END_TEST
@@ -1121,6 +1153,7 @@ int main(int argc, char **argv) {
     tcase_add_test(c, a_growing_buffer_is_a_suspect);
     tcase_add_test(c, lost_blocks_are_told_with_what_they_hold);
     tcase_add_loop_test(c, a_circle_is_told_if_references_are_counted, 0, 2);
+    tcase_add_loop_test(c, only_a_way_back_makes_a_circle, 0, 3);
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
     tcase_add_loop_test(c, what_is_usual_comes_last, 0, 14);
