@@ -449,7 +449,11 @@ enum {
     SNAP_TYPE_GUESS = 5, /* single candidate by size */
     SNAP_TYPE_SITE = 6   /* "allocated in FUNCTION" */
 };
-enum { SNAP_TYPE_FLAG_CONTAINER = 1 };
+enum {
+    SNAP_TYPE_FLAG_CONTAINER = 1,
+    SNAP_TYPE_FLAG_CLASS = 2,  /* of a managed language: written in it, not in compiled code */
+    SNAP_TYPE_FLAG_LIBRARY = 4 /* by what comes with the language, or by an installed package */
+};
 enum {
     SNAP_MODS_FLAG_MAIN = 1,
     SNAP_MODS_FLAG_UNLOADED = 2,

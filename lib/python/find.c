@@ -632,7 +632,7 @@ static void walk_close(struct managed_walk *w) {
     struct memory *const all[] = {
         &w->nodes,        &w->index,           &w->types,         &w->roots,   &w->places,
         &w->hooks,        &w->names,           &w->objects,       &w->targets, &w->claimed,
-        &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records};
+        &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records, &w->origins};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     raw_unmap(w, (size_t)64 << 10);

@@ -203,6 +203,10 @@ static PyObject *entry(PyObject *dict, const char *name) {
     return NULL;
 }
 
+size_t name_read_entry(PyObject *dict, const char *name, char *out, size_t size) {
+    return name_read(entry(dict, name), out, size);
+}
+
 uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name) {
     return name_of(w, entry(dict, name));
 }

@@ -103,6 +103,7 @@ static int send_type(void *context, size_t i) {
         .name = string_id(w, name_of_type(w, e->type)),
         .source = SNAP_TYPE_RUNTIME,
         .size = e->type->tp_itemsize ? 0 : (uint64_t)e->type->tp_basicsize,
+        .flags = origin_flags(w, e->type),
     };
     e->id = ++w->sink->n_types;
     record(w, WIRE_TYPE, &r, sizeof r);
@@ -157,6 +158,7 @@ int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
     guard_start();
     w->first_node = sink->n_nodes;
     w->first_string = sink->n_strings;
+    origins_find(w);
     guard_each(0, send_type, NULL, w);
     flush(w, WIRE_TYPE);
     guard_each(0, send_one_node, send_bad_node, w);

@@ -79,6 +79,7 @@ struct managed_walk {
     struct memory objects; /* struct managed_object */
     struct memory targets; /* PyObject *: what the object at work refers to */
     struct memory claimed; /* uint8_t, for each of targets */
+    struct memory origins; /* uint8_t, by name of a module: see origin.c */
     struct strings strings;
     uint64_t n_bad, n_unlisted, n_hidden;
     int is_collecting, has_blocks;
@@ -125,6 +126,8 @@ uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
 uint32_t name_of(struct managed_walk *w, PyObject *op);
 /* Of the string that a dictionary has under a name; 0: none. */
 uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name);
+/* As name_read, of what a dictionary has under a name. */
+size_t name_read_entry(PyObject *dict, const char *name, char *out, size_t size);
 uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type);
 /* Text of a str object in UTF-8, cut at size - 1. Its length; 0: no str, or empty. */
 size_t name_read(PyObject *op, char *out, size_t size);
@@ -135,6 +138,10 @@ int name_is_identifier(const char *text, size_t length);
 uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare);
 /* "module:function" */
 uint32_t name_of_code(struct managed_walk *w, PyCodeObject *code, PyObject *globals);
+
+/* origin.c: learns where modules were read from; then SNAP_TYPE_FLAG_* of a type. */
+void origins_find(struct managed_walk *w);
+uint32_t origin_flags(struct managed_walk *w, PyTypeObject *type);
 
 /* reference.c */
 void references_send(struct managed_walk *w, uint32_t index);

@@ -15,6 +15,7 @@ ROOT = dict(
     )
 )
 GARBAGE, FROZEN, IMMORTAL, UNTRACKED = 8, 16, 32, 64
+CLASS, LIBRARY = 2, 4  # of types
 PYTHON, OBJECT = 2, 5
 
 Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain")
@@ -25,7 +26,7 @@ Hook = collections.namedtuple("Hook", "kind registry callback file line holder a
 
 class Graph:
     def __init__(self, path):
-        self.strings, self.types, self.nodes = {0: ""}, {0: ""}, [None]
+        self.strings, self.nodes = {0: ""}, [None]
         self.edges, self.roots, self.hooks, self.meta = [], [], [], {}
         text, types, edges, roots, hooks = self.strings, [], [], [], []
         done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
@@ -36,7 +37,7 @@ class Graph:
             if table == "STRS":
                 text[row["id"]] = row["text"]
             elif table == "TYPE":
-                types.append(get("name", 0))
+                types.append((get("name", 0), get("flags", 0)))
             elif table == "NODE":
                 self.nodes.append(row)
             elif table == "EDGE":
@@ -47,7 +48,8 @@ class Graph:
                 hooks.append(row)
             elif table == "META":
                 self.meta[get("name") or row["key"]] = row.get("value", row.get("text", 0))
-        names = [""] + [text[name] for name in types]
+        names = [""] + [text[name] for name, _ in types]
+        self.type_flags = {text[name]: flags for name, flags in types}
         self.nodes = [None] + [
             Node(names[r.get("type", 0)], r["address"], r.get("size", 0), r.get("external", 0), r.get("refcount", 0),
                  r.get("hidden", 0), r.get("flags", 0), r.get("kind", 0), r.get("domain", 0))

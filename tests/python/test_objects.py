@@ -200,6 +200,25 @@ class Names(unittest.TestCase):
         self.assertEqual(lost, [])
 
 
+class Origins(unittest.TestCase):
+    def test_whose_a_class_is(self):
+        g = Program(
+            "import argparse, collections, functools\nimport types as kinds\n"
+            "for folder in ('project', 'lib/site-packages'):\n"
+            "    os.makedirs(folder)\n    sys.path.append(os.path.abspath(folder))\n"
+            "open('project/mine.py', 'w').write('class Job: __slots__ = ()\\n')\n"
+            "open('lib/site-packages/theirs.py', 'w').write('class Tool: pass\\n')\n"
+            "import mine, theirs\nclass Own(theirs.Tool): pass\n"
+            "nowhere = type('Nowhere', (), {'__module__': 'not.there'})\n"
+            "things = [Own(), mine.Job(), theirs.Tool(), argparse.Namespace(), functools.partial(print), collections.OrderedDict(),\n"
+            "          kinds.SimpleNamespace(), nowhere()]\nsnap('a')\n"
+        )["a"]
+        wanted = {"__main__.Own": graph.CLASS, "mine.Job": graph.CLASS, "theirs.Tool": graph.CLASS | graph.LIBRARY,
+                  "argparse.Namespace": graph.CLASS | graph.LIBRARY, "functools.partial": 0, "collections.OrderedDict": 0,
+                  "types.SimpleNamespace": 0, "not.there.Nowhere": 0, "list": 0, "function": 0}
+        self.assertEqual({name: g.type_flags[name] for name in wanted}, wanted)
+
+
 class States(unittest.TestCase):
     def test_frozen(self):
         g = Program("class Kept: pass\nkept = Kept()\ngc.freeze()\nassert not any(o is kept for o in gc.get_objects())\nsnap('a')\n")["a"]
