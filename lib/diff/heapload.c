@@ -79,6 +79,8 @@ static int put_u64(snap_heap *h, uint64_t **array, uint64_t n, uint64_t at, cons
     return 0;
 }
 
+enum { RANK_PROGRAM, RANK_LIBRARY, RANK_ANY };
+
 struct loading {
     snap_heap *h;
     uint8_t *is_site_type; /* by type of the file */
@@ -326,6 +328,17 @@ static int load_labels(struct loading *l, snap_error *err) {
     return 0;
 }
 
+/* Whose a circle of objects is, a class of the program's says; then one of a library's; last what
+ * is everywhere: lists, dictionaries, functions. */
+static uint8_t rank_of_flags(uint64_t flags) {
+    if (!(flags & SNAP_TYPE_FLAG_CLASS))
+        return RANK_ANY;
+    return flags & SNAP_TYPE_FLAG_LIBRARY ? RANK_LIBRARY : RANK_PROGRAM;
+}
+
+#define TYPE_COLUMNS                                                                               \
+    (1u << SNAP_TYPE_COL_NAME | 1u << SNAP_TYPE_COL_SIZE | 1u << SNAP_TYPE_COL_FLAGS)
+
 static int take_types(struct loading *l, uint64_t at, snap_error *err) {
     snap_heap *const h = l->h;
     for (uint32_t i = 0; i < l->batch->n_rows; i++) {
@@ -334,6 +347,7 @@ static int take_types(struct loading *l, uint64_t at, snap_error *err) {
                              &h->type_name[id], err));
         h->type_key[id] = strtab_key(h->type_name[id], strlen(h->type_name[id]));
         h->type_size[id] = l->batch->column[SNAP_TYPE_COL_SIZE][i];
+        h->type_rank[id] = rank_of_flags(l->batch->column[SNAP_TYPE_COL_FLAGS][i]);
     }
     return 0;
 }
@@ -409,10 +423,13 @@ static int load_types(struct loading *l, snap_error *err) {
         result = take(h, &h->type_key, h->n_types, sizeof *h->type_key, err);
     if (result == 0)
         result = take(h, &h->type_size, h->n_types, sizeof *h->type_size, err);
+    if (result == 0)
+        result = take(h, &h->type_rank, h->n_types, sizeof *h->type_rank, err);
     if (result == 0) {
         h->type_name[0] = "";
-        result = for_chunks(l, SNAP_TABLE_TYPE, 1u << SNAP_TYPE_COL_NAME | 1u << SNAP_TYPE_COL_SIZE,
-                            h->n_file_types, NULL, take_types, err);
+        memset(h->type_rank, RANK_ANY, h->n_types);
+        result =
+            for_chunks(l, SNAP_TABLE_TYPE, TYPE_COLUMNS, h->n_file_types, NULL, take_types, err);
     }
     for (uint32_t id = 1; result == 0 && id <= labels.n; id++) {
         size_t length;
@@ -457,6 +474,7 @@ static int build_graph(snap_heap *h, snap_error *err) {
         .n_types = h->n_types,
         .type_key = h->type_key,
         .type_size = h->type_size,
+        .type_rank = h->type_rank,
     };
     snap_graph_options options = {
         .struct_size = sizeof options,
@@ -553,7 +571,8 @@ void snap_heap_close(snap_heap *h) {
         h->stack,      h->edge_source, h->edge_target,      h->edge_label,  h->edge_kind,
         h->edge_flags, h->edge_offset, h->edge_offset_wide, h->root_target, h->root_label,
         h->root_kind,  h->root_flags,  h->type_name,        h->type_key,    h->type_size,
-        h->label_key,  h->owner_key,   h->root_names,       h->by_address,  h->address};
+        h->type_rank,  h->label_key,   h->owner_key,        h->root_names,  h->by_address,
+        h->address};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     map_release(&h->root_name_map);

@@ -46,6 +46,7 @@ struct snap_heap {
 
     const char **type_name; /* by type */
     uint64_t *type_key, *type_size;
+    uint8_t *type_rank;    /* the lower, the more of the program's own */
     uint32_t n_file_types; /* types above are made of sites */
     uint64_t *label_key;   /* by label: strings of the file, then root_names */
     uint64_t *owner_key;   /* by root_names */

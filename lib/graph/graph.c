@@ -20,7 +20,7 @@ static int check_nodes(snap_graph *g, snap_error *err) {
     for (uint64_t i = 0; in->type && i < g->n; i++)
         if (in->type[i] > greatest)
             greatest = in->type[i];
-    if ((in->type_key || in->type_size) && greatest >= in->n_types)
+    if ((in->type_key || in->type_size || in->type_rank) && greatest >= in->n_types)
         return err_set(err, SNAP_E_ARG, "type %u of a node is beyond the table of %llu", greatest,
                        (unsigned long long)in->n_types);
     if (greatest == UINT32_MAX)

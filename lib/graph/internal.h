@@ -151,6 +151,9 @@ static inline uint64_t label_key(const snap_graph *g, uint32_t label) {
 static inline uint64_t type_key(const snap_graph *g, uint32_t type) {
     return g->in.type_key ? g->in.type_key[type] : type;
 }
+static inline uint8_t type_rank(const snap_graph *g, uint32_t type) {
+    return g->in.type_rank ? g->in.type_rank[type] : 0;
+}
 static inline bool kind_is_folded(const snap_graph *g, uint8_t kind) {
     return kind < 64 && g->folded_kinds >> kind & 1;
 }

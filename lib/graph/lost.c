@@ -2,8 +2,8 @@
  *
  * Source of the components: D. J. Pearce, "A Space-Efficient Algorithm for Finding Strongly
  * Connected Components" (2016): Tarjan's with one number per node. A component that no other
- * component refers to is lost directly, by its first node in canonical order; the rest is divided
- * among these, in canonical order. */
+ * component refers to is lost directly, by the node that leads it; the rest is divided among these,
+ * in canonical order. */
 #include "graph/internal.h"
 
 #include <stdlib.h>
@@ -107,6 +107,18 @@ static struct component *component_of(const struct work *w, uint32_t node) {
     return &w->component[FIRST_COMPONENT - w->number[node]];
 }
 
+/* Nodes without a birth have the order of their addresses, which is of chance: cycles of the same
+ * shape are to be led by the same type. */
+static bool leads(const snap_graph *g, uint32_t u, uint32_t v) {
+    const uint32_t a = node_type(g, u), b = node_type(g, v);
+    int c = compare_u64(type_rank(g, a), type_rank(g, b));
+    if (!c && g->in.birth)
+        c = compare_u64(g->in.birth[u - 1], g->in.birth[v - 1]);
+    if (!c)
+        c = compare_u64(type_key(g, a), type_key(g, b));
+    return c ? c < 0 : u < v;
+}
+
 static int describe_components(struct work *w, snap_error *err) {
     const snap_graph *g = w->g;
     SNAP_TRY(graph_array(&w->g->memory, &w->component, w->n_components, sizeof *w->component, err));
@@ -114,7 +126,7 @@ static int describe_components(struct work *w, snap_error *err) {
         if (w->number[u] == NOT_LOST)
             continue;
         struct component *c = component_of(w, u);
-        if (!c->count++ || compare_nodes(g, u, c->first) < 0)
+        if (!c->count++ || leads(g, u, c->first))
             c->first = u;
         c->is_cycle |= c->count > 1;
         c->bytes += node_bytes(g, u);

@@ -52,6 +52,7 @@ static void allocate(struct random_graph *r, uint64_t n, uint64_t m, uint64_t n_
     in->label_key = r->label_key = column(8, sizeof *r->label_key);
     in->type_key = r->type_key = column(6, sizeof *r->type_key);
     in->type_size = r->type_size = column(6, sizeof *r->type_size);
+    in->type_rank = r->type_rank = column(6, 1);
 }
 
 enum shape { ANY, DAG, TREE, LIST, HUB, ISLANDS, DENSE, N_SHAPES };
@@ -134,6 +135,8 @@ void random_graph_init(struct random_graph *r, uint64_t seed, uint32_t n_max) {
         r->type_key[i] = random_next(s) | 1;
         r->type_size[i] = random_below(s, 2) ? 16 : 0;
     }
+    for (uint32_t i = 1; i < 6; i++)
+        r->type_rank[i] = (uint8_t)random_below(s, 3);
 }
 
 void random_graph_release(struct random_graph *r) {
@@ -155,6 +158,7 @@ void random_graph_release(struct random_graph *r) {
     free(r->label_key);
     free(r->type_key);
     free(r->type_size);
+    free(r->type_rank);
 }
 
 static void swap(void *base, size_t size, uint64_t a, uint64_t b) {

@@ -13,7 +13,7 @@ uint64_t random_below(uint64_t *state, uint64_t limit);
 struct random_graph {
     snap_graph_input input;
     uint64_t *size_bytes, *birth, *source_offset, *target_offset, *label_key, *type_key, *type_size;
-    uint8_t *domain, *edge_kind, *edge_flags, *root_kind, *root_flags;
+    uint8_t *domain, *edge_kind, *edge_flags, *root_kind, *root_flags, *type_rank;
     uint32_t *type, *edge_source, *edge_target, *edge_label, *root_target, *root_name;
 };
 

@@ -257,6 +257,8 @@ START_TEST(refusals) {
         {{.n_nodes = 1, .n_edges = 1, .edge_source = &one, .edge_target = &two}, SNAP_E_ARG},
         {{.n_nodes = 1, .n_roots = 1, .root_target = &two}, SNAP_E_ARG},
         {{.n_nodes = 1, .type = &one, .n_types = 1, .type_key = &key}, SNAP_E_ARG},
+        {{.n_nodes = 1, .type = &one, .n_types = 1, .type_rank = (const uint8_t *)&key},
+         SNAP_E_ARG},
         {{.n_nodes = 1,
           .n_edges = 1,
           .edge_source = &one,

@@ -209,11 +209,23 @@ static void close_lost(const snap_graph_input *in, const bool *reached) {
                 path_between[i][j] |= path_between[i][k] && path_between[k][j];
 }
 
-/* First node in canonical order among those that v shares a cycle with, itself included. */
+static bool leads(const snap_graph_input *in, uint32_t u, uint32_t v) {
+    const uint32_t a = in->type ? in->type[u - 1] : 0, b = in->type ? in->type[v - 1] : 0;
+    const uint64_t x[4] = {in->type_rank ? in->type_rank[a] : 0, in->birth ? in->birth[u - 1] : 0,
+                           in->type_key ? in->type_key[a] : a, u};
+    const uint64_t y[4] = {in->type_rank ? in->type_rank[b] : 0, in->birth ? in->birth[v - 1] : 0,
+                           in->type_key ? in->type_key[b] : b, v};
+    int i = 0;
+    while (i < 3 && x[i] == y[i])
+        i++;
+    return x[i] < y[i];
+}
+
+/* Of the nodes that v shares a cycle with, itself included, the one that leads it. */
 static uint32_t first_of_cycle(const snap_graph_input *in, uint32_t v) {
     uint32_t first = v;
     for (uint32_t u = 1; u <= in->n_nodes; u++)
-        if (path_between[u][v] && path_between[v][u] && oracle_compare_nodes(in, u, first) < 0)
+        if (path_between[u][v] && path_between[v][u] && leads(in, u, first))
             first = u;
     return first;
 }

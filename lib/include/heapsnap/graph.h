@@ -78,6 +78,7 @@ typedef struct snap_graph_input {
     const uint64_t *type_size; /* bytes of one instance, 0: unknown or varying; or NULL */
 
     const uint32_t *source_offset_narrow; /* instead of source_offset, if all fit; or NULL */
+    const uint8_t *type_rank; /* a cycle is led by a node whose type has the lowest; or NULL */
 } snap_graph_input;
 
 typedef struct snap_graph_options {
@@ -151,9 +152,11 @@ SNAP_API unsigned snap_reach_mask(const snap_reach *r, uint32_t node);
 /* ---- Unreachable nodes ---- */
 
 /* A directly lost node: no lost node outside its own cycle refers to it. Of a cycle it is the first
- * node in canonical order (as in valgrind; LeakSanitizer calls every node of such a cycle
- * indirect). What can be reached from a directly lost node, and from none before it in canonical
- * order, is its indirect loss. So each lost node counts once. */
+ * node by rank of its type, then birth, then key of its type, then number, so that cycles of one
+ * shape are led by one type, one that tells whose they are (valgrind takes any node of such a
+ * cycle; LeakSanitizer calls every one indirect). What can be reached from a directly lost node,
+ * and from none before it in canonical order, is its indirect loss. So each lost node counts once.
+ */
 typedef struct snap_lost_block {
     uint32_t node;
     uint32_t n_nodes; /* with itself */
@@ -163,7 +166,7 @@ typedef struct snap_lost_block {
 /* Lost nodes that refer to one another in a circle (a strongly connected component of more than
  * one, or with a reference to itself), so that counting references cannot free them. */
 typedef struct snap_lost_cycle {
-    uint32_t node; /* first one in canonical order */
+    uint32_t node; /* the one that leads it, as above */
     uint32_t n_nodes;
     uint64_t bytes;
 } snap_lost_cycle;
