@@ -24,29 +24,52 @@ static unsigned significant_bits(uint64_t v) {
     return v ? 64 - (unsigned)__builtin_clzll(v) : 0;
 }
 
-/* The one of PLANES and RUNS that is smaller before compression. Ends as soon as runs cannot be. */
+/* Starts of runs in (from, to], and the bits of the steps there. */
+static size_t count_runs(const uint64_t *v, size_t from, size_t to, uint64_t *steps) {
+    column_pair n_runs = {0}, bits = {0};
+    size_t i = from + 1;
+    for (; i + 1 <= to; i += 2) {
+        const column_pair step = column_pair_get(v + i) - column_pair_get(v + i - 1);
+        n_runs += (step | (0 - step)) >> 63; /* 1 for each that is not 0 */
+        bits |= column_zigzag_pair(step);
+    }
+    *steps |= bits[0] | bits[1];
+    if (i > to)
+        return n_runs[0] + n_runs[1];
+    *steps |= column_zigzag(v[i] - v[i - 1]);
+    return n_runs[0] + n_runs[1] + (v[i] != v[i - 1]);
+}
+
+static int has_run_of(size_t length, const uint64_t *v, size_t n) {
+    for (size_t i = 1, start = 0; i <= n; i++) {
+        if (i < n && v[i] == v[i - 1])
+            continue;
+        if (i - start >= length)
+            return 1;
+        start = i;
+    }
+    return 0;
+}
+
+/* The one of PLANES and RUNS that is smaller before compression. Ends as soon as runs cannot be.
+ * Lengths of runs, which are less than n, take two bytes if one is LONG or longer: it would hold a
+ * whole step of half of that. */
 static unsigned smaller_of_planes_and_runs(const uint64_t *v, size_t n) {
-    enum { STEP = 1024 };
-    uint64_t bits = 0, steps = column_zigzag(v[0]), lengths = 0;
-    size_t n_runs = 1, start = 0;
-    for (size_t i = 0; i < n; i++)
-        bits |= v[i];
-    const size_t planes = n * column_width(bits);
-    for (size_t i = 1; i < n;) {
-        const size_t end = n - i < STEP ? n : i + STEP;
-        for (; i < end; i++)
-            if (v[i] != v[i - 1]) {
-                steps |= column_zigzag(v[i] - v[i - 1]);
-                lengths |= i - start;
-                start = i;
-                n_runs++;
-            }
-        if (8 + n_runs * (column_width(steps) + column_width(lengths)) >= planes)
+    enum { LONG = 256, STEP = LONG / 2 };
+    uint64_t steps = column_zigzag(v[0]);
+    size_t n_runs = 1;
+    int may_be_long = 0;
+    const size_t planes = n * column_width(column_bits(v, n));
+    for (size_t i = 0; i + 1 < n; i += STEP) {
+        const size_t n_new = count_runs(v, i, n - 1 - i < STEP ? n - 1 : i + STEP, &steps);
+        may_be_long |= n_new == 0;
+        n_runs += n_new;
+        if (8 + n_runs * (column_width(steps) + 1) >= planes)
             return SNAP_ENC_PLANES;
     }
-    lengths |= n - start;
-    const size_t runs = 8 + n_runs * (column_width(steps) + column_width(lengths));
-    return runs < planes ? SNAP_ENC_RUNS : SNAP_ENC_PLANES;
+    const size_t if_long = 8 + n_runs * (column_width(steps) + 2);
+    return if_long < planes || !may_be_long || !has_run_of(LONG, v, n) ? SNAP_ENC_RUNS
+                                                                       : SNAP_ENC_PLANES;
 }
 
 /* DELTA, or KEYED where that leaves fewer significant bits in all. */
@@ -71,10 +94,7 @@ struct choice choose_encoding(snap_table table, unsigned column, const uint64_t 
     const uint64_t *const v = columns[column];
     if (!v)
         return (struct choice){0, 0};
-    uint64_t other = 0;
-    for (size_t i = 1; i < n; i++)
-        other |= v[i] ^ v[0];
-    if (!other)
+    if (column_is_constant(v, n))
         return (struct choice){v[0] ? SNAP_ENC_CONST : 0, 0};
     if (table == SNAP_TABLE_FRAM && column == SNAP_FRAM_COL_OFFSET)
         return (struct choice){SNAP_ENC_KEYED, SNAP_FRAM_COL_MODULE};

@@ -101,43 +101,82 @@ size_t column_bound(size_t n) {
     return 16 + HUBS_MAX * 8 + n * 16;
 }
 
-static uint64_t all_bits(const uint64_t *v, size_t n) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < n; i++)
-        bits |= v[i];
-    return bits;
+uint64_t column_bits(const uint64_t *v, size_t n) {
+    column_pair bits = {0}, more = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        bits |= column_pair_get(v + i) | column_pair_get(v + i + 2);
+        more |= column_pair_get(v + i + 4) | column_pair_get(v + i + 6);
+    }
+    bits |= more;
+    uint64_t all = bits[0] | bits[1];
+    for (; i < n; i++)
+        all |= v[i];
+    return all;
 }
 
-static size_t put_planes(uint8_t *dst, const uint64_t *v, size_t n, unsigned *out_width) {
-    *out_width = column_width(all_bits(v, n));
+int column_is_constant(const uint64_t *v, size_t n) {
+    enum { STEP = 32 }; /* looked at at once: most columns end after one */
+    const column_pair first = {v[0], v[0]};
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        column_pair other = {0};
+        for (size_t k = i; k < i + STEP; k += 4)
+            other |= (column_pair_get(v + k) ^ first) | (column_pair_get(v + k + 2) ^ first);
+        if (other[0] | other[1])
+            return 0;
+    }
+    for (; i < n; i++)
+        if (v[i] != v[0])
+            return 0;
+    return 1;
+}
+
+static size_t put_planes(uint8_t *dst, const uint64_t *v, size_t n, uint64_t bits,
+                         unsigned *out_width) {
+    *out_width = column_width(bits);
     column_planes_put(dst, v, n, *out_width);
     return n * *out_width;
 }
 
+/* Differences, the first one from 0, into s->numbers; returns their bits. */
+static uint64_t put_differences(struct column_scratch *s, const uint64_t *v, size_t n) {
+    uint64_t all = s->numbers[0] = column_zigzag(v[0]);
+    column_pair bits = {0};
+    size_t i = 1;
+    for (; i + 1 < n; i += 2) {
+        const column_pair number =
+            column_zigzag_pair(column_pair_get(v + i) - column_pair_get(v + i - 1));
+        bits |= number;
+        memcpy(s->numbers + i, &number, sizeof number);
+    }
+    if (i < n)
+        all |= s->numbers[i] = column_zigzag(v[i] - v[i - 1]);
+    return all | bits[0] | bits[1];
+}
+
 static size_t put_delta(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n,
                         unsigned *out_width) {
-    s->numbers[0] = column_zigzag(v[0]);
-    for (size_t i = 1; i < n; i++)
-        s->numbers[i] = column_zigzag(v[i] - v[i - 1]);
-    return put_planes(dst, s->numbers, n, out_width);
+    const uint64_t bits = put_differences(s, v, n);
+    return put_planes(dst, s->numbers, n, bits, out_width);
 }
 
 static size_t put_runs(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n) {
     size_t n_runs = 0;
-    uint64_t previous = 0;
+    uint64_t previous = 0, value_bits = 0, length_bits = 0;
     for (size_t i = 0; i < n; n_runs++) {
         size_t end = i + 1;
         while (end < n && v[end] == v[i])
             end++;
-        s->numbers[n_runs] = column_zigzag(v[i] - previous);
-        s->lengths[n_runs] = end - i;
+        value_bits |= s->numbers[n_runs] = column_zigzag(v[i] - previous);
+        length_bits |= s->lengths[n_runs] = end - i;
         previous = v[i];
         i = end;
     }
     unsigned wv, wl;
     size_t size = 8;
-    size += put_planes(dst + size, s->numbers, n_runs, &wv);
-    size += put_planes(dst + size, s->lengths, n_runs, &wl);
+    size += put_planes(dst + size, s->numbers, n_runs, value_bits, &wv);
+    size += put_planes(dst + size, s->lengths, n_runs, length_bits, &wl);
     put_u32(dst, (uint32_t)n_runs);
     dst[4] = (uint8_t)wv;
     dst[5] = (uint8_t)wl;
@@ -145,17 +184,9 @@ static size_t put_runs(struct column_scratch *s, uint8_t *dst, const uint64_t *v
     return size;
 }
 
-/* Place of a value among 2^bits slots. */
-static size_t hub_slot(const struct column_scratch *s, unsigned bits, uint64_t value) {
-    size_t at = (value * 0x9e3779b97f4a7c15ull) >> (64 - bits);
-    while (s->slots[at] && s->keys[at] != value)
-        at = (at + 1) & (((size_t)1 << bits) - 1);
-    return at;
-}
-
 struct hub {
     uint64_t value;
-    uint32_t count;
+    uint32_t count, at; /* at: its place in the table */
 };
 
 static int compare_hubs(const void *a, const void *b) {
@@ -165,109 +196,105 @@ static int compare_hubs(const void *a, const void *b) {
     return x->value < y->value ? -1 : x->value > y->value;
 }
 
-/* The hubs among values counted in s->numbers: sorted, cut, left in s->lengths. */
-static unsigned choose_hubs(struct column_scratch *s, size_t n_hubs) {
+static inline size_t hub_hash(uint64_t value, unsigned bits) {
+    return (value * 0x9e3779b97f4a7c15ull) >> (64 - bits);
+}
+
+/* Numbers of the rows whose values may be hubs, in rows[]: most values of most columns come a few
+ * times only, and a count of small numbers of values together, which stays in the nearest cache,
+ * says so. */
+static size_t find_candidates(struct column_scratch *s, const uint64_t *v, size_t n,
+                              uint32_t *rows) {
+    enum { BITS = 16 };
+    uint8_t *const counts = (uint8_t *)s->last;
+    memset(counts, 0, (size_t)1 << BITS);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *const count = &counts[hub_hash(v[i], BITS)];
+        *count = (uint8_t)(*count + (*count < HUB_LEAST));
+    }
+    size_t n_rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        rows[n_rows] = (uint32_t)i;
+        n_rows += counts[hub_hash(v[i], BITS)] == HUB_LEAST;
+    }
+    return n_rows;
+}
+
+/* The most frequent values, at most HUBS_MAX; codes[i] gets the code of v[i], 0: no hub. */
+static unsigned find_hubs(struct column_scratch *s, const uint64_t *v, size_t n,
+                          uint64_t hub_values[HUBS_MAX], uint8_t *codes) {
+    /* Both fit into the lengths; the numbers hold the hubs, at most n / HUB_LEAST. */
+    uint32_t *const rows = (uint32_t *)(void *)s->lengths;
+    uint32_t *const places = rows + SNAP_CHUNK_ROWS_MAX;
     struct hub *const hubs = (struct hub *)(void *)s->numbers;
+    size_t n_hubs = 0;
+    const size_t n_rows = find_candidates(s, v, n, rows);
+    memset(codes, 0, n);
+    if (!n_rows)
+        return 0;
+    unsigned bits = 4;
+    while ((size_t)1 << bits < n_rows * 2)
+        bits++;
+    const size_t mask = ((size_t)1 << bits) - 1;
+    memset(s->slots, 0, (mask + 1) * sizeof *s->slots);
+    for (size_t k = 0; k < n_rows; k++) {
+        const uint64_t value = v[rows[k]];
+        size_t at = hub_hash(value, bits);
+        while (s->slots[at] && s->keys[at] != value)
+            at = (at + 1) & mask;
+        s->keys[at] = value;
+        places[k] = (uint32_t)at;
+        if (++s->slots[at] == HUB_LEAST)
+            hubs[n_hubs++] = (struct hub){value, 0, (uint32_t)at};
+    }
+    for (size_t k = 0; k < n_hubs; k++)
+        hubs[k].count = s->slots[hubs[k].at];
     qsort(hubs, n_hubs, sizeof *hubs, compare_hubs);
     if (n_hubs > HUBS_MAX)
         n_hubs = HUBS_MAX;
-    for (size_t k = 0; k < n_hubs; k++)
-        s->lengths[k] = hubs[k].value;
-    return (unsigned)n_hubs;
-}
-
-/* The most frequent values, at most HUBS_MAX, in s->lengths; codes[i] gets the code of v[i], 0: no
- * hub. */
-static unsigned find_hubs(struct column_scratch *s, const uint64_t *v, size_t n, unsigned bits,
-                          uint8_t *codes) {
-    const size_t n_slots = (size_t)1 << bits;
-    memset(s->slots, 0, n_slots * sizeof *s->slots);
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = hub_slot(s, bits, v[i]);
-        s->keys[at] = v[i];
-        s->slots[at]++;
-    }
-    /* At most n / HUB_LEAST values occur so often; 16 bytes each fit into the numbers. */
-    struct hub *const hubs = (struct hub *)(void *)s->numbers;
-    size_t n_hubs = 0;
-    for (size_t at = 0; at < n_slots; at++) {
-        if (s->slots[at] >= HUB_LEAST)
-            hubs[n_hubs++] = (struct hub){s->keys[at], s->slots[at]};
-        if (s->slots[at])
-            s->slots[at] = UINT32_MAX;
-    }
-    n_hubs = choose_hubs(s, n_hubs);
-    for (size_t k = 0; k < n_hubs; k++)
-        s->slots[hub_slot(s, bits, s->lengths[k])] = (uint32_t)k + 1;
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t code = n_hubs ? s->slots[hub_slot(s, bits, v[i])] : UINT32_MAX;
-        codes[i] = code == UINT32_MAX ? 0 : (uint8_t)code;
-    }
-    return (unsigned)n_hubs;
-}
-
-/* The same for values below 2^32, where value and count share a word, and the place of each row's
- * value is kept: half the cache misses, and looked up once. */
-static unsigned find_small_hubs(struct column_scratch *s, const uint64_t *v, size_t n,
-                                unsigned bits, uint8_t *codes) {
-    const size_t mask = ((size_t)1 << bits) - 1;
-    uint64_t *const entries = s->keys; /* value << 32 | count; count 0: free */
-    uint32_t *const places = s->slots;
-    memset(entries, 0, (mask + 1) * sizeof *entries);
-    struct hub *const hubs = (struct hub *)(void *)s->numbers;
-    size_t n_hubs = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = (uint32_t)v[i] * 0x9e3779b1u >> (32 - bits);
-        while ((uint32_t)entries[at] && entries[at] >> 32 != v[i])
-            at = (at + 1) & mask;
-        if (!(uint32_t)entries[at])
-            entries[at] = v[i] << 32;
-        entries[at]++;
-        places[i] = (uint32_t)at;
-        if ((uint32_t)entries[at] == HUB_LEAST)
-            hubs[n_hubs++] = (struct hub){at, 0};
-    }
-    for (size_t k = 0; k < n_hubs; k++) {
-        const size_t at = hubs[k].value;
-        hubs[k] = (struct hub){entries[at] >> 32, (uint32_t)entries[at]};
-    }
-    n_hubs = choose_hubs(s, n_hubs);
     /* From counts to codes: those of hubs only. */
-    for (size_t i = 0; i <= mask; i++)
-        entries[i] &= ~(uint64_t)UINT32_MAX;
+    memset(s->slots, 0, (mask + 1) * sizeof *s->slots);
     for (size_t k = 0; k < n_hubs; k++) {
-        size_t at = (uint32_t)s->lengths[k] * 0x9e3779b1u >> (32 - bits);
-        while (entries[at] >> 32 != s->lengths[k])
-            at = (at + 1) & mask;
-        entries[at] |= k + 1;
+        s->slots[hubs[k].at] = (uint32_t)k + 1;
+        hub_values[k] = hubs[k].value;
     }
-    for (size_t i = 0; i < n; i++)
-        codes[i] = (uint8_t)entries[places[i]];
+    for (size_t k = 0; k < n_rows; k++)
+        codes[rows[k]] = (uint8_t)s->slots[places[k]];
     return (unsigned)n_hubs;
+}
+
+/* Differences of the values that are no hubs, into s->numbers; returns their bits. */
+static uint64_t put_rest(struct column_scratch *s, const uint64_t *v, size_t n,
+                         const uint8_t *codes, size_t *out_n) {
+    uint64_t *const numbers = s->numbers;
+    uint64_t previous = 0, bits = 0;
+    size_t n_rest = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t value = codes[i] ? previous : v[i];
+        const uint64_t number = column_zigzag(value - previous); /* 0 for hubs */
+        numbers[n_rest] = number;
+        bits |= number;
+        previous = value;
+        n_rest += codes[i] == 0;
+    }
+    *out_n = n_rest;
+    return bits;
 }
 
 static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n) {
-    unsigned bits = 4;
-    while ((size_t)1 << bits < n * 2)
-        bits++;
     /* The codes are made where they belong if there are 255 hubs, and moved if there are fewer. */
     unsigned wh, wr;
     uint8_t *const made = dst + 8 + HUBS_MAX * 8;
-    const unsigned n_hubs = all_bits(v, n) >> 32 ? find_hubs(s, v, n, bits, made)
-                                                 : find_small_hubs(s, v, n, bits, made);
+    uint64_t hubs[HUBS_MAX];
+    const unsigned n_hubs = find_hubs(s, v, n, hubs, made);
     size_t size = 8;
-    size += put_planes(dst + size, s->lengths, n_hubs, &wh);
+    size += put_planes(dst + size, hubs, n_hubs, column_bits(hubs, n_hubs), &wh);
     uint8_t *const codes = dst + size;
     memmove(codes, made, n);
     size += n;
-    size_t n_rest = 0;
-    uint64_t previous = 0;
-    for (size_t i = 0; i < n; i++) {
-        s->numbers[n_rest] = column_zigzag(v[i] - previous);
-        previous = codes[i] ? previous : v[i];
-        n_rest += codes[i] == 0;
-    }
-    size += put_planes(dst + size, s->numbers, n_rest, &wr);
+    size_t n_rest = n;
+    const uint64_t bits = n_hubs ? put_rest(s, v, n, codes, &n_rest) : put_differences(s, v, n);
+    size += put_planes(dst + size, s->numbers, n_rest, bits, &wr);
     put_u32(dst, (uint32_t)n_rest);
     dst[4] = (uint8_t)n_hubs;
     dst[5] = (uint8_t)wh;
@@ -289,14 +316,15 @@ void column_clear_last(uint64_t *last, const uint64_t *key, size_t n) {
 static size_t put_keyed(struct column_scratch *s, uint8_t *dst, const uint64_t *v, size_t n,
                         unsigned key_column, const uint64_t *key, unsigned *out_width) {
     column_clear_last(s->last, key, n);
+    uint64_t bits = 0;
     for (size_t i = 0; i < n; i++) {
         uint64_t *const last = &s->last[key ? key[i] % SNAP_KEYED_SLOTS : 0];
-        s->numbers[i] = column_zigzag(v[i] - *last);
+        bits |= s->numbers[i] = column_zigzag(v[i] - *last);
         *last = v[i];
     }
     put_u16(dst, (uint16_t)key_column);
     put_u16(dst + 2, 0);
-    return 4 + put_planes(dst + 4, s->numbers, n, out_width);
+    return 4 + put_planes(dst + 4, s->numbers, n, bits, out_width);
 }
 
 size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t *v, size_t n,
@@ -304,7 +332,7 @@ size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t
     *out_width = 0;
     switch (encoding) {
     case SNAP_ENC_CONST: put_u64(dst, v[0]); return 8;
-    case SNAP_ENC_PLANES: return put_planes(dst, v, n, out_width);
+    case SNAP_ENC_PLANES: return put_planes(dst, v, n, column_bits(v, n), out_width);
     case SNAP_ENC_DELTA: return put_delta(s, dst, v, n, out_width);
     case SNAP_ENC_RUNS: return put_runs(s, dst, v, n);
     case SNAP_ENC_HUBS: return put_hubs(s, dst, v, n);

@@ -252,8 +252,9 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
             continue;
         uint64_t max = w->max_ref[table][c];
         max = open->constant[c] > max ? open->constant[c] : max;
-        for (uint32_t i = 0; open->column[c] && i < open->n; i++)
-            max = open->column[c][i] > max ? open->column[c][i] : max;
+        const uint64_t *const v = open->column[c];
+        for (uint32_t i = 0; v && i < open->n; i++)
+            max = v[i] > max ? v[i] : max;
         w->max_ref[table][c] = max;
         if (max > SNAP_ROWS_MAX)
             return fail_at(w, err, SNAP_E_ARG, table, "a reference is no id of any row");
@@ -516,6 +517,21 @@ int snap_writer_string(snap_writer *w, const char *text, uint32_t *out_id, snap_
     return snap_writer_string_n(w, text, text_length(text), out_id, err);
 }
 
+/* Whether rows [from, to) of a column (NULL: all `constant`), at least one, go on from *last, which
+ * becomes the last of them. */
+static int is_ascending(const uint64_t *column, uint32_t from, uint32_t to, uint64_t constant,
+                        uint64_t *last) {
+    uint64_t previous = *last;
+    int is_less = 0;
+    for (uint32_t i = from; column && i < to; i++) {
+        is_less |= column[i] < previous;
+        previous = column[i];
+    }
+    is_less |= !column && constant < previous;
+    *last = column ? previous : constant;
+    return !is_less;
+}
+
 /* Checks of the rows [from, open->n) that were just copied in: what the format demands of their
  * order. */
 static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t to,
@@ -540,12 +556,9 @@ static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t 
         }
         return SNAP_OK;
     case SNAP_TABLE_EDGE:
-        for (uint32_t i = from; i < to; i++) {
-            const uint64_t source = VALUE(SNAP_EDGE_COL_SOURCE, i);
-            if (source < w->last_edge_source)
-                return fail_at(w, err, SNAP_E_ARG, table, "edges are not in the order of sources");
-            w->last_edge_source = source;
-        }
+        if (!is_ascending(column[SNAP_EDGE_COL_SOURCE], from, to,
+                          open->constant[SNAP_EDGE_COL_SOURCE], &w->last_edge_source))
+            return fail_at(w, err, SNAP_E_ARG, table, "edges are not in the order of sources");
         return SNAP_OK;
     case SNAP_TABLE_SYMB:
         for (uint32_t i = from; i < to; i++) {
@@ -630,13 +643,6 @@ int snap_writer_module(snap_writer *w, const char *path, const char *build_id, u
     return snap_writer_module_row(w, row, build_id, out_id, err);
 }
 
-static int is_constant(const uint64_t *v, size_t n) {
-    uint64_t other = 0;
-    for (size_t i = 0; i < n; i++)
-        other |= v[i] ^ v[0];
-    return other == 0;
-}
-
 int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *columns, size_t n,
                      uint64_t *out_first_id, snap_error *err) {
     SNAP_TRY(check_table(w, table, n, err));
@@ -655,7 +661,7 @@ int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *co
             const uint64_t *const v = columns[c] ? columns[c] + done : NULL;
             const uint64_t first = v ? v[0] : 0;
             if (!open->column[c] && (open->n == 0 || open->constant[c] == first) &&
-                (!v || is_constant(v, part))) {
+                (!v || column_is_constant(v, part))) {
                 open->constant[c] = first;
                 continue;
             }

@@ -136,21 +136,25 @@ static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n
     return SNAP_OK;
 }
 
-static uint32_t class_of(const struct summary *s, uint64_t node) {
+/* The chunk of a node whose number does not tell it: the one before is not full. */
+static __attribute__((noinline)) const struct summary_nodes *find_chunk(const struct summary *s,
+                                                                        uint64_t node) {
     size_t low = 0, high = s->n_node_chunks;
-    const size_t guess = (size_t)((node - 1) / SNAP_CHUNK_ROWS_MAX);
-    if (guess < high && node >= s->nodes[guess].first_id &&
-        node - s->nodes[guess].first_id < s->nodes[guess].n)
-        low = guess; /* chunks are full as a rule */
-    else
-        while (high - low > 1) {
-            const size_t middle = low + (high - low) / 2;
-            if (s->nodes[middle].first_id <= node)
-                low = middle;
-            else
-                high = middle;
-        }
-    const struct summary_nodes *const chunk = &s->nodes[low];
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (s->nodes[middle].first_id <= node)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &s->nodes[low];
+}
+
+static inline uint32_t class_of(const struct summary *s, uint64_t node) {
+    const size_t guess = (size_t)((node - 1) / SNAP_CHUNK_ROWS_MAX); /* full as a rule */
+    const struct summary_nodes *chunk = &s->nodes[guess < s->n_node_chunks ? guess : 0];
+    if (__builtin_expect(node - chunk->first_id >= chunk->n, 0))
+        chunk = find_chunk(s, node);
     return chunk->classes ? chunk->classes[node - chunk->first_id] : chunk->one_class;
 }
 
@@ -167,43 +171,51 @@ static int add_edge(struct summary *s, uint64_t source, uint64_t target) {
     return SNAP_OK;
 }
 
+static int add_pending(struct summary *s, uint64_t source, uint64_t target) {
+    if (mem_grow(&s->pending, &s->pending_capacity, s->n_pending + 2, sizeof *s->pending) < 0)
+        return SNAP_E_NOMEM;
+    s->pending[s->n_pending++] = (uint32_t)source;
+    s->pending[s->n_pending++] = (uint32_t)target;
+    return SNAP_OK;
+}
+
 /* Edges of one source come together, and most pairs of classes come often. */
 static int add_edges(struct summary *s, const uint64_t *const *columns, size_t n) {
     enum { SLOTS = 256 };
     struct {
-        uint32_t from, to, cell; /* cell + 1 */
-    } known[SLOTS] = {{0}};
-    uint64_t last_source = 0;
-    uint32_t from = 0;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t source = COLUMN(SNAP_EDGE_COL_SOURCE, i);
-        const uint64_t target = COLUMN(SNAP_EDGE_COL_TARGET, i);
-        if (!source || !target)
-            continue;
-        if (source <= s->n_nodes && target <= s->n_nodes) {
-            if (source != last_source) {
-                from = class_of(s, source);
-                last_source = source;
-            }
-            const uint32_t to = class_of(s, target);
-            const size_t at = (from * 31 + to) % SLOTS;
-            if (!known[at].cell || known[at].from != from || known[at].to != to) {
-                const int64_t cell = edge_cell(s, from, to);
-                if (cell < 0)
-                    return SNAP_E_NOMEM;
-                known[at].from = from;
-                known[at].to = to;
-                known[at].cell = (uint32_t)cell + 1;
-            }
-            s->type_edges.cells[known[at].cell - 1].count++;
+        uint64_t pair, cell;
+    } known[SLOTS];
+    memset(known, 0xff, sizeof known); /* no pair of classes */
+    const uint64_t *const sources = columns[SNAP_EDGE_COL_SOURCE];
+    const uint64_t *const targets = columns[SNAP_EDGE_COL_TARGET];
+    const uint64_t n_nodes = s->n_nodes;
+    struct summary_cell *cells = s->type_edges.cells;
+    uint64_t last_source = 0, from = 0;
+    s->n_edges += n;
+    for (size_t i = 0; sources && targets && i < n; i++) {
+        const uint64_t source = sources[i], target = targets[i];
+        if (source - 1 >= n_nodes || target - 1 >= n_nodes) {
+            if (source && target)
+                SNAP_TRY(add_pending(s, source, target));
             continue;
         }
-        if (mem_grow(&s->pending, &s->pending_capacity, s->n_pending + 2, sizeof *s->pending) < 0)
-            return SNAP_E_NOMEM;
-        s->pending[s->n_pending++] = (uint32_t)source;
-        s->pending[s->n_pending++] = (uint32_t)target;
+        if (source != last_source) {
+            from = class_of(s, source);
+            last_source = source;
+        }
+        const uint32_t to = class_of(s, target);
+        const uint64_t pair = from << 32 | to;
+        const size_t at = (from * 31 + to) % SLOTS;
+        if (known[at].pair != pair) {
+            const int64_t cell = cell_of(&s->type_edges, pair);
+            if (cell < 0)
+                return SNAP_E_NOMEM;
+            cells = s->type_edges.cells;
+            known[at].pair = pair;
+            known[at].cell = (uint64_t)cell;
+        }
+        cells[known[at].cell].count++;
     }
-    s->n_edges += n;
     return SNAP_OK;
 }
 

@@ -1,5 +1,5 @@
 /* Every encoding gives back what was put in, and no bytes make a decoder read or write outside. */
-#include "codec/column.h"
+#include "codec/choose.h"
 
 #include "support/sample.h"
 #include <check.h>
@@ -132,6 +132,104 @@ START_TEST(hostile_bytes) {
 }
 END_TEST
 
+/* Runs of lengths around those where a length takes another byte, and few or many of them. */
+static size_t make_runs(uint64_t *v, uint64_t *state) {
+    static const size_t most[] = {1, 2, 3, 5, 140, 254, 255, 256, 257, 1000, 30000};
+    const size_t longest = most[sample_next(state) % (sizeof most / sizeof *most)];
+    const size_t usual = most[sample_next(state) % 4];
+    const uint64_t values = sample_next(state) % 4 ? 200 : UINT64_MAX;
+    const size_t longest_at = sample_next(state) % 2000;
+    size_t n = 0;
+    uint64_t value = 0;
+    while (n < 2000 + longest) {
+        const size_t is_longest = n <= longest_at && longest_at < n + usual;
+        for (size_t k = is_longest ? longest : 1 + sample_next(state) % usual; k > 0; k--)
+            v[n++] = value;
+        value = sample_next(state) % values;
+    }
+    return n;
+}
+
+START_TEST(smaller_of_planes_and_runs) {
+    enum { MOST = 65536 };
+    struct column_scratch s = {0};
+    ck_assert_int_eq(column_scratch_init_encoder(&s), 0);
+    uint64_t *const v = malloc(MOST * sizeof *v), state = 5;
+    uint8_t *const buffer = malloc(column_bound(MOST));
+    const uint64_t *columns[SNAP_COLUMNS_MAX] = {0};
+    columns[SNAP_NODE_COL_SIZE] = v;
+    unsigned n_runs = 0, n_planes = 0, width;
+    for (int round = 0; round < 3000; round++) {
+        const size_t n = make_runs(v, &state) - sample_next(&state) % 3;
+        const size_t planes = column_encode(&s, SNAP_ENC_PLANES, v, n, 0, NULL, buffer, &width);
+        const size_t runs = column_encode(&s, SNAP_ENC_RUNS, v, n, 0, NULL, buffer, &width);
+        const struct choice c =
+            choose_encoding(SNAP_TABLE_NODE, SNAP_NODE_COL_SIZE, columns, n, s.last);
+        ck_assert_uint_eq(c.encoding, runs < planes ? SNAP_ENC_RUNS : SNAP_ENC_PLANES);
+        n_runs += runs < planes;
+        n_planes += runs >= planes;
+    }
+    ck_assert_uint_gt(n_runs, 300);
+    ck_assert_uint_gt(n_planes, 300);
+    free(v);
+    free(buffer);
+    column_scratch_release(&s);
+}
+END_TEST
+
+static int by_value(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The hubs are the values that come most often, the smaller one of two that come as often. */
+START_TEST(hubs_are_the_most_frequent) {
+    enum { N = 20000, LEAST = 8 };
+    struct column_scratch s = {0};
+    ck_assert_int_eq(column_scratch_init_encoder(&s), 0);
+    uint64_t *const v = malloc(N * sizeof *v), *const sorted = malloc(N * sizeof *v), state = 3;
+    uint8_t *const buffer = malloc(column_bound(N));
+    for (int round = 0; round < 40; round++) {
+        const uint64_t few = 1 + sample_next(&state) % 400, many = 1 + sample_next(&state) % 6000;
+        const uint64_t factor = round % 2 ? 1 : 0x10000000001;
+        for (size_t i = 0; i < N; i++)
+            v[i] = (sample_next(&state) % 2 ? sample_next(&state) % few
+                                            : few + sample_next(&state) % many) *
+                   factor;
+        unsigned width;
+        column_encode(&s, SNAP_ENC_HUBS, v, N, 0, NULL, buffer, &width);
+        uint64_t hubs[255];
+        column_planes_get(hubs, buffer + 8, buffer[4], buffer[5]);
+        memcpy(sorted, v, N * sizeof *v);
+        qsort(sorted, N, sizeof *sorted, by_value);
+        unsigned n_hubs = 0, worse = 0;
+        size_t last_count = N, least = LEAST;
+        for (unsigned h = 0; h < buffer[4]; h++) {
+            size_t count = 0;
+            for (size_t i = 0; i < N; i++)
+                count += v[i] == hubs[h];
+            ck_assert_uint_ge(count, LEAST);
+            ck_assert_uint_le(count, last_count);
+            ck_assert(h == 0 || count < last_count || hubs[h - 1] < hubs[h]);
+            last_count = count;
+        }
+        if (buffer[4] == 255)
+            least = last_count;
+        for (size_t i = 0, end; i < N; i = end) {
+            for (end = i; end < N && sorted[end] == sorted[i]; end++)
+                ;
+            n_hubs += end - i > least || (end - i == least && buffer[4] < 255);
+            worse += end - i == least && buffer[4] == 255 && sorted[i] <= hubs[254];
+        }
+        ck_assert_uint_eq(n_hubs + worse, buffer[4]);
+    }
+    free(v);
+    free(sorted);
+    free(buffer);
+    column_scratch_release(&s);
+}
+END_TEST
+
 int main(void) {
     Suite *const suite = suite_create("column");
     TCase *const t = tcase_create("column");
@@ -140,6 +238,8 @@ int main(void) {
     tcase_add_test(t, planes_are_least_and_in_order);
     tcase_add_test(t, zigzag);
     tcase_add_test(t, hostile_bytes);
+    tcase_add_test(t, smaller_of_planes_and_runs);
+    tcase_add_test(t, hubs_are_the_most_frequent);
     suite_add_tcase(suite, t);
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
