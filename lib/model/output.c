@@ -215,16 +215,26 @@ static int find_label(struct output *o, uint32_t type, uint64_t offset, uint64_t
     return 0;
 }
 
-static void put_edge(struct output *o, size_t i, uint64_t source_row, uint32_t source,
-                     const struct heap_edge *e) {
-    uint64_t *const *const c = o->columns;
-    c[SNAP_EDGE_COL_SOURCE][i] = source_row;
-    c[SNAP_EDGE_COL_TARGET][i] = row_of(o, e->target);
-    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = (uint64_t)e->source_word * 8;
-    c[SNAP_EDGE_COL_TARGET_OFFSET][i] = e->target_offset;
-    c[SNAP_EDGE_COL_FLAGS][i] =
-        (e->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0u) |
-        (heap_is_chance(o->heap, source, e->target, e->target_offset) ? SNAP_EDGE_FLAG_LOW : 0u);
+/* Plain references of one node, at rows i to i + n - 1 of the batch. */
+static void put_edges(struct output *o, size_t i, uint64_t source_row, uint32_t source,
+                      const struct heap_edge *e, size_t n) {
+    uint64_t *const restrict sources = o->columns[SNAP_EDGE_COL_SOURCE] + i;
+    uint64_t *const restrict targets = o->columns[SNAP_EDGE_COL_TARGET] + i;
+    uint64_t *const restrict source_offsets = o->columns[SNAP_EDGE_COL_SOURCE_OFFSET] + i;
+    uint64_t *const restrict target_offsets = o->columns[SNAP_EDGE_COL_TARGET_OFFSET] + i;
+    uint64_t *const restrict flags = o->columns[SNAP_EDGE_COL_FLAGS] + i;
+    for (size_t k = 0; k < n; k++) {
+        sources[k] = source_row;
+        targets[k] = e[k].target;
+        source_offsets[k] = (uint64_t)e[k].source_word * 8;
+        target_offsets[k] = e[k].target_offset;
+        flags[k] = e[k].target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0;
+    }
+    for (size_t k = 0; o->rank && k < n; k++)
+        targets[k] = row_of(o, e[k].target);
+    for (size_t k = 0; source > o->heap->n_blocks && k < n; k++)
+        if (heap_is_chance(o->heap, source, e[k].target, e[k].target_offset))
+            flags[k] |= SNAP_EDGE_FLAG_LOW;
 }
 
 /* Kinds and labels of a batch are as before the first one that is not plain. */
@@ -275,6 +285,10 @@ static uint64_t references_from(const struct heap *h, uint32_t node) {
     return low;
 }
 
+static inline int has_reference(const struct heap *h, uint64_t reference, uint32_t node) {
+    return reference < h->n_references && h->references[reference].source == node;
+}
+
 static int write_edges(struct output *o, void (*progress)(void *context), void *context,
                        snap_error *err) {
     static const unsigned used[] = {SNAP_EDGE_COL_SOURCE,        SNAP_EDGE_COL_TARGET,
@@ -302,17 +316,18 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
         const int has_fields = h->field && type && h->types[type - 1].source != SNAP_TYPE_SITE;
         if (o->order && h->n_references)
             reference = references_from(h, node);
-        for (;;) {
+        while (e < end || has_reference(h, reference, node)) {
             if (e < end) {
-                const struct heap_edge *const edge = &h->edges[e++];
-                put_edge(o, n, k + 1u, node, edge);
-                if (has_fields)
-                    SNAP_TRY(put_label(o, n, node, type, (uint64_t)edge->source_word * 8, err));
-            } else if (reference < h->n_references && h->references[reference].source == node)
-                SNAP_TRY(put_reference(o, n, k + 1u, &h->references[reference++], err));
-            else
-                break;
-            if (++n == BATCH_ROWS) {
+                const size_t part = end - e < BATCH_ROWS - n ? end - e : BATCH_ROWS - n;
+                put_edges(o, n, k + 1u, node, &h->edges[e], part);
+                for (size_t i = 0; has_fields && i < part; i++)
+                    SNAP_TRY(put_label(o, n + i, node, type,
+                                       (uint64_t)h->edges[e + i].source_word * 8, err));
+                e += part;
+                n += part;
+            } else
+                SNAP_TRY(put_reference(o, n++, k + 1u, &h->references[reference++], err));
+            if (n == BATCH_ROWS) {
                 SNAP_TRY(put_rows(o, SNAP_TABLE_EDGE, n, err));
                 n = 0;
                 if (o->has_labels)

@@ -264,28 +264,34 @@ int receive_edges(struct ingest *g, const struct wire_section *section, snap_err
         if (h->n_edges + n > SNAP_ROWS_MAX)
             return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
         SNAP_TRY(GROW(g, h->edges, edges, h->n_edges + n));
+        const uint32_t n_nodes = h->n_nodes;
+        uint32_t source = g->last_source;
         uint64_t last_word = 0, words = 0;
-        if (g->last_source) {
-            const uint64_t first = h->first_edge[g->last_source - 1];
+        if (source) {
+            const uint64_t first = h->first_edge[source - 1];
             last_word = h->n_edges > first ? h->edges[h->n_edges - 1].source_word + 1u : 0;
-            words = h->size[g->last_source - 1] / 8;
+            words = h->size[source - 1] / 8;
         }
-        for (uint32_t i = 0; i < n; i++, w++) {
-            if (w->source != g->last_source) {
-                if (w->source < g->last_source || w->source == 0 || w->source > h->n_nodes)
+        struct heap_edge *to = h->edges + h->n_edges;
+        for (const struct wire_edge *const end = w + n; w < end; w++, to++) {
+            if (w->source != source) {
+                if (w->source < source || w->source == 0 || w->source > n_nodes)
                     return stream_broken(err, "the source of a reference");
-                SNAP_TRY(receive_end_of_sources(g, w->source, err));
+                h->n_edges = (uint64_t)(to - h->edges);
+                source = w->source;
+                SNAP_TRY(receive_end_of_sources(g, source, err));
                 last_word = 0;
-                words = h->size[w->source - 1] / 8;
+                words = h->size[source - 1] / 8;
             }
-            if (w->source_word < last_word || w->source_word >= words || w->target == 0 ||
-                w->target > h->n_nodes)
+            /* From last_word to words - 1, which is never less; and from 1 to n_nodes. */
+            if (w->source_word - last_word >= words - last_word || w->target - 1 >= n_nodes)
                 return stream_broken(err, "a reference");
             last_word = w->source_word + 1u;
-            h->edges[h->n_edges++] = (struct heap_edge){.target = w->target,
-                                                        .source_word = w->source_word,
-                                                        .target_offset = w->target_offset};
+            *to = (struct heap_edge){.target = w->target,
+                                     .source_word = w->source_word,
+                                     .target_offset = w->target_offset};
         }
+        h->n_edges = (uint64_t)(to - h->edges);
     }
     return 0;
 }
