@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "capture/hook.h"
@@ -42,6 +43,22 @@ static __attribute__((constructor)) void read_path(void) {
     const char *const given = getenv("HEAPSNAP_CHECK_STACKS");
     if (given != NULL && strlen(given) < sizeof path)
         memcpy(path, given, strlen(given) + 1);
+}
+
+/* Where a coroutine returns to: libc's __start_context, which has no name outside. It is the word
+ * at the top of a stack that makecontext has laid out. */
+static uintptr_t coroutine_start;
+static void nothing(void) {}
+static __attribute__((constructor)) void find_coroutine_start(void) {
+    static _Alignas(16) char stack[4096];
+    ucontext_t context;
+    if (getcontext(&context) != 0)
+        return;
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = sizeof stack;
+    context.uc_link = NULL;
+    makecontext(&context, nothing, 0);
+    memcpy(&coroutine_start, (void *)context.uc_mcontext.gregs[REG_RSP], sizeof coroutine_start);
 }
 
 static void look_up(void *library, const char *name, void *to) {
@@ -131,7 +148,8 @@ static void check(uint32_t id, const struct stack_start *start, bool truncated) 
     /* Nothing marks the end of a coroutine's stack, and libunwind takes the word behind it,
      * whatever it is, for one more frame: what is in no module is none. */
     Dl_info known;
-    if (n_wanted == n_got + 1 && dladdr((void *)(wanted[n_got] - 1), &known) == 0)
+    if (n_got > 0 && got[n_got - 1] == coroutine_start && n_wanted == n_got + 1 &&
+        dladdr((void *)(wanted[n_got] - 1), &known) == 0)
         n_wanted--;
     const bool same = (truncated ? n_got <= n_wanted : n_got == n_wanted) &&
                       memcmp(wanted, got, n_got * sizeof *got) == 0;
