@@ -80,33 +80,20 @@ static size_t boot_malloc_usable_size(void *block) {
     return hook_boot_size(block);
 }
 
-struct hook_real hook_real = {
-    .malloc = boot_malloc,
-    .calloc = boot_calloc,
-    .realloc = boot_realloc,
-    .free = boot_free,
-    .posix_memalign = boot_posix_memalign,
-    .aligned_alloc = boot_memalign,
-    .memalign = boot_memalign,
-    .valloc = boot_valloc,
-    .pvalloc = boot_valloc,
-    .malloc_usable_size = boot_malloc_usable_size,
-};
+/* What is called until the real functions are known. */
+#define BOOT_FUNCTIONS                                                                             \
+    {                                                                                              \
+        .malloc = boot_malloc, .calloc = boot_calloc, .realloc = boot_realloc, .free = boot_free,  \
+        .posix_memalign = boot_posix_memalign, .aligned_alloc = boot_memalign,                     \
+        .memalign = boot_memalign, .valloc = boot_valloc, .pvalloc = boot_valloc,                  \
+        .malloc_usable_size = boot_malloc_usable_size,                                             \
+    }
+
+struct hook_real hook_real = BOOT_FUNCTIONS;
 
 /* What comes behind ours. It differs from hook_real where another malloc comes before: the target,
  * and operators of ours that stand for libc's, call that one; who calls ours may be that one. */
-static struct hook_real next = {
-    .malloc = boot_malloc,
-    .calloc = boot_calloc,
-    .realloc = boot_realloc,
-    .free = boot_free,
-    .posix_memalign = boot_posix_memalign,
-    .aligned_alloc = boot_memalign,
-    .memalign = boot_memalign,
-    .valloc = boot_valloc,
-    .pvalloc = boot_valloc,
-    .malloc_usable_size = boot_malloc_usable_size,
-};
+static struct hook_real next = BOOT_FUNCTIONS;
 
 const char *hook_allocator_path;
 bool hook_malloc_is_foreign;
