@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/strtab.h"
+#include "diff/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,26 +40,20 @@ static int no_memory(snap_error *err) {
     return err_set(err, SNAP_E_NOMEM, "no memory to match blocks");
 }
 
+static int add_type_key(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
+    struct side *const s = context;
+    const char *name;
+    SNAP_TRY(snap_string(s->snapshot, b->column[SNAP_TYPE_COL_NAME][i], &name, err));
+    s->type_key[b->first_id + i] = strtab_key(name, strlen(name));
+    return 0;
+}
+
 static int read_type_keys(struct side *s, snap_error *err) {
     s->type_key =
         mem_zalloc((size_t)snap_rows(s->snapshot, SNAP_TABLE_TYPE) + 1, sizeof *s->type_key);
     if (s->type_key == NULL)
         return no_memory(err);
-    snap_batch batch;
-    snap_batch_init(&batch);
-    int result = 0;
-    for (uint32_t chunk = 0; result == 0 && chunk < snap_n_chunks(s->snapshot, SNAP_TABLE_TYPE);
-         chunk++) {
-        result = snap_batch_read(s->snapshot, SNAP_TABLE_TYPE, chunk, 1u << SNAP_TYPE_COL_NAME,
-                                 &batch, err);
-        for (uint32_t i = 0; result == 0 && i < batch.n_rows; i++) {
-            const char *name = "";
-            result = snap_string(s->snapshot, batch.column[SNAP_TYPE_COL_NAME][i], &name, err);
-            s->type_key[batch.first_id + i] = strtab_key(name, strlen(name));
-        }
-    }
-    snap_batch_release(&batch);
-    return result;
+    return rows_each(s->snapshot, SNAP_TABLE_TYPE, 1u << SNAP_TYPE_COL_NAME, add_type_key, s, err);
 }
 
 static int identify(struct side *s, uint64_t type, uint64_t stack, uint64_t *out, snap_error *err) {

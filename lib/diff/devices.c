@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/printable.h"
 #include "diff/result.h"
+#include "diff/rows.h"
 
 #include <heapsnap/snapdef.h>
 #include <inttypes.h>
@@ -65,38 +66,48 @@ static int counts(uint64_t kind) {
     }
 }
 
-static int add_nodes(struct snap_diff *d, size_t index, struct sums *all, snap_error *err) {
-    const snap_snapshot *const s = d->sources[index];
-    const uint32_t columns = 1u << SNAP_NODE_COL_DOMAIN | 1u << SNAP_NODE_COL_KIND |
-                             1u << SNAP_NODE_COL_SIZE | 1u << SNAP_NODE_COL_DEVICE;
-    snap_batch b;
-    int result = 0;
-    snap_batch_init(&b);
-    for (uint32_t k = 0; result == 0 && k < snap_n_chunks(s, SNAP_TABLE_NODE); k++) {
-        result = snap_batch_read(s, SNAP_TABLE_NODE, k, columns, &b, err);
-        for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
-            const uint64_t device = b.column[SNAP_NODE_COL_DEVICE][i];
-            if (b.column[SNAP_NODE_COL_DOMAIN][i] != SNAP_DOMAIN_DEVICE || device == 0 ||
-                device > DEVICES_MAX || !counts(b.column[SNAP_NODE_COL_KIND][i]))
-                continue;
-            struct sums *const of = sums_of(d, all, device - 1);
-            if (of == NULL)
-                result = no_memory(err);
-            else
-                of->live[index] = add_sat(of->live[index], b.column[SNAP_NODE_COL_SIZE][i]);
-        }
-    }
-    snap_batch_release(&b);
-    return result;
+/* Where rows of one snapshot are added. */
+struct adding {
+    struct snap_diff *d;
+    size_t index;
+    struct sums *all;
+};
+
+static int add_node(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
+    const struct adding *const a = context;
+    const uint64_t device = b->column[SNAP_NODE_COL_DEVICE][i];
+    if (b->column[SNAP_NODE_COL_DOMAIN][i] != SNAP_DOMAIN_DEVICE || device == 0 ||
+        device > DEVICES_MAX || !counts(b->column[SNAP_NODE_COL_KIND][i]))
+        return 0;
+    struct sums *const of = sums_of(a->d, a->all, device - 1);
+    if (of == NULL)
+        return no_memory(err);
+    of->live[a->index] = add_sat(of->live[a->index], b->column[SNAP_NODE_COL_SIZE][i]);
+    return 0;
 }
 
-static void add_pool(struct sums *of, size_t index, const snap_batch *b, uint32_t i) {
+static int add_nodes(struct adding *a, snap_error *err) {
+    const uint32_t columns = 1u << SNAP_NODE_COL_DOMAIN | 1u << SNAP_NODE_COL_KIND |
+                             1u << SNAP_NODE_COL_SIZE | 1u << SNAP_NODE_COL_DEVICE;
+    return rows_each(a->d->sources[a->index], SNAP_TABLE_NODE, columns, add_node, a, err);
+}
+
+static int add_pool(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
+    const struct adding *const a = context;
+    const size_t index = a->index;
+    const uint64_t device = b->column[SNAP_POOL_COL_DEVICE][i];
+    if (b->column[SNAP_POOL_COL_DOMAIN][i] != SNAP_DOMAIN_DEVICE || device == 0 ||
+        device > DEVICES_MAX || b->column[SNAP_POOL_COL_PARENT][i] != 0)
+        return 0;
+    struct sums *const of = sums_of(a->d, a->all, device - 1);
+    if (of == NULL)
+        return no_memory(err);
     const uint64_t kind = b->column[SNAP_POOL_COL_KIND][i], size = b->column[SNAP_POOL_COL_SIZE][i];
     const uint64_t cached = b->column[SNAP_POOL_COL_CACHED][i];
     const uint64_t gap = b->column[SNAP_POOL_COL_LARGEST_GAP][i];
     if (kind == SNAP_POOL_CUDA_GRAPH) {
         of->graphs[index] = add_sat(of->graphs[index], size);
-        return;
+        return 0;
     }
     const int is_framework = kind == SNAP_POOL_TORCH_SEGMENT || kind == SNAP_POOL_TORCH_PRIVATE;
     of->has_framework_pools |= is_framework;
@@ -106,68 +117,48 @@ static void add_pool(struct sums *of, size_t index, const snap_batch *b, uint32_
     /* A framework gives back whole segments, the driver's pools any part. */
     if (!is_framework || cached == size)
         of->returnable[index] = add_sat(of->returnable[index], cached);
+    return 0;
 }
 
-static int add_pools(struct snap_diff *d, size_t index, struct sums *all, snap_error *err) {
-    const snap_snapshot *const s = d->sources[index];
+static int add_pools(struct adding *a, snap_error *err) {
     const uint32_t columns = 1u << SNAP_POOL_COL_KIND | 1u << SNAP_POOL_COL_DOMAIN |
                              1u << SNAP_POOL_COL_DEVICE | 1u << SNAP_POOL_COL_SIZE |
                              1u << SNAP_POOL_COL_CACHED | 1u << SNAP_POOL_COL_LARGEST_GAP |
                              1u << SNAP_POOL_COL_PARENT;
-    snap_batch b;
-    int result = 0;
-    snap_batch_init(&b);
-    for (uint32_t k = 0; result == 0 && k < snap_n_chunks(s, SNAP_TABLE_POOL); k++) {
-        result = snap_batch_read(s, SNAP_TABLE_POOL, k, columns, &b, err);
-        for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
-            const uint64_t device = b.column[SNAP_POOL_COL_DEVICE][i];
-            if (b.column[SNAP_POOL_COL_DOMAIN][i] != SNAP_DOMAIN_DEVICE || device == 0 ||
-                device > DEVICES_MAX || b.column[SNAP_POOL_COL_PARENT][i] != 0)
-                continue;
-            struct sums *const of = sums_of(d, all, device - 1);
-            if (of == NULL)
-                result = no_memory(err);
-            else
-                add_pool(of, index, &b, i);
-        }
-    }
-    snap_batch_release(&b);
-    return result;
+    return rows_each(a->d->sources[a->index], SNAP_TABLE_POOL, columns, add_pool, a, err);
 }
 
-static int add_reported(struct snap_diff *d, size_t index, struct sums *all, snap_error *err) {
-    const snap_snapshot *const s = d->sources[index];
+static int add_reported(struct adding *a, snap_error *err) {
+    const snap_snapshot *const s = a->d->sources[a->index];
     for (size_t i = 0; i < snap_meta_count(s); i++) {
         const snap_meta_row row = snap_meta_get(s, i);
         if (row.key != SNAP_META_DEVICE || row.value >= DEVICES_MAX)
             continue;
-        struct sums *const of = sums_of(d, all, row.value);
+        struct sums *const of = sums_of(a->d, a->all, row.value);
         if (of == NULL)
             return no_memory(err);
         of->name = row.name;
         char name[40];
         snprintf(name, sizeof name, "device%" PRIu64 "_process_bytes", row.value);
-        snap_meta_number(s, SNAP_META_PROCESS, name, &of->reported[index]);
+        snap_meta_number(s, SNAP_META_PROCESS, name, &of->reported[a->index]);
     }
     return 0;
 }
 
 static int64_t residual_of(const struct sums *s, size_t i) {
     const uint64_t tracked = add_sat(add_sat(s->live[i], s->cached[i]), s->graphs[i]);
-    const uint64_t distance =
-        s->reported[i] > tracked ? s->reported[i] - tracked : tracked - s->reported[i];
-    const int64_t limited = distance > INT64_MAX ? INT64_MAX : (int64_t)distance;
-    return s->reported[i] == 0 ? 0 : s->reported[i] > tracked ? limited : -limited;
+    return s->reported[i] == 0 ? 0 : difference_sat(s->reported[i], tracked);
 }
 
 int devices_find(struct snap_diff *d, snap_error *err) {
     struct sums all[DEVICES_MAX] = {{0}};
     size_t n = 0;
     for (size_t i = 0; i < d->n; i++) {
-        SNAP_TRY(add_reported(d, i, all, err));
-        SNAP_TRY(add_pools(d, i, all, err));
+        struct adding adding = {d, i, all};
+        SNAP_TRY(add_reported(&adding, err));
+        SNAP_TRY(add_pools(&adding, err));
         if (d->snapshots[i].totals[SNAP_DOMAIN_DEVICE].count > 0)
-            SNAP_TRY(add_nodes(d, i, all, err));
+            SNAP_TRY(add_nodes(&adding, err));
     }
     for (size_t k = 0; k < DEVICES_MAX; k++)
         n += all[k].is_there != 0;

@@ -264,12 +264,6 @@ static int run_passes(struct passes *p, snap_error *err) {
     return 0;
 }
 
-static int64_t difference(uint64_t last, uint64_t first) {
-    if (last >= first)
-        return last - first > INT64_MAX ? INT64_MAX : (int64_t)(last - first);
-    return first - last > INT64_MAX ? INT64_MIN : -(int64_t)(first - last);
-}
-
 struct order {
     size_t n;
 };
@@ -277,8 +271,8 @@ struct order {
 static int compare_rows(const void *x, const void *y, void *context) {
     const struct row *const a = x, *const b = y;
     const size_t last = ((const struct order *)context)->n - 1;
-    const int64_t growth_a = difference(a->series.bytes[last], a->series.bytes[0]);
-    const int64_t growth_b = difference(b->series.bytes[last], b->series.bytes[0]);
+    const int64_t growth_a = difference_sat(a->series.bytes[last], a->series.bytes[0]);
+    const int64_t growth_b = difference_sat(b->series.bytes[last], b->series.bytes[0]);
     if (growth_a != growth_b)
         return growth_a > growth_b ? -1 : 1;
     if (a->series.bytes[last] != b->series.bytes[last])
@@ -326,7 +320,7 @@ static int publish_types(struct snap_diff *d, struct table *t, snap_diff_type **
     for (size_t i = 0; i < t->n; i++) {
         const struct row *const row = &t->rows[i];
         const struct series *const s = &row->series;
-        const int64_t growth = difference(s->bytes[d->n - 1], s->bytes[0]);
+        const int64_t growth = difference_sat(s->bytes[d->n - 1], s->bytes[0]);
         rows[i] = (snap_diff_type){
             .name = row->name,
             .domain = row->domain,
@@ -334,7 +328,7 @@ static int publish_types(struct snap_diff *d, struct table *t, snap_diff_type **
             .bytes = s->bytes,
             .trend = trend_of(d, s),
             .growth_bytes = growth,
-            .growth_count = difference(s->counts[d->n - 1], s->counts[0]),
+            .growth_count = difference_sat(s->counts[d->n - 1], s->counts[0]),
             .share_ppm = share_of(growth, all),
         };
     }
@@ -369,7 +363,7 @@ static int publish_sites(struct snap_diff *d, struct tables *t, int births_tell,
     for (size_t i = 0; i < t->sites.n; i++) {
         const struct row *const row = &t->sites.rows[i];
         const struct series *const s = &row->series;
-        const int64_t growth = difference(s->bytes[d->n - 1], s->bytes[0]);
+        const int64_t growth = difference_sat(s->bytes[d->n - 1], s->bytes[0]);
         rows[i] = (snap_diff_site){
             .key = row->key,
             .snapshot = row->snapshot,
@@ -379,7 +373,7 @@ static int publish_sites(struct snap_diff *d, struct tables *t, int births_tell,
             .bytes = s->bytes,
             .trend = trend_of(d, s),
             .growth_bytes = growth,
-            .growth_count = difference(s->counts[d->n - 1], s->counts[0]),
+            .growth_count = difference_sat(s->counts[d->n - 1], s->counts[0]),
             .share_ppm = share_of(growth, all),
             .label = row->name,
             .module = row->module,
@@ -518,8 +512,8 @@ static int compare_hook_rows(const void *x, const void *y) {
 static int compare_hooks(const void *x, const void *y, void *context) {
     const snap_diff_hook *const a = x, *const b = y;
     const size_t last = ((const struct order *)context)->n - 1;
-    const int64_t growth_a = difference(a->counts[last], a->counts[0]);
-    const int64_t growth_b = difference(b->counts[last], b->counts[0]);
+    const int64_t growth_a = difference_sat(a->counts[last], a->counts[0]);
+    const int64_t growth_b = difference_sat(b->counts[last], b->counts[0]);
     if (growth_a != growth_b)
         return growth_a > growth_b ? -1 : 1;
     return compare_hook_rows(&(struct hook_row){.hook = *a}, &(struct hook_row){.hook = *b});

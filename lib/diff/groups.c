@@ -84,6 +84,15 @@ struct group *groups_find(struct groups *g, uint32_t domain, uint32_t type, uint
     return row;
 }
 
+int groups_add(struct groups *g, uint64_t domain, uint64_t stack, uint64_t bytes) {
+    struct group *const row = groups_get(g, domain, 0, stack);
+    if (row == NULL)
+        return -1;
+    row->count = add_sat(row->count, 1);
+    row->bytes = add_sat(row->bytes, bytes);
+    return 0;
+}
+
 int groups_merge(struct groups *g, const struct groups *other) {
     for (size_t i = 0; i < other->n; i++) {
         const struct group *const from = &other->rows[i];

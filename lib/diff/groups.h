@@ -47,10 +47,20 @@ static inline struct group *groups_get(struct groups *g, uint64_t domain, uint64
 /* Adds all sums of other, row by row. Returns 0 or -1 without memory. */
 int groups_merge(struct groups *g, const struct groups *other);
 
+/* Adds one thing of a size to the row of its domain and stack, without a type. Returns 0 or -1
+ * without memory. */
+int groups_add(struct groups *g, uint64_t domain, uint64_t stack, uint64_t bytes);
+
 /* Sums in files are hostile: they saturate. */
 static inline uint64_t add_sat(uint64_t a, uint64_t b) {
     uint64_t sum;
     return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static inline int64_t difference_sat(uint64_t last, uint64_t first) {
+    if (last >= first)
+        return last - first > INT64_MAX ? INT64_MAX : (int64_t)(last - first);
+    return first - last > INT64_MAX ? INT64_MIN : -(int64_t)(first - last);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include "diff/mapped.h"
 
 #include "base/err.h"
+#include "diff/rows.h"
 #include "diff/trend.h"
 
 #include <stdlib.h>
@@ -15,31 +16,18 @@ static int no_memory(snap_error *err) {
     return err_set(err, SNAP_E_NOMEM, "no memory to compare mappings");
 }
 
-static int add_regions(const snap_snapshot *s, struct groups *groups, snap_error *err) {
-    const uint32_t columns = 1u << SNAP_REGN_COL_SIZE | 1u << SNAP_REGN_COL_STACK;
-    snap_batch b;
-    int result = 0;
-    snap_batch_init(&b);
-    for (uint32_t k = 0; result == 0 && k < snap_n_chunks(s, SNAP_TABLE_REGN); k++) {
-        result = snap_batch_read(s, SNAP_TABLE_REGN, k, columns, &b, err);
-        for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
-            const uint64_t stack = b.column[SNAP_REGN_COL_STACK][i];
-            struct group *const g = stack ? groups_get(groups, SNAP_DOMAIN_HOST, 0, stack) : NULL;
-            if (g != NULL) {
-                g->count = add_sat(g->count, 1);
-                g->bytes = add_sat(g->bytes, b.column[SNAP_REGN_COL_SIZE][i]);
-            } else if (stack)
-                result = no_memory(err);
-        }
-    }
-    snap_batch_release(&b);
-    return result;
+static int add_region(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
+    const uint64_t stack = b->column[SNAP_REGN_COL_STACK][i];
+    if (stack == 0)
+        return 0;
+    return groups_add(context, SNAP_DOMAIN_HOST, stack, b->column[SNAP_REGN_COL_SIZE][i]) < 0
+               ? no_memory(err)
+               : 0;
 }
 
-static int64_t difference(uint64_t a, uint64_t b) {
-    const uint64_t d = a > b ? a - b : b - a;
-    const int64_t limited = d > INT64_MAX ? INT64_MAX : (int64_t)d;
-    return a > b ? limited : -limited;
+static int add_regions(const snap_snapshot *s, struct groups *groups, snap_error *err) {
+    return rows_each(s, SNAP_TABLE_REGN, 1u << SNAP_REGN_COL_SIZE | 1u << SNAP_REGN_COL_STACK,
+                     add_region, groups, err);
 }
 
 static int compare_sites(const void *x, const void *y, void *context) {
@@ -68,8 +56,8 @@ static int publish(struct snap_diff *d, const struct tables *t, snap_error *err)
             .counts = s->counts,
             .bytes = s->bytes,
             .trend = trend_classify(s->bytes, d->position, d->n, UINT32_MAX),
-            .growth_bytes = difference(s->bytes[d->n - 1], s->bytes[0]),
-            .growth_count = difference(s->counts[d->n - 1], s->counts[0]),
+            .growth_bytes = difference_sat(s->bytes[d->n - 1], s->bytes[0]),
+            .growth_count = difference_sat(s->counts[d->n - 1], s->counts[0]),
             .label = t->types.rows[row->type_row - 1].name,
             .module = row->module,
         };

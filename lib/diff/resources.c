@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "diff/rows.h"
 #include "diff/trend.h"
 
 /* Bytes: a stream of CUDA, say, takes a quarter of a MiB. Events cost less, graphs more. */
@@ -17,36 +18,19 @@ static int no_memory(snap_error *err) {
     return err_set(err, SNAP_E_NOMEM, "no memory to compare resources");
 }
 
+static int add_resource(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
+    const uint64_t kind = b->column[SNAP_RSRC_COL_KIND][i];
+    const uint64_t stack = b->column[SNAP_RSRC_COL_STACK][i];
+    if (stack == 0 || kind > SNAP_RSRC_SURFACE)
+        return 0;
+    return groups_add(context, kind, stack, b->column[SNAP_RSRC_COL_SIZE][i]) < 0 ? no_memory(err)
+                                                                                  : 0;
+}
+
 static int add_resources(const snap_snapshot *s, struct groups *groups, snap_error *err) {
     const uint32_t columns =
         1u << SNAP_RSRC_COL_KIND | 1u << SNAP_RSRC_COL_STACK | 1u << SNAP_RSRC_COL_SIZE;
-    snap_batch b;
-    int result = 0;
-    snap_batch_init(&b);
-    for (uint32_t k = 0; result == 0 && k < snap_n_chunks(s, SNAP_TABLE_RSRC); k++) {
-        result = snap_batch_read(s, SNAP_TABLE_RSRC, k, columns, &b, err);
-        for (uint32_t i = 0; result == 0 && i < b.n_rows; i++) {
-            const uint64_t kind = b.column[SNAP_RSRC_COL_KIND][i];
-            const uint64_t stack = b.column[SNAP_RSRC_COL_STACK][i];
-            if (!stack || kind > SNAP_RSRC_SURFACE)
-                continue;
-            struct group *const g = groups_get(groups, kind, 0, stack);
-            if (g == NULL)
-                result = no_memory(err);
-            else {
-                g->count = add_sat(g->count, 1);
-                g->bytes = add_sat(g->bytes, b.column[SNAP_RSRC_COL_SIZE][i]);
-            }
-        }
-    }
-    snap_batch_release(&b);
-    return result;
-}
-
-static int64_t difference(uint64_t a, uint64_t b) {
-    const uint64_t d = a > b ? a - b : b - a;
-    const int64_t limited = d > INT64_MAX ? INT64_MAX : (int64_t)d;
-    return a > b ? limited : -limited;
+    return rows_each(s, SNAP_TABLE_RSRC, columns, add_resource, groups, err);
 }
 
 /* Fills a suspect; 0: it is none. */
@@ -62,8 +46,8 @@ static int suspect_of(const struct snap_diff *d, const struct row *row, const ch
         .type = label,
         .counts = s->counts,
         .bytes = s->bytes,
-        .growth_bytes = difference(s->bytes[d->n - 1], s->bytes[0]),
-        .growth_count = difference(s->counts[d->n - 1], s->counts[0]),
+        .growth_bytes = difference_sat(s->bytes[d->n - 1], s->bytes[0]),
+        .growth_count = difference_sat(s->counts[d->n - 1], s->counts[0]),
         .trend = trend,
         .match = SNAP_MATCH_EXACT,
         .holder = "",
