@@ -2,8 +2,9 @@
 # Each public header compiles alone, as C99, C11 and C++17, without a warning.
 # usage: headers.sh INCLUDE_DIR...    The headers are */heapsnap/*.h below the first directory that has some.
 [ $# -gt 0 ] || { echo "usage: headers.sh INCLUDE_DIR..." >&2; exit 1; }
+# A command each, maybe with words before the compiler, as in CC="ccache cc".
 cc=${CC:-cc} cxx=${CXX:-c++}
-command -v "$cc" >/dev/null || { echo "no C compiler"; exit 77; }
+command -v ${cc%% *} >/dev/null || { echo "no C compiler"; exit 77; }
 
 flags='' headers=''
 for folder in "$@"; do
@@ -30,10 +31,13 @@ check() {
     }
 }
 for header in $headers; do
-    check "$cc" -x c -std=c99 -Wstrict-prototypes
-    check "$cc" -x c -std=c11 -Wstrict-prototypes
-    if command -v "$cxx" >/dev/null; then
-        check "$cxx" -x c++ -std=c++17
+    # shellcheck disable=SC2086
+    check $cc -x c -std=c99 -Wstrict-prototypes
+    # shellcheck disable=SC2086
+    check $cc -x c -std=c11 -Wstrict-prototypes
+    # shellcheck disable=SC2086
+    if command -v ${cxx%% *} >/dev/null; then
+        check $cxx -x c++ -std=c++17
     fi
 done
 # shellcheck disable=SC2086
