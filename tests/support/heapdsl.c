@@ -45,6 +45,12 @@ struct block {
     char *stack, *type, *tag;
 };
 
+/* Freed addresses of one size, last in first out. */
+struct holes {
+    uint64_t size, *addresses;
+    size_t n, capacity;
+};
+
 struct reference {
     enum { ROOT, REFER, CHAIN } rule;
     uint32_t kind; /* of a root */
@@ -74,7 +80,7 @@ static struct {
     uint64_t next_birth, next_address;
     struct block *blocks;
     size_t n_blocks, block_capacity;
-    struct block *holes; /* freed addresses, last in first out */
+    struct holes *holes; /* by size: they are few */
     size_t n_holes, hole_capacity;
     struct named *named;
     size_t n_named, named_capacity;
@@ -164,15 +170,19 @@ static uint64_t hash(const char *text) {
     return x;
 }
 
+static struct holes *holes_of(uint64_t size) {
+    for (size_t i = 0; i < life.n_holes; i++)
+        if (life.holes[i].size == size)
+            return &life.holes[i];
+    life.holes = grown(life.holes, &life.hole_capacity, life.n_holes + 1, sizeof *life.holes);
+    life.holes[life.n_holes] = (struct holes){.size = size};
+    return &life.holes[life.n_holes++];
+}
+
 static uint64_t take_address(uint64_t size) {
-    for (size_t i = life.n_holes; i-- > 0;)
-        if (life.holes[i].size == size) {
-            const uint64_t address = life.holes[i].address;
-            memmove(&life.holes[i], &life.holes[i + 1],
-                    (life.n_holes - i - 1) * sizeof *life.holes);
-            life.n_holes--;
-            return address;
-        }
+    struct holes *const holes = holes_of(size);
+    if (holes->n > 0)
+        return holes->addresses[--holes->n];
     const uint64_t address = life.next_address;
     life.next_address += size < 1 << 20 ? (size + 31) / 16 * 16 : 1 << 20;
     return address;
@@ -194,8 +204,10 @@ static void allocate(const char *stack, uint64_t n, const struct block *like) {
 }
 
 static void drop(struct block *b) {
-    life.holes = grown(life.holes, &life.hole_capacity, life.n_holes + 1, sizeof *life.holes);
-    life.holes[life.n_holes++] = *b;
+    struct holes *const holes = holes_of(b->size);
+    holes->addresses =
+        grown(holes->addresses, &holes->capacity, holes->n + 1, sizeof *holes->addresses);
+    holes->addresses[holes->n++] = b->address;
     free(b->stack);
     free(b->type);
     free(b->tag);
@@ -813,6 +825,8 @@ static void free_life(void) {
                            life.label,   life.command, life.host};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
+    for (size_t i = 0; i < life.n_holes; i++)
+        free(life.holes[i].addresses);
     free(life.blocks);
     free(life.holes);
     free(life.named);
