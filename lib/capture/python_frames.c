@@ -240,7 +240,7 @@ static uint64_t position_of(const struct python_frame *frame,
 static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
                                                        const struct python_place_on_stack *place,
                                                        uint64_t *dropped) {
-    const uint64_t generation = __atomic_load_n(&python_generation, __ATOMIC_ACQUIRE);
+    const uint64_t generation = atomic_load_explicit(&python_generation, memory_order_acquire);
     const unsigned before = copy->n;
     unsigned n, same = 0;
     const bool cut = walk_whole(copy, place, &n);
@@ -338,7 +338,7 @@ uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place
                              uint64_t *dropped) {
     uintptr_t changed;
     if (__builtin_expect(copy->generation ==
-                                 __atomic_load_n(&python_generation, __ATOMIC_RELAXED) &&
+                                 atomic_load_explicit(&python_generation, memory_order_relaxed) &&
                              !copy->cut && sync_inner(copy, place, dropped, &changed),
                          1))
         return changed;
