@@ -18,8 +18,9 @@ enum {
     HEADER_BYTES = 104,
     CODE_BYTES = 192,
     OWNED_BY_C = 3,
-    NEAR = 4,
-    TRIES = 2
+    NEAR = 4,    /* frames of the copy that are looked at for the one where a walk is */
+    FRESH = 16,  /* steps of a walk until it gives up to meet the copy */
+    CHANGES = 16 /* frames that may stand at another instruction */
 };
 
 bool python_frames_known;
@@ -119,10 +120,14 @@ static inline bool walk_lists(struct walk *w, struct python_frame *out) {
     if (w->call == w->root || !is_next_bound(w, w->call) || !is_frame(w, w->frame))
         return false;
     w->bound = w->call;
-    *out = (struct python_frame){w->frame, *(const uint32_t *)(w->frame + l->frame_instruction),
-                                 w->bound};
+    *out =
+        (struct python_frame){.frame = w->frame,
+                              .instruction = *(const uint32_t *)(w->frame + l->frame_instruction),
+                              .previous = word(w->frame + l->frame_previous),
+                              .code = word(w->frame + l->frame_code),
+                              .bound = w->bound};
     w->call = word(w->call + l->call_previous);
-    w->frame = word(w->frame + l->frame_previous);
+    w->frame = out->previous;
     return true;
 }
 
@@ -141,12 +146,15 @@ static inline bool walk_calls(struct walk *w, struct python_frame *out) {
     }
     if (!is_frame(w, w->frame))
         return false;
-    *out = (struct python_frame){w->frame, word(w->frame + l->frame_instruction), w->bound};
+    *out = (struct python_frame){.frame = w->frame,
+                                 .instruction = word(w->frame + l->frame_instruction),
+                                 .previous = word(w->frame + l->frame_previous),
+                                 .bound = w->bound};
     if (*(const uint8_t *)(w->frame + l->frame_mark)) {
         w->call = word(w->call + l->call_previous);
         w->is_in_call = false;
     }
-    w->frame = word(w->frame + l->frame_previous);
+    w->frame = out->previous;
     if (w->frame == 0)
         w->call = w->root;
     return true;
@@ -161,12 +169,23 @@ static inline bool walk_entries(struct walk *w, struct python_frame *out) {
         if (!is_next_bound(w, w->frame))
             return false;
         w->bound = w->frame;
-        *out = (struct python_frame){0, 0, w->bound};
+        *out = (struct python_frame){.bound = w->bound};
     } else {
-        *out = (struct python_frame){w->frame, word(w->frame + l->frame_instruction), 0};
+        *out = (struct python_frame){.frame = w->frame,
+                                     .instruction = word(w->frame + l->frame_instruction)};
     }
-    w->frame = word(w->frame + l->frame_previous);
+    out->previous = word(w->frame + l->frame_previous);
+    w->frame = out->previous;
     return true;
+}
+
+/* What walk_lists() and the others read of a frame. */
+static inline uintptr_t instruction_of(uintptr_t frame) {
+    const uintptr_t at = frame + python.layout.frame_instruction;
+    return python.layout.chain == PYTHON_LISTS ? *(const uint32_t *)at : word(at);
+}
+static inline uintptr_t code_of(uintptr_t frame) {
+    return python.layout.chain == PYTHON_LISTS ? word(frame + python.layout.frame_code) : 0;
 }
 
 static inline bool walk_step(struct walk *w, struct python_frame *out) {
@@ -178,26 +197,8 @@ static inline bool walk_step(struct walk *w, struct python_frame *out) {
 }
 
 static inline bool is_same(const struct python_frame *a, const struct python_frame *b) {
-    return a->frame == b->frame && a->instruction == b->instruction && a->bound == b->bound;
-}
-
-/* Whether the rest of a walk gives what the copy has from frame i on: by reading side by side. */
-static inline bool is_rest_unchanged(const struct python_copy *copy, struct walk *w, unsigned i) {
-    struct python_frame now;
-    while (walk_step(w, &now)) {
-        if (now.frame == 0) { /* ends a call: all of its frames have this bound */
-            if ((i > 0 && copy->frames[i - 1].bound != now.bound) ||
-                (i < copy->n && copy->frames[i].bound == now.bound))
-                return false;
-        } else {
-            if (i == copy->n || now.frame != copy->frames[i].frame ||
-                now.instruction != copy->frames[i].instruction ||
-                (now.bound != 0 && now.bound != copy->frames[i].bound))
-                return false;
-            i++;
-        }
-    }
-    return i == copy->n;
+    return a->frame == b->frame && a->instruction == b->instruction && a->code == b->code &&
+           a->bound == b->bound;
 }
 
 static bool walk_whole(struct python_copy *copy, const struct python_place_on_stack *place,
@@ -237,6 +238,88 @@ static uint64_t position_of(const struct python_frame *frame,
     return python_code_position(&python, code, frame->instruction, place->try, dropped);
 }
 
+/* --- whether the copy still holds --- */
+
+struct changes { /* frames that stand at another instruction, from the inside out */
+    unsigned n;
+    uint16_t at[CHANGES];
+};
+
+static inline bool note_change(struct changes *c, unsigned i) {
+    if (c->n == CHANGES)
+        return false;
+    c->at[c->n++] = (uint16_t)i;
+    return true;
+}
+
+/* Whether all links from frame i outwards are as the copy has them, so that a walk would take the
+ * same way; frame i is known to be one of this thread now. Each word is read only after the one
+ * that leads to it was found to hold. Marks of frames (who was entered from C) follow from where
+ * the calls' frames are. */
+static inline bool frames_hold(const struct python_copy *copy, unsigned i,
+                               struct changes *changes) {
+    const struct python_layout *const l = &python.layout;
+    const uintptr_t at_previous = l->frame_previous, at_instruction = l->frame_instruction;
+    const struct python_frame *f = &copy->frames[i];
+    switch (l->chain) {
+    case PYTHON_LISTS:
+        for (;; i--, f--) {
+            if (word(f->frame + at_previous) != f->previous ||
+                word(f->bound + l->call_previous) != (i > 0 ? f[-1].bound : copy->last))
+                return false;
+            if ((*(const uint32_t *)(f->frame + at_instruction) != f->instruction ||
+                 word(f->frame + l->frame_code) != f->code) &&
+                !note_change(changes, i))
+                return false;
+            if (i == 0)
+                return true;
+        }
+    case PYTHON_CALLS:
+        for (;; i--, f--) {
+            if (word(f->frame + at_previous) != f->previous)
+                return false;
+            if (word(f->frame + at_instruction) != f->instruction && !note_change(changes, i))
+                return false;
+            if (i == 0)
+                return word(f->bound + l->call_previous) == copy->last;
+            if (f->bound != f[-1].bound && (word(f->bound + l->call_previous) != f[-1].bound ||
+                                            word(f[-1].bound + l->call_frame) != f[-1].frame))
+                return false;
+        }
+    default:
+        for (;; i--, f--) {
+            if (word(f->frame + at_previous) != f->previous)
+                return false;
+            if (word(f->frame + at_instruction) != f->instruction && !note_change(changes, i))
+                return false;
+            if (f->previous == f->bound &&
+                word(f->bound + at_previous) != (i > 0 ? f[-1].frame : copy->last))
+                return false;
+            if (i == 0)
+                return true;
+        }
+    }
+}
+
+/* Whether a copy just made is what frames_hold() takes it for. */
+static bool is_linked(struct python_copy *copy) {
+    const struct python_layout *const l = &python.layout;
+    if (copy->n == 0)
+        return false;
+    const struct python_frame *const first = &copy->frames[0];
+    copy->last =
+        word(first->bound + (l->chain == PYTHON_ENTRIES ? l->frame_previous : l->call_previous));
+    for (unsigned i = 0; i < copy->n; i++) {
+        const struct python_frame *const f = &copy->frames[i];
+        const bool ends_call = i == 0 || f->bound != f[-1].bound;
+        if (l->chain == PYTHON_ENTRIES ? ends_call != (f->previous == f->bound)
+                                       : i > 0 && f->previous != f[-1].frame)
+            return false;
+    }
+    struct changes changes = {0};
+    return frames_hold(copy, copy->n - 1, &changes) && changes.n == 0;
+}
+
 static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
                                                        const struct python_place_on_stack *place,
                                                        uint64_t *dropped) {
@@ -246,100 +329,99 @@ static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
     const bool cut = walk_whole(copy, place, &n);
     if (copy->generation == generation && !copy->cut && !cut)
         while (same < n && same < before &&
-               is_same(&copy->fresh[n - 1 - same], &copy->frames[before - 1 - same]))
+               is_same(&copy->fresh[n - 1 - same], &copy->frames[same]))
             same++;
     uintptr_t changed = 0;
     if (copy->cut || cut)
         changed = UINTPTR_MAX; /* the outermost frame that is kept is another one */
     else if (n != before || same != n) {
-        changed = same < before ? copy->frames[before - 1 - same].bound : 0;
+        changed = same < before ? copy->frames[same].bound : 0;
         if (same < n && copy->fresh[n - 1 - same].bound > changed)
             changed = copy->fresh[n - 1 - same].bound;
     }
-    memmove(copy->positions + (n - same), copy->positions + (before - same),
-            same * sizeof copy->positions[0]);
-    memcpy(copy->frames, copy->fresh, n * sizeof copy->frames[0]);
+    for (unsigned i = 0; i < n; i++) {
+        struct python_frame *const f = &copy->frames[i];
+        const uint64_t position = f->position;
+        *f = copy->fresh[n - 1 - i];
+        f->position = i < same ? position : position_of(f, place, dropped);
+    }
     copy->n = n;
     copy->cut = cut;
     copy->generation = generation;
-    for (unsigned i = 0; i < n - same; i++)
-        copy->positions[i] = position_of(&copy->frames[i], place, dropped);
+    copy->is_linked = !cut && !place->careful && is_linked(copy);
     return changed;
 }
 
-/* The copy's frames further in than `inner` give way to the first n of the fresh ones. Returns what
- * python_frames_sync() does. */
-static inline uintptr_t replace_inner(struct python_copy *copy, unsigned inner, unsigned n,
-                                      const struct python_place_on_stack *place,
-                                      uint64_t *dropped) {
-    uintptr_t changed = inner > 0 ? copy->frames[inner - 1].bound : 0;
-    const unsigned same = copy->n - inner;
-    if (n != inner) {
-        memmove(copy->frames + n, copy->frames + inner, same * sizeof copy->frames[0]);
-        memmove(copy->positions + n, copy->positions + inner, same * sizeof copy->positions[0]);
-        copy->n = n + same;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        copy->frames[i] = copy->fresh[i];
-        copy->positions[i] = position_of(&copy->frames[i], place, dropped);
-    }
-    if (n > 0 && copy->frames[n - 1].bound > changed)
-        changed = copy->frames[n - 1].bound;
-    return changed;
-}
-
-/* One walk that steps until it meets a frame of the copy, then checks that all further out is as
- * the copy has it. False: it did not meet it soon; the copy is untouched. */
+/* One walk that steps until it meets a frame of the copy, then checks that all links further out
+ * hold. False: it did not meet it soon, or they do not; the copy is untouched. */
 static inline bool sync_inner(struct python_copy *copy, const struct python_place_on_stack *place,
-                              uint64_t *dropped, uintptr_t *changed) {
-    struct walk w, rest;
+                              uint64_t *dropped, uintptr_t *out_changed) {
+    struct walk w;
     struct python_frame now;
-    unsigned n = 0, n_bound = 0, k = 0, n_tries = 0; /* k: frames of the copy left behind */
-    *changed = 0;
-    if (!walk_start(&w, place))
-        return copy->n == 0;
-    while (walk_step(&w, &now)) {
+    struct changes changes = {0};
+    unsigned n_fresh = 0, n_bound = 0, at;
+    bool is_call_ended = false;
+    if (!walk_start(&w, place) || w.careful)
+        return false;
+    for (unsigned kept = copy->n;;) { /* frames of the copy not yet left behind */
+        if (!walk_step(&w, &now))
+            return false;
         if (now.frame == 0) {
-            while (n_bound < n)
+            if (is_call_ended)
+                return false;
+            is_call_ended = true;
+            while (n_bound < n_fresh)
                 copy->fresh[n_bound++].bound = now.bound;
-            while (k < copy->n && copy->frames[k].bound <= now.bound)
-                k++;
+            while (kept > 0 && copy->frames[kept - 1].bound <= now.bound)
+                kept--;
             continue;
         }
-        while (now.bound != 0 && k < copy->n && copy->frames[k].bound < now.bound)
-            k++;
-        unsigned at = k;
-        while (at < copy->n && at < k + NEAR && copy->frames[at].frame != now.frame)
-            at++;
-        if (at < copy->n && copy->frames[at].frame == now.frame) {
-            k = at + 1;
-            if (copy->frames[at].instruction == now.instruction &&
-                (now.bound == 0 || now.bound == copy->frames[at].bound)) {
-                rest = w;
-                if (n + (copy->n - at) <= place->limit && is_rest_unchanged(copy, &rest, k)) {
-                    for (; n_bound < n; n_bound++) /* those of the call under way */
-                        if (copy->fresh[n_bound].bound == 0)
-                            copy->fresh[n_bound].bound = copy->frames[at].bound;
-                    *changed = replace_inner(copy, at, n, place, dropped);
-                    return true;
-                }
-                if (++n_tries == TRIES)
-                    return false;
-            }
-        }
-        if (n == place->limit)
+        is_call_ended = false;
+        while (now.bound != 0 && kept > 0 && copy->frames[kept - 1].bound < now.bound)
+            kept--;
+        for (at = kept; at > 0 && at + NEAR > kept && copy->frames[at - 1].frame != now.frame;)
+            at--;
+        if (at > 0 && copy->frames[at - 1].frame == now.frame)
+            break;
+        if (n_fresh == FRESH)
             return false;
-        copy->fresh[n++] = now;
+        copy->fresh[n_fresh++] = now;
     }
-    return n == 0 && copy->n == 0;
+    const unsigned met = at - 1;
+    if ((now.bound != 0 && now.bound != copy->frames[met].bound) || at + n_fresh > place->limit ||
+        !frames_hold(copy, met, &changes))
+        return false;
+    for (; n_bound < n_fresh; n_bound++) /* those of the call under way */
+        if (copy->fresh[n_bound].bound == 0)
+            copy->fresh[n_bound].bound = copy->frames[met].bound;
+    uintptr_t changed = changes.n > 0 ? copy->frames[changes.at[changes.n - 1]].bound : 0;
+    if (at < copy->n && copy->frames[at].bound > changed)
+        changed = copy->frames[at].bound;
+    if (n_fresh > 0 && copy->fresh[n_fresh - 1].bound > changed)
+        changed = copy->fresh[n_fresh - 1].bound;
+    for (unsigned i = 0; i < changes.n; i++) {
+        struct python_frame *const f = &copy->frames[changes.at[i]];
+        f->instruction = instruction_of(f->frame);
+        f->code = code_of(f->frame);
+        f->position = position_of(f, place, dropped);
+    }
+    while (n_fresh > 0) {
+        struct python_frame *const f = &copy->frames[at++];
+        *f = copy->fresh[--n_fresh];
+        f->position = position_of(f, place, dropped);
+    }
+    copy->n = at;
+    *out_changed = changed;
+    return true;
 }
 
 uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place_on_stack *place,
                              uint64_t *dropped) {
     uintptr_t changed;
-    if (__builtin_expect(copy->generation ==
+    if (__builtin_expect(copy->is_linked &&
+                             copy->generation ==
                                  atomic_load_explicit(&python_generation, memory_order_relaxed) &&
-                             !copy->cut && sync_inner(copy, place, dropped, &changed),
+                             sync_inner(copy, place, dropped, &changed),
                          1))
         return changed;
     return sync_slowly(copy, place, dropped);

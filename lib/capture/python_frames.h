@@ -16,17 +16,21 @@ enum { PYTHON_FRAMES_MAX = 512 };
 struct python_frame {
     uintptr_t frame;       /* the interpreter's */
     uintptr_t instruction; /* as the frame has it */
+    uintptr_t previous;    /* likewise: what the walk goes on from */
+    uintptr_t code;        /* where the instruction does not tell it (3.10), else 0 */
     uintptr_t bound;       /* an address inside the C frame that runs it */
+    uint64_t position;     /* python_position; 0: not shown */
 };
 
-/* The frames of the last walk, innermost first, with what names each. */
+/* The frames of the last walk, outermost first. */
 struct python_copy {
     unsigned n;
-    bool cut; /* there were more, further out */
+    bool cut;       /* there were more, further out */
+    bool is_linked; /* each frame's words lead to the next one further out as frames_hold() asks */
     uint64_t generation;
-    uint64_t positions[PYTHON_FRAMES_MAX]; /* python_position; 0: not shown */
+    uintptr_t last; /* where the outermost call leads */
     struct python_frame frames[PYTHON_FRAMES_MAX];
-    struct python_frame fresh[PYTHON_FRAMES_MAX]; /* of the walk under way */
+    struct python_frame fresh[PYTHON_FRAMES_MAX]; /* of the walk under way, innermost first */
 };
 
 /* Whether this process has an interpreter whose frames can be read. */

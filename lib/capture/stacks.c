@@ -360,12 +360,12 @@ static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *
                             uintptr_t outer, uint64_t flag) {
     const struct python_copy *const p = &copy->python;
     for (; *at < p->n; ++*at) {
-        const unsigned i = p->n - 1 - *at;
-        if (p->frames[i].bound <= inner)
+        const struct python_frame *const f = &p->frames[*at];
+        if (f->bound <= inner)
             break;
-        if (p->frames[i].bound >= outer || p->positions[i] == 0)
+        if (f->bound >= outer || f->position == 0)
             continue;
-        parent = intern(copy, parent, p->positions[i] | PC_PYTHON | flag);
+        parent = intern(copy, parent, f->position | PC_PYTHON | flag);
         flag = 0;
         if (parent == 0)
             break;
@@ -376,10 +376,10 @@ static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *
 /* Python's frames further out than what a slot bounds: counted from the inside, where it is. */
 static unsigned python_beyond(const struct stack_copy *copy, uintptr_t slot) {
     const struct python_copy *const p = &copy->python;
-    unsigned within = 0;
-    while (within < p->n && p->frames[within].bound <= slot)
-        within++;
-    return p->n - within;
+    unsigned beyond = p->n;
+    while (beyond > 0 && p->frames[beyond - 1].bound <= slot)
+        beyond--;
+    return beyond;
 }
 
 /* Brings Python's frames up to date, and forgets the ids that hang on what changed. */
@@ -432,7 +432,7 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
             id = copy->broken ? first_under_python(copy, from) : intern(copy, 0, copy->pcs[from]);
     } else {
         const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
-        const uintptr_t outermost = p->cut ? p->frames[p->n - 1].bound : UINTPTR_MAX;
+        const uintptr_t outermost = p->cut ? p->frames[0].bound : UINTPTR_MAX;
         for (from = first; from < i && copy->slots[from] >= outermost;)
             from++;
         id = copy->slots[from] < outermost && outermost != UINTPTR_MAX &&
@@ -598,7 +598,8 @@ static inline bool capture_one(struct stack_copy *copy, const struct stack_start
     const struct stack_more *const outer = &copy->more[i - 1];
     const uintptr_t slot = copy->slots[i - 1];
     const uint32_t rule = unwind_rule(start->pc);
-    if (UNWIND_KIND(rule) != UNWIND_SP || start->slot + UNWIND_CFA(rule) != slot || outer->id == 0)
+    if (UNWIND_KIND(rule) != UNWIND_SP || start->slot + UNWIND_CFA(rule) != slot ||
+        (outer->id == 0 && copy->python.n == 0))
         return false;
     uintptr_t bp = start->bp, bp_at = 0;
     if (UNWIND_BP_BELOW(rule) != 0) {
@@ -633,7 +634,7 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
             found = capture_one(copy, start, k);
         } else if (copy->pcs[k - 1] != start->pc) {
             found = k > 1 && capture_one(copy, start, k - 1);
-        } else if (copy->more[k - 1].id != 0 &&
+        } else if ((copy->more[k - 1].id != 0 || copy->python.n != 0) &&
                    (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
                    verify(copy, k - 1)) {
             /* The same call of the same function as the last time, or one further out. */

@@ -202,6 +202,21 @@ def again_and_again():
         plain()
 
 
+def frames_used_again():
+    """Functions alike that run in the same frame, one after the other: 3.10 keeps frames for whoever comes next."""
+    for turn in range(4):
+        space, work, truths = {"block": lib.stacked_block}, [], []
+        for name, depth in (("first", 1), ("second", 0)):
+            exec(compile("def %s(n, size):\n if n:\n  %s(n - 1, 0)\n if size:\n  block(size)" % (name, name), "again", "exec"), space)
+            work.append((space[name], depth, new_size()))
+            truths.append([name, 5, "again"])
+        told = truth.pop(stack(new_size(), get(), 2))
+        for function, depth, size in work:
+            function(depth, size)
+        for (_, _, size), first in zip(work, truths):
+            truth[size] = [first, *told]
+
+
 def traced():
     sys.settrace(lambda *what: None)
     plain()
@@ -248,6 +263,7 @@ def main():
     threads()
     names()
     again_and_again()
+    frames_used_again()
     traced()
     numbers()
 
