@@ -517,19 +517,20 @@ int snap_writer_string(snap_writer *w, const char *text, uint32_t *out_id, snap_
     return snap_writer_string_n(w, text, text_length(text), out_id, err);
 }
 
-/* Whether rows [from, to) of a column (NULL: all `constant`), at least one, go on from *last, which
- * becomes the last of them. */
+/* Whether rows [from, to) of a column of references (NULL: all `constant`), at least one, go on
+ * from *last, which becomes the last of them. Numbers that are no references are found elsewhere.
+ */
 static int is_ascending(const uint64_t *column, uint32_t from, uint32_t to, uint64_t constant,
                         uint64_t *last) {
-    uint64_t previous = *last;
-    int is_less = 0;
-    for (uint32_t i = from; column && i < to; i++) {
-        is_less |= column[i] < previous;
-        previous = column[i];
-    }
-    is_less |= !column && constant < previous;
-    *last = column ? previous : constant;
-    return !is_less;
+    uint64_t steps = (column ? column[from] : constant) - *last;
+    column_pair more = {0};
+    uint32_t i = from + 1;
+    for (; column && i + 1 < to; i += 2)
+        more |= column_pair_get(column + i) - column_pair_get(column + i - 1);
+    if (column && i < to)
+        steps |= column[i] - column[i - 1];
+    *last = column ? column[to - 1] : constant;
+    return (steps | more[0] | more[1]) >> 63 == 0;
 }
 
 /* Checks of the rows [from, open->n) that were just copied in: what the format demands of their

@@ -48,8 +48,11 @@ static int need_columns(struct output *o, const unsigned *ids, size_t n, snap_er
 }
 
 static int put_rows(struct output *o, snap_table table, size_t n, snap_error *err) {
-    return n ? snap_writer_rows(o->writer, table, (const uint64_t *const *)o->columns, n, NULL, err)
-             : 0;
+    const uint64_t *columns[SNAP_COLUMNS_MAX];
+    memcpy(columns, o->columns, sizeof columns);
+    if (table == SNAP_TABLE_EDGE && !o->has_labels)
+        columns[SNAP_EDGE_COL_LABEL] = NULL; /* all 0: need not be looked at */
+    return n ? snap_writer_rows(o->writer, table, columns, n, NULL, err) : 0;
 }
 
 /* --- the order of nodes --- */
@@ -126,6 +129,33 @@ static uint32_t pool_of(const struct heap *h, uint32_t node) {
     return h->block_pool ? h->block_pool[node - 1] : 0;
 }
 
+/* What all nodes have, of n nodes, column by column. */
+static void put_nodes(const struct output *o, const uint32_t *nodes, size_t n) {
+    const struct heap *const h = o->heap;
+    uint64_t *const *const c = o->columns;
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_DOMAIN][i] = heap_domain(h, nodes[i]);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t flags = h->flags[nodes[i] - 1], kind = flags >> 24;
+        c[SNAP_NODE_COL_KIND][i] = kind ? kind : SNAP_NODE_BLOCK;
+        c[SNAP_NODE_COL_FLAGS][i] = flags & 0xffffff;
+    }
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_ADDRESS][i] = h->address[nodes[i] - 1];
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_SIZE][i] = h->size[nodes[i] - 1];
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t type = h->type[nodes[i] - 1];
+        c[SNAP_NODE_COL_TYPE][i] = type ? o->type_rows[type - 1] : 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_STACK][i] = h->stack[nodes[i] - 1];
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_BIRTH][i] = h->birth[nodes[i] - 1];
+    for (size_t i = 0; i < n; i++)
+        c[SNAP_NODE_COL_POOL][i] = pool_of(h, nodes[i]);
+}
+
 static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err) {
     const struct heap *const h = o->heap;
     static const struct heap_object no_object;
@@ -152,30 +182,19 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
     const struct heap *const h = o->heap;
     const int has_objects = h->n_nodes > h->n_blocks;
     SNAP_TRY(need_columns(o, used, has_objects ? sizeof used / sizeof *used : 9, err));
-    uint64_t *const *const c = o->columns;
-    size_t n = 0;
-    for (uint32_t k = 0; k < h->n_nodes; k++) {
-        const uint32_t node = o->order ? o->order[k] : k + 1, i = node - 1;
-        const uint32_t kind = h->flags[i] >> 24;
-        c[SNAP_NODE_COL_DOMAIN][n] = heap_domain(h, node);
-        c[SNAP_NODE_COL_KIND][n] = kind ? kind : SNAP_NODE_BLOCK;
-        c[SNAP_NODE_COL_ADDRESS][n] = h->address[i];
-        c[SNAP_NODE_COL_SIZE][n] = h->size[i];
-        c[SNAP_NODE_COL_TYPE][n] = h->type[i] ? o->type_rows[h->type[i] - 1] : 0;
-        c[SNAP_NODE_COL_STACK][n] = h->stack[i];
-        c[SNAP_NODE_COL_BIRTH][n] = h->birth[i];
-        c[SNAP_NODE_COL_FLAGS][n] = h->flags[i] & 0xffffff;
-        c[SNAP_NODE_COL_POOL][n] = pool_of(h, node);
-        if (has_objects)
-            SNAP_TRY(put_object(o, n, node, err));
-        if (++n == BATCH_ROWS) {
-            SNAP_TRY(put_rows(o, SNAP_TABLE_NODE, n, err));
-            n = 0;
-            if (progress)
-                progress(context);
-        }
+    uint32_t nodes[BATCH_ROWS];
+    for (uint32_t k = 0; k < h->n_nodes;) {
+        const size_t n = h->n_nodes - k < BATCH_ROWS ? h->n_nodes - k : BATCH_ROWS;
+        for (size_t i = 0; i < n; i++, k++)
+            nodes[i] = o->order ? o->order[k] : k + 1;
+        put_nodes(o, nodes, n);
+        for (size_t i = 0; has_objects && i < n; i++)
+            SNAP_TRY(put_object(o, i, nodes[i], err));
+        SNAP_TRY(put_rows(o, SNAP_TABLE_NODE, n, err));
+        if (progress)
+            progress(context);
     }
-    return put_rows(o, SNAP_TABLE_NODE, n, err);
+    return 0;
 }
 
 /* --- references --- */
