@@ -264,6 +264,72 @@ uint32_t frames_owner(const struct frames *f, const struct heap *h, uint32_t sta
     return 0;
 }
 
+/* musl's is its C library, too, which calls main. */
+static int is_loader(const struct heap *h, uint32_t module) {
+    static const char *const names[] = {"ld-linux", "ld-2."};
+    const char *const path = module ? h->modules[module - 1].path : "";
+    const char *const slash = strrchr(path, '/');
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(slash ? slash + 1 : path, names[i], strlen(names[i])) == 0)
+            return 1;
+    return 0;
+}
+
+/* Python code that comes with it or in a package, the machinery of the import statement included.
+ */
+static int is_library_code(const struct heap_position *p) {
+    static const char *const parts[] = {"/site-packages/", "/dist-packages/", "/lib/python3.",
+                                        "/lib64/python3."};
+    if (!p->file || strncmp(p->file, "<frozen ", 8) == 0)
+        return 1;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(p->file, parts[i]))
+            return 1;
+    return 0;
+}
+
+/* Whether a function initialises an extension module, by what CPython calls it (its own may have
+ * ended in a jump), or is the body of a library's module. */
+static int is_import(const struct heap_position *p) {
+    static const char *const names[] = {"<module>", "ExtensionFileLoader.create_module",
+                                        "ExtensionFileLoader.exec_module"};
+    if (!p->function)
+        return 0;
+    if (p->kind == SNAP_FRAM_NATIVE)
+        return strncmp(p->function, "PyInit_", 7) == 0 ||
+               strcmp(p->function, "PyModule_ExecDef") == 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(p->function, names[i]) == 0)
+            return is_library_code(p);
+    return 0;
+}
+
+int frames_find_initial(const struct frames *f, const struct heap *h, uint8_t **out,
+                        snap_error *err) {
+    uint8_t *const loads = mem_zalloc((size_t)h->n_positions + 1, 1); /* by frame - 1 */
+    uint8_t *const initial = mem_zalloc((size_t)f->n_stacks + 1, 1);
+    if (!loads || !initial) {
+        free(loads);
+        free(initial);
+        return stream_no_memory(err);
+    }
+    for (uint32_t i = 0; i < h->n_positions; i++)
+        loads[i] = (uint8_t)is_loader(h, h->positions[i].module);
+    for (uint32_t i = 0; i < f->n_stacks; i++) { /* callers come before what they call */
+        const uint32_t caller = f->stacks[i].parent;
+        const uint32_t frame = f->stack_frames[i], outer = caller ? f->stack_frames[caller - 1] : 0;
+        const struct heap_position *const p = frame ? &h->positions[frame - 1] : NULL;
+        /* The program's own code may run in it, and does as it likes. */
+        const int is_own = p && p->kind != SNAP_FRAM_NATIVE && !is_library_code(p);
+        initial[i] = (caller && initial[caller - 1] && !is_own) || (p && is_import(p)) ||
+                     (p && p->module && !loads[frame - 1] && outer && loads[outer - 1] &&
+                      !frames_is_service(h, p->module));
+    }
+    free(loads);
+    *out = initial;
+    return 0;
+}
+
 /* What a position says about the blocks allocated through it: 0 if it only passes them on. */
 static int type_of_position(struct frames *f, struct heap *h, uint32_t frame, uint32_t *out) {
     uint32_t *const known = &f->position_types[frame - 1];

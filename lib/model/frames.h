@@ -39,6 +39,12 @@ uint32_t frames_owner(const struct frames *f, const struct heap *h, uint32_t sta
 /* The image of a stack's innermost frame; 0: none. */
 uint32_t frames_innermost(const struct frames *f, const struct heap *h, uint32_t stack);
 
+/* *out[stack - 1]: whether what the stack made was made by an initialiser: of an image that the
+ * loader was loading, or of a library's or extension module that Python was importing. After
+ * frames_name. The caller frees it. */
+int frames_find_initial(const struct frames *f, const struct heap *h, uint8_t **out,
+                        snap_error *err);
+
 /* Types the nodes that have none by the function that allocated them. */
 int frames_type_sites(struct frames *f, struct heap *h, snap_error *err);
 void frames_release(struct frames *f);

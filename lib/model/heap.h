@@ -13,6 +13,7 @@
 #include <heapsnap/snapdef.h>
 #include <stddef.h>
 
+struct frames;
 struct symbolizer;
 
 #define HEAP_ALIGNED_MAX                                                                           \
@@ -257,6 +258,7 @@ int vtable_pass(struct heap *h, snap_error *err); /* vtable.c: types by C++ run-
 int typing_pass(struct heap *h, snap_error *err); /* typing.c: DWARF, from typed roots and nodes */
 int autograd_pass(struct heap *h, snap_error *err); /* autograd.c: what PyTorch's references mean */
 int naming_pass(struct heap *h, snap_error *err);   /* naming.c: names of roots left without one */
-int hook_pass(struct heap *h, snap_error *err);     /* hook.c: callbacks among codes */
+int hook_pass(struct heap *h, const struct frames *frames,
+              snap_error *err); /* hook.c: callbacks among codes */
 
 #endif

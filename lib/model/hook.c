@@ -1,11 +1,14 @@
 /* Callbacks: words that hold the start of a function and were put there by the running program.
  *
- * A word of a global that has its value from the file or the loader is a table of static data, no
- * registration. Any other is one, with what holds it (the table), the name of its place (the
- * registry) and the node that the word beside it refers to (the argument). Registry, function, file
- * and line are the identity of a callback between snapshots, so none of them has an index or an
- * address in it. Equal callbacks are listed one by one up to a number, the rest in one row with
- * their count: a heap of a million objects that each hold a function costs no million rows.
+ * Static data is no registration, whoever fills it in: a word of a global that has its value from
+ * the file or the loader; what a library allocates as it is loaded or imported (the
+ * tables of a framework's operators); an object of a managed runtime, wherever it stands, such
+ * as a type and its slots. Any other word is one, with what holds it (the table), the name of its
+ * place (the registry) and the node that the word beside it refers to (the argument). Registry,
+ * function, file and line are the identity of a callback between snapshots, so none of them has an
+ * index or an address in it. Equal callbacks are listed one by one up to a number, the rest in one
+ * row with their count: a heap of a million objects that each hold a function costs no million
+ * rows.
  *
  * std::function keeps two functions per object, its manager and its invoker; they are one callback,
  * named by what was put into it. */
@@ -19,6 +22,7 @@
 #include "base/err.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "model/frames.h"
 #include "model/stream.h"
 #include "symbol/image_data.h"
 #include "symbol/symbol.h"
@@ -43,6 +47,7 @@ struct finder {
     struct map place_of;   /* hash of type and offset -> registry */
     uint32_t *callbacks;   /* by function - 1: string + 1, once made */
     uint8_t *is_library;   /* by module - 1: C library or loader */
+    uint8_t *is_initial;   /* by stack - 1: of an initialiser */
     uint32_t first_global; /* among the roots */
     uint32_t n_globals, n_places;
 };
@@ -305,12 +310,23 @@ static void describe_function_object(struct finder *f, struct heap_hook *k, uint
     k->holder_offset = manager->address - 16;
 }
 
+static int is_made_initially(const struct finder *f, uint32_t node) {
+    const uint32_t stack = f->h->stack[node - 1];
+    return stack && f->is_initial[stack - 1];
+}
+
+/* Whether a word of an image is part of an object. */
+static int is_in_object(struct heap *h, uint64_t address) {
+    const uint32_t node = heap_find(h, address);
+    return node && heap_domain(h, node) == SNAP_DOMAIN_PYTHON;
+}
+
 static int take_code(struct finder *f, uint64_t *index, snap_error *err) {
     struct heap *const h = f->h;
     const uint64_t i = *index;
     const struct heap_code *const c = &h->codes[i], *const end = h->codes + h->n_codes;
     const struct heap_code *target = NULL, *manager = NULL;
-    if (c->node && heap_is_unused(h, c->node, c->address)) {
+    if (c->node && (heap_is_unused(h, c->node, c->address) || is_made_initially(f, c->node))) {
         *index = i + 1;
         return 0;
     }
@@ -349,7 +365,8 @@ static int take_code(struct finder *f, uint64_t *index, snap_error *err) {
     const uint32_t module = heap_module_at(h, c->address);
     const uint32_t function_module = position_of(h, c->function)->module;
     if (!module ||
-        (f->is_library[module - 1] && function_module && f->is_library[function_module - 1]))
+        (f->is_library[module - 1] && function_module && f->is_library[function_module - 1]) ||
+        is_in_object(h, c->address))
         return 0;
     const int known = is_static(f, module, c->address, h->functions[c->function - 1], err);
     if (known)
@@ -392,7 +409,7 @@ static void find_libraries(struct finder *f) {
     }
 }
 
-static int find_hooks(struct finder *f, snap_error *err) {
+static int find_hooks(struct finder *f, const struct frames *frames, snap_error *err) {
     struct heap *const h = f->h;
     f->callbacks = mem_zalloc((size_t)h->n_functions + 1, sizeof *f->callbacks);
     f->is_library = mem_zalloc((size_t)h->n_modules + 1, 1);
@@ -400,6 +417,7 @@ static int find_hooks(struct finder *f, snap_error *err) {
         heap_grow(h, &f->hooks, &f->capacity, (size_t)h->n_hooks + 1, sizeof *f->hooks) < 0)
         return stream_no_memory(err);
     find_libraries(f);
+    SNAP_TRY(frames_find_initial(frames, h, &f->is_initial, err));
     for (uint32_t i = 0; i < h->n_hooks; i++)
         f->hooks[f->n++] = h->hooks[i];
     for (uint64_t i = 0; i < h->n_codes;)
@@ -410,7 +428,7 @@ static int find_hooks(struct finder *f, snap_error *err) {
     return heap_failed(h) ? stream_no_memory(err) : 0;
 }
 
-int hook_pass(struct heap *h, snap_error *err) {
+int hook_pass(struct heap *h, const struct frames *frames, snap_error *err) {
     complete_known(h);
     if (h->n_codes == 0)
         return 0;
@@ -418,12 +436,13 @@ int hook_pass(struct heap *h, snap_error *err) {
     map_init(&f.group_of);
     map_init(&f.root_of);
     map_init(&f.place_of);
-    const int result = find_hooks(&f, err);
+    const int result = find_hooks(&f, frames, err);
     map_release(&f.group_of);
     map_release(&f.root_of);
     map_release(&f.place_of);
     free(f.callbacks);
     free(f.is_library);
+    free(f.is_initial);
     free(f.groups);
     return result;
 }

@@ -246,7 +246,7 @@ static int complete(struct ingest *g, snap_error *err) {
     SNAP_TRY(naming_pass(h, err));
     SNAP_TRY(frames_type_sites(&g->frames, h, err));
     progress(g);
-    SNAP_TRY(hook_pass(h, err));
+    SNAP_TRY(hook_pass(h, &g->frames, err));
     progress(g);
     return heap_failed(h) ? stream_no_memory(err) : 0;
 }

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -102,6 +103,13 @@ int main(int argc, char **argv) {
     long a = argc, b = 2, c = 3, *const kept = new long(a);
     functions.emplace_back([kept, a, b, c] { *kept += a + b + c; });
     std::printf("hook on_event(void*)\nhook main::{lambda()#1}\n");
+    /* What a library makes as it is loaded is as good as static. */
+    void *const module = dlopen(std::getenv("MODULE"), RTLD_NOW);
+    void *const found = module ? dlsym(module, "scan_module_register") : nullptr;
+    if (!found)
+        return 3;
+    reinterpret_cast<void (*)()>(found)();
+    std::printf("hook of_running\nnone of_loading\n");
     std::fflush(stdout);
 
     snap_error err;

@@ -2,7 +2,7 @@
 the program. The program says what its objects are (see rtti.cc).
 
 Environment: SNAP, PROGRAMS (with ":" between; stripped ones have "stripped" in their names), DESCRIBED (the same with debug
-information)."""
+information), MODULE (what they load)."""
 import json
 import os
 import subprocess
@@ -55,6 +55,8 @@ class Rtti(unittest.TestCase):
                     if line[0] == "hook":
                         row = hooks[" ".join(line[1:])]
                         self.assertNotEqual(row.get("argument", 0), 0, line)
+                    elif line[0] == "none":
+                        self.assertNotIn(" ".join(line[1:]), hooks)
                 self.assertIn("listeners", text[hooks["on_event(void*)"]["registry"]])
 
     def test_what_was_not_read_is_said(self):

@@ -56,6 +56,28 @@ class Tracked(unittest.TestCase):
         self.assertEqual(held, [(program.said[0], 40)])
         self.assertEqual([r for r in g.find_root("native") if r.target == batch], [])
 
+    def test_static_tables_are_no_callbacks(self):
+        made = (
+            "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
+            "def add(name):\n    table, argument = libc.malloc(ctypes.c_size_t(64)), libc.malloc(ctypes.c_size_t(100))\n"
+            "    ctypes.c_uint64.from_address(table).value = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value\n"
+            "    ctypes.c_uint64.from_address(table + 8).value = argument\n    return table\n"
+        )
+        program = Program(
+            f"made = {made!r}\n"
+            "for folder in ('project', 'lib/site-packages'):\n"
+            "    os.makedirs(folder)\n    sys.path.append(os.path.abspath(folder))\n"
+            "open('project/mine.py', 'w').write(made + 'table = add(\"PyLong_FromLong\")\\n')\n"
+            "open('lib/site-packages/theirs.py', 'w').write(made + 'table = add(\"PyLong_AsLong\")\\n')\n"
+            "import mine, theirs, datetime, decimal, sqlite3\nlate = theirs.add('PyFloat_FromDouble')\nsnap('a')\n"
+            "print(json.dumps([mine.table, late]))\n", command=RUN)
+        g = program["a"]
+        native = [h for h in g.hooks if h.kind == 1]
+        self.assertEqual({h.callback: g.nodes[h.holder].address for h in native if h.callback.startswith(("PyLong_", "PyFloat_"))},
+                         dict(zip(("PyLong_FromLong", "PyFloat_FromDouble"), program.said)))
+        # Slots that types inherit are written as they are made.
+        self.assertEqual({h.registry for h in native} & {"PyFloat_Type", "PyLong_Type", "PyList_Type", "PyDict_Type"}, set())
+
     def test_without_objects(self):
         program = Program("snap('a')\n", command=RUN, environment={"HEAPSNAP_WALKERS": "/nonexistent"})
         g = program["a"]
