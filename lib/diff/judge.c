@@ -4,8 +4,9 @@
  * A row is blamed if it grew by more than noise can explain: more than THRESHOLD_BYTES, more than a
  * share of all memory in use, more than its own largest fall, and not in a way that ended (a
  * plateau, a jump in the first interval) or that only replaces blocks (churn). Growth on a line
- * over three or more snapshots is a leak and has a lower bar, as chance does not draw lines. Benign
- * growth is told, never hidden. Invariant: reads the tables, changes only blame and the sentences.
+ * over three or more snapshots is a leak and has a lower bar, as chance does not draw lines, and so
+ * has growth that ended. Benign growth is told, never hidden. Invariant: reads the tables, changes
+ * only blame and the sentences.
  */
 #include "diff/judge.h"
 
@@ -117,12 +118,14 @@ enum growth judge_series(const struct snap_diff *d, const uint64_t *bytes, snap_
             return GROWTH_BLAMED;
         }
     }
-    if (grown <= threshold || grown <= trend_noise(bytes, d->n) || *trend == SNAP_TREND_FLAT)
+    if (grown <= line_threshold || grown <= trend_noise(bytes, d->n) || *trend == SNAP_TREND_FLAT)
         return GROWTH_NONE;
     if (*trend == SNAP_TREND_PLATEAU)
         return GROWTH_ENDED;
     if (*trend == SNAP_TREND_STEP && trend_jump(bytes, d->n) == 0)
         return GROWTH_WARM_UP;
+    if (grown <= threshold)
+        return GROWTH_NONE;
     *out_gauge = find_gauge(d, bytes);
     return *out_gauge != NULL ? GROWTH_WITH_LOAD : GROWTH_BLAMED;
 }

@@ -12,6 +12,7 @@
 #include "diff/suspects.h"
 
 #include "base/err.h"
+#include "base/printable.h"
 #include "diff/candidates.h"
 #include "diff/judge.h"
 #include "diff/series.h"
@@ -74,6 +75,10 @@ struct work {
     } * suspects;
     size_t n_suspects, capacity;
     struct naming naming;
+    /* What grew in caches with a bound of their own; the largest. */
+    uint64_t bounded_bytes, bounded_most;
+    const char *bounded_holder, *bound;
+    uint32_t bounded_domains; /* bit per domain */
 };
 
 static int index_rows(struct work *w, snap_error *err) {
@@ -593,6 +598,22 @@ static uint64_t line_of(const struct snap_diff *d) {
     return line < rss / RSS_DIVISOR ? rss / RSS_DIVISOR : line;
 }
 
+/* Whether a suspect is a cache that is known to end by itself: then it is none. */
+static int add_bounded(struct work *w, const snap_diff_suspect *s) {
+    const char *const bound = usual_bound(s);
+    if (bound == NULL || s->suspect_class != SNAP_SUSPECT_ROOTED || s->growth_bytes <= 0)
+        return 0;
+    const uint64_t grown = (uint64_t)s->growth_bytes;
+    w->bounded_bytes = add_sat(w->bounded_bytes, grown);
+    w->bounded_domains |= 1u << (s->domain & 31);
+    if (grown > w->bounded_most) {
+        w->bounded_most = grown;
+        w->bounded_holder = s->holder;
+        w->bound = bound;
+    }
+    return 1;
+}
+
 static int judge_candidates(struct work *w, const double *less, snap_error *err) {
     struct snap_diff *const d = w->d;
     const size_t n = d->n;
@@ -628,12 +649,22 @@ static int judge_candidates(struct work *w, const double *less, snap_error *err)
         SNAP_TRY(fit(d, s, err));
         SNAP_TRY(name_suspect(w, i, suspect, err));
         SNAP_TRY(explain(w, suspect, err));
-        w->n_suspects++;
+        if (!add_bounded(w, s))
+            w->n_suspects++;
         for (size_t k = 0; k < w->c.n_cells; k++)
             if (w->c.cells[k].candidate == i && w->row_of[k] != 0 && w->row_of[k] <= d->n_sites)
                 w->site_covered[w->row_of[k] - 1] += w->c.cells[k].net_bytes;
     }
     return 0;
+}
+
+static int tell_bounded(struct work *w, snap_error *err) {
+    if (w->bound == NULL)
+        return 0;
+    char size[TEXT_SIZE_MAX];
+    return result_not_leak(w->d, err, "warm-up", w->bounded_bytes,
+                           "%s in caches that end at a bound of their own: %.150s; %s",
+                           text_size(size, w->bounded_bytes), w->bounded_holder, w->bound);
 }
 
 /* A site that is to blame and that no suspect explains, because its blocks are spread over many
@@ -782,12 +813,21 @@ static int publish(struct work *w, snap_error *err) {
     return 0;
 }
 
+/* Whether more grew in a domain than caches that end by themselves, as far as noise allows. */
+static int grew_beyond_bounded(const struct work *w, const snap_diff_type *total) {
+    if (!(w->bounded_domains >> (total->domain & 31) & 1) || total->growth_bytes <= 0)
+        return 1;
+    const uint64_t rest = minus((uint64_t)total->growth_bytes, w->bounded_bytes);
+    return rest > LINE_3_BYTES && rest > w->bounded_bytes / 5;
+}
+
 /* The verdict is that of the suspects; growth that is spread too thin for any is still growth. */
-static void set_verdict(struct snap_diff *d) {
+static void set_verdict(const struct work *w) {
+    struct snap_diff *const d = w->d;
     snap_diff_finding *const f = &d->finding;
     f->verdict = SNAP_VERDICT_NO_GROWTH;
     for (size_t i = 0; i < d->n_totals; i++)
-        if (d->totals[i].blamed)
+        if (d->totals[i].blamed && grew_beyond_bounded(w, &d->totals[i]))
             f->verdict = SNAP_VERDICT_GROWTH;
     if (d->n_suspects == 0)
         return;
@@ -838,7 +878,9 @@ static int find_in_graphs(struct work *w, const snap_heap_options *options, snap
     if (result == 0)
         result = publish(w, err);
     if (result == 0)
-        set_verdict(w->d);
+        result = tell_bounded(w, err);
+    if (result == 0)
+        set_verdict(w);
     return result;
 }
 

@@ -3,7 +3,8 @@
  *
  * Each rule rests on who made or who holds the memory, in the names of CPython, PyTorch and the
  * loader, never on the program's own. A rule explains and ranks down, and hides nothing: what grows
- * on after it should have ended is a suspect like any other. */
+ * on after it should have ended is a suspect like any other, but for caches that are known to be
+ * bounded by their number of entries: they grow on until they are full, and are told as no leak. */
 #include "diff/usual.h"
 
 #include <string.h>
@@ -107,4 +108,21 @@ int usual_growth(const snap_diff_suspect *s, const snap_snapshot *of, const char
     else if (is_import(frames, n))
         *out = "made while a module or library was loaded, which happens once";
     return 0;
+}
+
+/* By the variable that a library keeps it in. */
+const char *usual_bound(const snap_diff_suspect *s) {
+    static const struct {
+        const char *holder, *bound;
+    } caches[] = {
+        {"dnnl::impl::global_primitive_cache()::",
+         "oneDNN keeps what it compiled for 1,024 shapes (ONEDNN_PRIMITIVE_CACHE_CAPACITY)"},
+        {"ideep::utils::computation_cache<",
+         "PyTorch keeps what oneDNN described for 1,024 shapes of each operator "
+         "(LRU_CACHE_CAPACITY)"},
+    };
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++)
+        if (strncmp(s->holder, caches[i].holder, strlen(caches[i].holder)) == 0)
+            return caches[i].bound;
+    return NULL;
 }

@@ -9,4 +9,8 @@
 int usual_growth(const snap_diff_suspect *s, const snap_snapshot *of, const char **out,
                  snap_error *err);
 
+/* What ends the growth of a suspect that is a library's cache with a bound of its own; NULL: it is
+ * none. */
+const char *usual_bound(const snap_diff_suspect *s);
+
 #endif

@@ -603,7 +603,6 @@ START_TEST(callbacks_are_told_by_their_arguments) {
 }
 END_TEST
 
-/* Only a stack holds the larger one: told, but after what a variable holds for good. */
 /* Growth that many programs have comes last though there is more of it, and says what it is, unless
  * it goes on; then it comes first. */
 START_TEST(what_is_usual_comes_last) {
@@ -653,6 +652,73 @@ START_TEST(what_is_usual_comes_last) {
 }
 END_TEST
 
+static const snap_diff_not_leak *not_leak(const snap_diff *d, const char *kind) {
+    size_t n;
+    const snap_diff_not_leak *const rows = snap_diff_not_leaks(d, &n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(rows[i].kind, kind) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* Caches of libraries that are known to end by themselves, alone, beside a leak; and a variable of
+ * the program's whose name only looks alike. */
+START_TEST(a_cache_with_a_bound_is_no_suspect) {
+    const uint32_t cache = add("struct lru", 0, 8000), list = add("struct list", 0, 8000);
+    root(SNAP_ROOT_GLOBAL,
+         _i == 2 ? "dnnl::impl::global_primitive_cache_of_mine"
+                 : "dnnl::impl::global_primitive_cache()::cache",
+         "", cache);
+    root(SNAP_ROOT_GLOBAL, "g_list", "", list);
+    for (uint32_t i = 0; i < 80; i++) {
+        refer(cache, add("struct primitive", 1, 9000), "[*]", i * 8);
+        if (_i == 1)
+            refer(list, add("struct item", 2, 9000), "[*]", i * 8);
+        if (i % 20 == 19)
+            snap();
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    const snap_diff_not_leak *const told = not_leak(d, "warm-up");
+    ck_assert_uint_eq(n, _i != 0);
+    ck_assert_int_eq(snap_diff_get_finding(d)->verdict,
+                     _i == 0 ? SNAP_VERDICT_NO_GROWTH : SNAP_VERDICT_LEAK);
+    if (n > 0)
+        ck_assert_ptr_nonnull(strstr(s[0].holder, _i == 1 ? "g_list" : "_of_mine"));
+    ck_assert_int_eq(told != NULL, _i != 2);
+    if (told != NULL) {
+        ck_assert_uint_eq(told->bytes, 60 * 9000);
+        ck_assert_ptr_nonnull(strstr(told->explanation, "global_primitive_cache"));
+    }
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
+/* Growth that ended is told from a tenth of the size on from which growth is blamed. */
+START_TEST(what_ended_is_told_though_it_is_small) {
+    const uint32_t base = add("struct base", 0, 20 << 20), table = add("struct table", 0, 8000);
+    root(SNAP_ROOT_GLOBAL, "g_base", "", base);
+    root(SNAP_ROOT_GLOBAL, "g_table", "", table);
+    snap();
+    for (uint32_t i = 0; i < 10; i++)
+        refer(table, add("struct item", 1, 10000), "[*]", i * 8);
+    for (int i = 0; i < 3; i++)
+        snap();
+    snap_diff *const d = compare();
+    size_t n;
+    suspects(d, &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(snap_diff_get_finding(d)->verdict, SNAP_VERDICT_NO_GROWTH);
+    ck_assert_ptr_nonnull(not_leak(d, "warm-up"));
+    ck_assert_uint_eq(not_leak(d, "warm-up")->bytes, 100000);
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
+/* Only a stack holds the larger one: told, but after what a variable holds for good. */
 START_TEST(a_stack_alone_is_doubtful) {
     const uint32_t jobs = add("struct jobs", 0, 8000), cache = add("struct cache", 0, 8000);
     root(SNAP_ROOT_STACK, "work", "jobs", jobs);
@@ -1157,6 +1223,8 @@ int main(int argc, char **argv) {
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
     tcase_add_loop_test(c, what_is_usual_comes_last, 0, 14);
+    tcase_add_loop_test(c, a_cache_with_a_bound_is_no_suspect, 0, 3);
+    tcase_add_test(c, what_ended_is_told_though_it_is_small);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
     tcase_add_test(c, a_table_of_several_types_is_one_suspect);
     tcase_add_test(c, series_are_measured);
