@@ -1055,8 +1055,7 @@ static void send_all(struct copy *c) {
 }
 
 static int prepare(struct copy *c) {
-    if (!c->collect->in_place)
-        raw_room_find();
+    raw_room_find();
     c->stream = raw_map(STREAM_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
     c->helper_stack = raw_map(HELPER_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS);
     c->n_stacks_old = recorder_n_stacks();

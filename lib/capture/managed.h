@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANAGED_VERSION 2u
+#define MANAGED_VERSION 3u
 
 /* Where a walker's sections go. */
 struct managed_sink {
@@ -41,6 +41,9 @@ struct managed_walk;
 struct managed_walker {
     uint32_t version;    /* MANAGED_VERSION */
     const char *runtime; /* such as "CPython 3.11" */
+    /* In the copy, before all else: addresses for the walker's own memory, where nobody takes it
+     * for the program's. Both 0: anywhere. */
+    void (*use_room)(uint64_t start, uint64_t end);
     /* Finds all objects. NULL: the runtime is not up, or there is no memory. has_blocks: memory
      * that objects have from malloc is not counted with them. */
     struct managed_walk *(*open)(int has_blocks);

@@ -89,6 +89,11 @@ int objects_is_own(uint64_t start, uint64_t end) {
 
 void objects_open(struct objects *o, int is_caller_fine) {
     memset(o, 0, sizeof *o);
+    if (walker) {
+        uint64_t start, end;
+        raw_room_split(&start, &end);
+        walker->use_room(start, end);
+    }
     o->is_moving = walker && !walker->is_whole(is_caller_fine);
     o->walker = walker;
     o->walk = walker ? walker->open(1) : NULL;

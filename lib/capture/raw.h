@@ -58,7 +58,8 @@ static inline long raw_write(int fd, const void *data, size_t size) {
 
 /* Addresses for the mappings of a copy. Where the target has memory that its copies do not get
  * (MADV_DONTFORK), the copy has nothing: what the kernel would put there would be read as if it
- * were the target's. */
+ * were the target's. And whatever is in the room is known not to be the target's when its mappings
+ * are listed, though it may be gone or elsewhere when they are read. */
 struct raw_room {
     uint64_t start;
     uint64_t next, end; /* end 0: anywhere */
@@ -68,6 +69,7 @@ __attribute__((weak, visibility("hidden"))) struct raw_room raw_room = {0};
 
 /* In a copy, before its first mapping: looks for more room than any such memory takes. */
 static inline void raw_room_find(void) {
+    raw_room = (struct raw_room){0};
     for (uint64_t size = UINT64_C(1) << 42; size >= UINT64_C(1) << 32 && !raw_room.end;
          size >>= 1) {
         const long p = raw_call(SYS_mmap, 0, (long)size, 0 /* PROT_NONE */,
@@ -82,6 +84,17 @@ static inline void raw_room_find(void) {
 
 static inline int raw_room_holds(uint64_t address) {
     return raw_room.start <= address && address < raw_room.end;
+}
+
+/* A part of the room for another image, which has a room of its own; both 0: anywhere. */
+static inline void raw_room_split(uint64_t *start, uint64_t *end) {
+    const uint64_t size = (raw_room.end - raw_room.start) / 4;
+    *start = size ? __atomic_fetch_add(&raw_room.next, size, __ATOMIC_RELAXED) : 0;
+    *end = *start + size;
+}
+
+static inline void raw_room_use(uint64_t start, uint64_t end) {
+    raw_room = (struct raw_room){.start = start, .next = start, .end = end};
 }
 
 static inline long raw_room_take(size_t size) {

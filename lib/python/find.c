@@ -681,6 +681,7 @@ static size_t walk_objects(const struct managed_walk *w, const struct managed_ob
 __attribute__((visibility("default"))) const struct managed_walker heapsnap_walker = {
     .version = MANAGED_VERSION,
     .runtime = "CPython " TEXT(PY_MAJOR_VERSION) "." TEXT(PY_MINOR_VERSION),
+    .use_room = raw_room_use,
     .open = walk_open,
     .objects = walk_objects,
     .send_counters = send_counters,

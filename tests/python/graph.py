@@ -27,7 +27,7 @@ Hook = collections.namedtuple("Hook", "kind registry callback file line holder a
 class Graph:
     def __init__(self, path):
         self.strings, self.nodes = {0: ""}, [None]
-        self.edges, self.roots, self.hooks, self.meta = [], [], [], {}
+        self.edges, self.roots, self.hooks, self.meta, self.regions = [], [], [], {}, []
         text, types, edges, roots, hooks = self.strings, [], [], [], []
         done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
         for line in done.stdout.splitlines():
@@ -46,6 +46,8 @@ class Graph:
                 roots.append(row)
             elif table == "HOOK":
                 hooks.append(row)
+            elif table == "REGN":
+                self.regions.append((row["address"], row["size"], row.get("kind", 0)))
             elif table == "META":
                 self.meta[get("name") or row["key"]] = row.get("value", row.get("text", 0))
         names = [""] + [text[name] for name, _ in types]

@@ -78,6 +78,17 @@ class Tracked(unittest.TestCase):
         # Slots that types inherit are written as they are made.
         self.assertEqual({h.registry for h in native} & {"PyFloat_Type", "PyLong_Type", "PyList_Type", "PyDict_Type"}, set())
 
+    def test_mappings_are_the_programs_own(self):
+        # Those of whoever looks at the objects are not: they move while the copy reads.
+        program = Program(
+            "def spans():\n    with open('/proc/self/maps') as lines:\n        return [[int(x, 16) for x in l.split()[0].split('-')] for l in lines]\n"
+            "many = [[i] for i in range(300000)]\nbefore = spans()\nsnap('a')\nprint(json.dumps(before + spans()))\n", command=RUN)
+        g = program["a"]
+        self.assertGreater(len(g.regions), 20)
+        strange = [(hex(address), size, kind) for address, size, kind in g.regions
+                   if not any(start < address + size and address < end for start, end in program.said)]
+        self.assertEqual(strange, [])
+
     def test_without_objects(self):
         program = Program("snap('a')\n", command=RUN, environment={"HEAPSNAP_WALKERS": "/nonexistent"})
         g = program["a"]
