@@ -26,10 +26,10 @@ static unsigned significant_bits(uint64_t v) {
 
 /* Starts of runs in (from, to], and the bits of the steps there. */
 static size_t count_runs(const uint64_t *v, size_t from, size_t to, uint64_t *steps) {
-    column_pair n_runs = {0}, bits = {0};
+    number_pair n_runs = {0}, bits = {0};
     size_t i = from + 1;
     for (; i + 1 <= to; i += 2) {
-        const column_pair step = column_pair_get(v + i) - column_pair_get(v + i - 1);
+        const number_pair step = number_pair_get(v + i) - number_pair_get(v + i - 1);
         n_runs += (step | (0 - step)) >> 63; /* 1 for each that is not 0 */
         bits |= column_zigzag_pair(step);
     }
@@ -59,7 +59,7 @@ static unsigned smaller_of_planes_and_runs(const uint64_t *v, size_t n) {
     uint64_t steps = column_zigzag(v[0]);
     size_t n_runs = 1;
     int may_be_long = 0;
-    const size_t planes = n * column_width(column_bits(v, n));
+    const size_t planes = n * column_width(numbers_bits(v, n));
     for (size_t i = 0; i + 1 < n; i += STEP) {
         const size_t n_new = count_runs(v, i, n - 1 - i < STEP ? n - 1 : i + STEP, &steps);
         may_be_long |= n_new == 0;
@@ -94,7 +94,7 @@ struct choice choose_encoding(snap_table table, unsigned column, const uint64_t 
     const uint64_t *const v = columns[column];
     if (!v)
         return (struct choice){0, 0};
-    if (column_is_constant(v, n))
+    if (numbers_are_one(v, n))
         return (struct choice){v[0] ? SNAP_ENC_CONST : 0, 0};
     if (table == SNAP_TABLE_FRAM && column == SNAP_FRAM_COL_OFFSET)
         return (struct choice){SNAP_ENC_KEYED, SNAP_FRAM_COL_MODULE};

@@ -16,24 +16,26 @@
 
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
-static inline u8x16 unpack_low(u8x16 a, u8x16 b) {
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE u8x16 unpack_low(u8x16 a, u8x16 b) {
     return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
-static inline u8x16 unpack_high(u8x16 a, u8x16 b) {
+INLINE u8x16 unpack_high(u8x16 a, u8x16 b) {
     return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
                                    31);
 }
 
-static inline void rotate(u8x16 r[8]) {
+INLINE void rotate(u8x16 r[8]) {
     const u8x16 t[8] = {unpack_low(r[0], r[4]),  unpack_high(r[0], r[4]), unpack_low(r[1], r[5]),
                         unpack_high(r[1], r[5]), unpack_low(r[2], r[6]),  unpack_high(r[2], r[6]),
                         unpack_low(r[3], r[7]),  unpack_high(r[3], r[7])};
     memcpy(r, t, sizeof t);
 }
 
-void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width) {
+/* With a width known to the compiler what is 0, or not wanted, costs nothing. */
+INLINE size_t put_blocks(uint8_t *dst, const uint64_t *v, size_t n, unsigned width) {
     size_t i = 0;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     for (; i + 16 <= n; i += 16) {
         u8x16 r[8];
         memcpy(r, v + i, sizeof r);
@@ -44,6 +46,36 @@ void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width
         for (unsigned p = 0; p < width; p++)
             memcpy(dst + p * n + i, &r[p], 16);
     }
+    return i;
+}
+
+INLINE size_t get_blocks(uint64_t *v, const uint8_t *src, size_t n, unsigned width) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        u8x16 r[8] = {{0}};
+        for (unsigned p = 0; p < width; p++)
+            memcpy(&r[p], src + p * n + i, 16);
+        rotate(r);
+        rotate(r);
+        rotate(r);
+        memcpy(v + i, r, sizeof r);
+    }
+    return i;
+}
+
+void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width) {
+    size_t i = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    switch (width) {
+    case 0: return;
+    case 1: i = put_blocks(dst, v, n, 1); break;
+    case 2: i = put_blocks(dst, v, n, 2); break;
+    case 3: i = put_blocks(dst, v, n, 3); break;
+    case 4: i = put_blocks(dst, v, n, 4); break;
+    case 5: i = put_blocks(dst, v, n, 5); break;
+    case 6: i = put_blocks(dst, v, n, 6); break;
+    default: i = put_blocks(dst, v, n, width); break;
+    }
 #endif
     for (; i < n; i++)
         for (unsigned p = 0; p < width; p++)
@@ -53,14 +85,15 @@ void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width
 void column_planes_get(uint64_t *v, const uint8_t *src, size_t n, unsigned width) {
     size_t i = 0;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    for (; i + 16 <= n; i += 16) {
-        u8x16 r[8] = {{0}};
-        for (unsigned p = 0; p < width; p++)
-            memcpy(&r[p], src + p * n + i, 16);
-        rotate(r);
-        rotate(r);
-        rotate(r);
-        memcpy(v + i, r, sizeof r);
+    switch (width) {
+    case 0: break;
+    case 1: i = get_blocks(v, src, n, 1); break;
+    case 2: i = get_blocks(v, src, n, 2); break;
+    case 3: i = get_blocks(v, src, n, 3); break;
+    case 4: i = get_blocks(v, src, n, 4); break;
+    case 5: i = get_blocks(v, src, n, 5); break;
+    case 6: i = get_blocks(v, src, n, 6); break;
+    default: i = get_blocks(v, src, n, width); break;
     }
 #endif
     for (; i < n; i++) {
@@ -101,37 +134,6 @@ size_t column_bound(size_t n) {
     return 16 + HUBS_MAX * 8 + n * 16;
 }
 
-uint64_t column_bits(const uint64_t *v, size_t n) {
-    column_pair bits = {0}, more = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        bits |= column_pair_get(v + i) | column_pair_get(v + i + 2);
-        more |= column_pair_get(v + i + 4) | column_pair_get(v + i + 6);
-    }
-    bits |= more;
-    uint64_t all = bits[0] | bits[1];
-    for (; i < n; i++)
-        all |= v[i];
-    return all;
-}
-
-int column_is_constant(const uint64_t *v, size_t n) {
-    enum { STEP = 32 }; /* looked at at once: most columns end after one */
-    const column_pair first = {v[0], v[0]};
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP) {
-        column_pair other = {0};
-        for (size_t k = i; k < i + STEP; k += 4)
-            other |= (column_pair_get(v + k) ^ first) | (column_pair_get(v + k + 2) ^ first);
-        if (other[0] | other[1])
-            return 0;
-    }
-    for (; i < n; i++)
-        if (v[i] != v[0])
-            return 0;
-    return 1;
-}
-
 static size_t put_planes(uint8_t *dst, const uint64_t *v, size_t n, uint64_t bits,
                          unsigned *out_width) {
     *out_width = column_width(bits);
@@ -142,13 +144,13 @@ static size_t put_planes(uint8_t *dst, const uint64_t *v, size_t n, uint64_t bit
 /* Differences, the first one from 0, into s->numbers; returns their bits. */
 static uint64_t put_differences(struct column_scratch *s, const uint64_t *v, size_t n) {
     uint64_t all = s->numbers[0] = column_zigzag(v[0]);
-    column_pair bits = {0};
+    number_pair bits = {0};
     size_t i = 1;
     for (; i + 1 < n; i += 2) {
-        const column_pair number =
-            column_zigzag_pair(column_pair_get(v + i) - column_pair_get(v + i - 1));
+        const number_pair number =
+            column_zigzag_pair(number_pair_get(v + i) - number_pair_get(v + i - 1));
         bits |= number;
-        memcpy(s->numbers + i, &number, sizeof number);
+        number_pair_put(s->numbers + i, number);
     }
     if (i < n)
         all |= s->numbers[i] = column_zigzag(v[i] - v[i - 1]);
@@ -288,7 +290,7 @@ static size_t put_hubs(struct column_scratch *s, uint8_t *dst, const uint64_t *v
     uint64_t hubs[HUBS_MAX];
     const unsigned n_hubs = find_hubs(s, v, n, hubs, made);
     size_t size = 8;
-    size += put_planes(dst + size, hubs, n_hubs, column_bits(hubs, n_hubs), &wh);
+    size += put_planes(dst + size, hubs, n_hubs, numbers_bits(hubs, n_hubs), &wh);
     uint8_t *const codes = dst + size;
     memmove(codes, made, n);
     size += n;
@@ -332,7 +334,7 @@ size_t column_encode(struct column_scratch *s, unsigned encoding, const uint64_t
     *out_width = 0;
     switch (encoding) {
     case SNAP_ENC_CONST: put_u64(dst, v[0]); return 8;
-    case SNAP_ENC_PLANES: return put_planes(dst, v, n, column_bits(v, n), out_width);
+    case SNAP_ENC_PLANES: return put_planes(dst, v, n, numbers_bits(v, n), out_width);
     case SNAP_ENC_DELTA: return put_delta(s, dst, v, n, out_width);
     case SNAP_ENC_RUNS: return put_runs(s, dst, v, n);
     case SNAP_ENC_HUBS: return put_hubs(s, dst, v, n);
@@ -414,6 +416,21 @@ int column_key_column(const uint8_t *src, size_t size, unsigned *out) {
     return SNAP_OK;
 }
 
+/* From zigzagged differences to numbers. */
+static void add_up(uint64_t *v, size_t n) {
+    number_pair value = {0};
+    size_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        const number_pair z = number_pair_get(v + i);
+        const number_pair d = z >> 1 ^ (0 - (z & 1));
+        value += d + __builtin_shufflevector((number_pair){0}, d, 0, 2);
+        number_pair_put(v + i, value);
+        value = __builtin_shufflevector(value, value, 1, 1);
+    }
+    if (i < n)
+        v[i] = value[0] + column_unzigzag(v[i]);
+}
+
 int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, const uint8_t *src,
                   size_t size, size_t n, const uint64_t *key, uint64_t *v) {
     if (width > 8 && encoding != SNAP_ENC_RUNS && encoding != SNAP_ENC_HUBS)
@@ -422,19 +439,15 @@ int column_decode(struct column_scratch *s, unsigned encoding, unsigned width, c
     case SNAP_ENC_CONST:
         if (size != 8 || width)
             return SNAP_E_CORRUPT;
-        for (size_t i = 0; i < n; i++)
-            v[i] = get_u64(src);
+        numbers_fill(v, n, get_u64(src));
         return SNAP_OK;
     case SNAP_ENC_PLANES:
     case SNAP_ENC_DELTA:
         if (size != n * width)
             return SNAP_E_CORRUPT;
         column_planes_get(v, src, n, width);
-        if (encoding == SNAP_ENC_DELTA) {
-            uint64_t value = 0;
-            for (size_t i = 0; i < n; i++)
-                v[i] = value += column_unzigzag(v[i]);
-        }
+        if (encoding == SNAP_ENC_DELTA)
+            add_up(v, n);
         return SNAP_OK;
     case SNAP_ENC_RUNS: return get_runs(s, width, src, size, n, v);
     case SNAP_ENC_HUBS: return get_hubs(s, width, src, size, n, v);

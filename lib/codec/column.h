@@ -3,15 +3,9 @@
 #ifndef HEAPSNAP_COLUMN_H
 #define HEAPSNAP_COLUMN_H
 
+#include "base/numbers.h"
+
 #include <heapsnap/table.h>
-
-/* Two numbers at once, wherever they lie. */
-typedef uint64_t column_pair __attribute__((vector_size(16)));
-typedef uint64_t column_pair_in_place __attribute__((vector_size(16), aligned(8), may_alias));
-
-static inline column_pair column_pair_get(const uint64_t *v) {
-    return *(const column_pair_in_place *)v;
-}
 
 /* Bytes that the least plane count for a value takes: 0 for 0, 8 for the greatest. */
 static inline unsigned column_width(uint64_t any_bits) {
@@ -21,18 +15,12 @@ static inline unsigned column_width(uint64_t any_bits) {
 static inline uint64_t column_zigzag(uint64_t d) {
     return d << 1 ^ (0 - (d >> 63));
 }
-static inline column_pair column_zigzag_pair(column_pair d) {
+static inline number_pair column_zigzag_pair(number_pair d) {
     return d << 1 ^ (0 - (d >> 63));
 }
 static inline uint64_t column_unzigzag(uint64_t z) {
     return z >> 1 ^ (0 - (z & 1));
 }
-
-/* All bits that any of n numbers has. */
-uint64_t column_bits(const uint64_t *v, size_t n);
-
-/* Whether n numbers, at least 1, are all the same. */
-int column_is_constant(const uint64_t *v, size_t n);
 
 /* planes(n, width): what and from where. dst holds n * width bytes. */
 void column_planes_put(uint8_t *dst, const uint64_t *v, size_t n, unsigned width);

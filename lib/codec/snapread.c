@@ -287,13 +287,11 @@ static void drop_references(const snap_snapshot *s, const struct read_chunk *c, 
 static int check_references(const snap_snapshot *s, const struct read_chunk *c, unsigned column,
                             const uint64_t *v, uint32_t n, snap_error *err) {
     const snap_column_info info = snap_table_column(c->table, column);
-    uint64_t max = 0, late = 0;
-    for (uint32_t i = 0; i < n; i++)
-        max = v[i] > max ? v[i] : max;
+    uint64_t late = 0;
     if (c->table == SNAP_TABLE_STAK && column == SNAP_STAK_COL_PARENT)
         for (uint32_t i = 0; i < n; i++)
             late |= v[i] >= c->first_id + i;
-    if (max > s->n_rows[info.target] || late)
+    if (!numbers_are_at_most(v, n, s->n_rows[info.target]) || late)
         return err_set_at(err, SNAP_E_CORRUPT, c->id, c->offset,
                           "%s chunk at offset %llu: column '%s' refers to no row",
                           chunk_name(c->id).text, (unsigned long long)c->offset, info.name);

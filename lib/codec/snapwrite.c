@@ -523,10 +523,10 @@ int snap_writer_string(snap_writer *w, const char *text, uint32_t *out_id, snap_
 static int is_ascending(const uint64_t *column, uint32_t from, uint32_t to, uint64_t constant,
                         uint64_t *last) {
     uint64_t steps = (column ? column[from] : constant) - *last;
-    column_pair more = {0};
+    number_pair more = {0};
     uint32_t i = from + 1;
     for (; column && i + 1 < to; i += 2)
-        more |= column_pair_get(column + i) - column_pair_get(column + i - 1);
+        more |= number_pair_get(column + i) - number_pair_get(column + i - 1);
     if (column && i < to)
         steps |= column[i] - column[i - 1];
     *last = column ? column[to - 1] : constant;
@@ -662,7 +662,7 @@ int snap_writer_rows(snap_writer *w, snap_table table, const uint64_t *const *co
             const uint64_t *const v = columns[c] ? columns[c] + done : NULL;
             const uint64_t first = v ? v[0] : 0;
             if (!open->column[c] && (open->n == 0 || open->constant[c] == first) &&
-                (!v || column_is_constant(v, part))) {
+                (!v || numbers_are_one(v, part))) {
                 open->constant[c] = first;
                 continue;
             }

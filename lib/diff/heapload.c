@@ -8,6 +8,7 @@
 
 #include "base/beside.h"
 #include "base/err.h"
+#include "base/numbers.h"
 #include "diff/ahead.h"
 
 #include <stdio.h>
@@ -37,22 +38,23 @@ static int take(snap_heap *h, void *out, uint64_t n, size_t size, snap_error *er
 }
 
 static int has_value(const uint64_t *column, uint32_t n) {
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < n; i++)
-        all |= column[i];
-    return all != 0;
+    return numbers_bits(column, n) != 0;
 }
 
 /* Copies a chunk's column into an array that is made when the first value other than 0 comes. */
 static int put_u8(snap_heap *h, uint8_t **array, uint64_t n, uint64_t at, const uint64_t *column,
                   uint32_t n_rows, snap_error *err) {
+    const uint64_t bits = numbers_bits(column, n_rows);
     if (*array == NULL) {
-        if (!has_value(column, n_rows))
+        if (bits == 0)
             return 0;
         SNAP_TRY(take(h, array, n, sizeof **array, err));
     }
-    for (uint32_t i = 0; i < n_rows; i++)
-        (*array)[at + i] = column[i] <= UINT8_MAX ? (uint8_t)column[i] : 0;
+    if (bits <= UINT8_MAX)
+        numbers_to_u8(*array + at, column, n_rows);
+    else
+        for (uint32_t i = 0; i < n_rows; i++)
+            (*array)[at + i] = column[i] <= UINT8_MAX ? (uint8_t)column[i] : 0;
     return 0;
 }
 
@@ -63,8 +65,7 @@ static int put_u32(snap_heap *h, uint32_t **array, uint64_t n, uint64_t at, cons
             return 0;
         SNAP_TRY(take(h, array, n, sizeof **array, err));
     }
-    for (uint32_t i = 0; i < n_rows; i++)
-        (*array)[at + i] = (uint32_t)column[i];
+    numbers_to_u32(*array + at, column, n_rows);
     return 0;
 }
 
@@ -157,30 +158,25 @@ static int take_nodes(struct loading *l, uint64_t at, snap_error *err) {
         SNAP_TRY(take(h, &h->flags, h->n_nodes, sizeof *h->flags, err));
     if (h->size == NULL)
         SNAP_TRY(take(h, &h->size, h->n_nodes, sizeof *h->size, err));
-    for (uint32_t i = 0; i < n; i++) {
-        /* Memory that another node or process holds is shown there. */
-        h->size[at + i] = SNAP_NODE_IS_COUNTED(c[SNAP_NODE_COL_KIND][i])
-                              ? add_sat(c[SNAP_NODE_COL_SIZE][i], c[SNAP_NODE_COL_EXTERNAL][i])
-                              : 0;
-        if (h->flags != NULL)
-            h->flags[at + i] = (uint16_t)(c[SNAP_NODE_COL_FLAGS][i] & FLAGS_KEPT);
-        if (h->domain != NULL && h->domain[at + i] > 31)
-            h->domain[at + i] = 0;
-    }
-    return 0;
-}
-
-static int fit_u32(const uint64_t *column, uint32_t n) {
-    uint64_t all = 0;
+    const uint64_t *const restrict kind = c[SNAP_NODE_COL_KIND];
+    const uint64_t *const restrict size = c[SNAP_NODE_COL_SIZE];
+    const uint64_t *const restrict external = c[SNAP_NODE_COL_EXTERNAL];
+    uint64_t *const restrict sizes = h->size + at;
+    /* Memory that another node or process holds is shown there. */
     for (uint32_t i = 0; i < n; i++)
-        all |= column[i];
-    return all <= UINT32_MAX;
+        sizes[i] = SNAP_NODE_IS_COUNTED(kind[i]) ? add_sat(size[i], external[i]) : 0;
+    for (uint32_t i = 0; h->flags != NULL && i < n; i++)
+        h->flags[at + i] = (uint16_t)(c[SNAP_NODE_COL_FLAGS][i] & FLAGS_KEPT);
+    uint8_t *const domain = h->domain != NULL ? h->domain + at : NULL;
+    for (uint32_t i = 0; domain != NULL && i < n; i++)
+        domain[i] = domain[i] > 31 ? 0 : domain[i];
+    return 0;
 }
 
 /* Places in the source: four bytes each, until one comes that needs more. */
 static int put_offsets(snap_heap *h, uint64_t at, const uint64_t *column, uint32_t n,
                        snap_error *err) {
-    if (h->edge_offset_wide == NULL && fit_u32(column, n))
+    if (h->edge_offset_wide == NULL && numbers_bits(column, n) <= UINT32_MAX)
         return put_u32(h, &h->edge_offset, h->n_edges, at, column, n, err);
     SNAP_TRY(put_u64(h, &h->edge_offset_wide, h->n_edges, at, column, n, err));
     if (h->edge_offset == NULL)
@@ -211,6 +207,8 @@ static int take_edges(struct loading *l, uint64_t at, snap_error *err) {
     for (uint32_t i = 0; h->edge_flags != NULL && i < n; i++)
         h->edge_flags[at + i] &= FLAGS_OF_EDGES;
     /* Of the target's offset only "inside" matters to chains; that is a flag. */
+    if (!has_value(c[SNAP_EDGE_COL_TARGET_OFFSET], n))
+        return 0;
     for (uint32_t i = 0; i < n; i++) {
         if (c[SNAP_EDGE_COL_TARGET_OFFSET][i] == 0)
             continue;

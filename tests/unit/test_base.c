@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/numbers.h"
 #include "base/strtab.h"
 
 #include <check.h>
@@ -214,6 +215,55 @@ START_TEST(a_pipe_is_read_to_its_end) {
 }
 END_TEST
 
+/* Against plain loops, at every length and at addresses that are multiples of 8 only; arrays end
+ * where they end, so that a sanitizer sees the first number too many. */
+START_TEST(loops_over_numbers) {
+    uint64_t seed = 1;
+    for (size_t n = 1; n < 80; n++) {
+        uint64_t *const v = malloc(n * sizeof *v), *const filled = malloc(n * sizeof *v);
+        uint32_t *const u32 = malloc(n * sizeof *u32);
+        uint8_t *const u8 = malloc(n);
+        for (unsigned round = 0; round < 32; round++) {
+            uint64_t bits = 0, most = 0;
+            int is_one = 1;
+            for (size_t i = 0; i < n; i++) {
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                v[i] = round % 4 == 0 ? 7 : seed >> (round % 2 ? 0 : 40);
+            }
+            if (round % 8 == 0)
+                v[(seed >> 33) % n] ^= seed >> 40 & 1;
+            for (size_t i = 0; i < n; i++) {
+                bits |= v[i];
+                most = v[i] > most ? v[i] : most;
+                is_one &= v[i] == v[0];
+            }
+            ck_assert_uint_eq(numbers_bits(v, n), bits);
+            ck_assert_int_eq(numbers_are_one(v, n), is_one);
+            if (most < UINT64_MAX / 2) {
+                ck_assert_int_eq(numbers_are_at_most(v, n, most), 1);
+                ck_assert_int_eq(numbers_are_at_most(v, n, most - 1), 0);
+            } else {
+                ck_assert_int_eq(numbers_are_at_most(v, n, seed >> 1 & 0xffffffff), 0);
+            }
+            numbers_to_u32(u32, v, n);
+            numbers_to_u8(u8, v, n);
+            numbers_fill(filled, n, v[n - 1]);
+            int is_right = 1;
+            for (size_t i = 0; i < n; i++)
+                is_right &=
+                    u32[i] == (uint32_t)v[i] && u8[i] == (uint8_t)v[i] && filled[i] == v[n - 1];
+            ck_assert_int_eq(is_right, 1);
+        }
+        v[n - 1] = UINT64_MAX;
+        ck_assert_int_eq(numbers_are_at_most(v, n, UINT32_MAX), 0);
+        free(v);
+        free(filled);
+        free(u32);
+        free(u8);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *const suite = suite_create("base");
     TCase *const memory = tcase_create("memory");
@@ -221,6 +271,7 @@ int main(void) {
     tcase_add_test(memory, arena_blocks_stay);
     tcase_add_test(memory, map_keeps_all);
     tcase_add_test(memory, strings_get_one_id);
+    tcase_add_test(memory, loops_over_numbers);
     suite_add_tcase(suite, memory);
     TCase *const files = tcase_create("files");
     tcase_add_checked_fixture(files, make_folder, remove_folder);
