@@ -82,36 +82,71 @@ int candidates_lost_key(snap_heap *h, uint32_t leader, uint64_t *out, snap_error
     return 0;
 }
 
+/* Adds the nodes of all places; *out_rows: by place, the number of its row. */
+static int add_places(struct gone *g, const struct places *places, uint32_t **out_rows,
+                      snap_error *err) {
+    uint32_t *const rows = *out_rows = mem_alloc((size_t)places->n + 1, sizeof *rows);
+    if (rows == NULL)
+        return no_memory(err);
+    for (uint32_t p = 1; p <= places->n; p++) {
+        struct gone_row *const row = gone_row(g, places->rows[p].key);
+        if (row == NULL)
+            return no_memory(err);
+        row->all_count += places->rows[p].count;
+        row->all_bytes = add_sat(row->all_bytes, places->rows[p].bytes);
+        rows[p] = (uint32_t)(row - g->rows);
+    }
+    return 0;
+}
+
+/* Adds the nodes that are gone, and those that nothing holds. */
+static int add_nodes(struct gone *g, const struct cohort *cohort, snap_heap *h,
+                     const struct places *places, const uint32_t *row_of_place,
+                     const snap_lost *lost, snap_error *err) {
+    for (uint32_t v = 1; v <= h->n_nodes; v++) {
+        const int is_gone = cohort_bit(cohort->gone, v), is_held = places->of[v] != 0;
+        struct gone_row *row;
+        if (is_held) {
+            if (!is_gone)
+                continue;
+            row = &g->rows[row_of_place[places->of[v]]];
+        } else if (lost != NULL && snap_lost_leader(lost, v) != 0) {
+            uint64_t key;
+            SNAP_TRY(candidates_lost_key(h, snap_lost_leader(lost, v), &key, err));
+            row = gone_row(g, key);
+            if (row == NULL)
+                return no_memory(err);
+        } else {
+            continue;
+        }
+        const uint64_t bytes = heap_node_bytes(h, v);
+        if (!is_held) {
+            row->all_count++;
+            row->all_bytes = add_sat(row->all_bytes, bytes);
+        }
+        if (is_gone) {
+            row->count++;
+            row->bytes = add_sat(row->bytes, bytes);
+        }
+    }
+    return 0;
+}
+
 static int read_first(struct gone *g, const struct cohort *cohort, const snap_snapshot *first,
                       const snap_heap_options *options, snap_error *err) {
     snap_heap *h;
     struct places places = {0};
     snap_lost *lost = NULL;
+    uint32_t *row_of_place = NULL;
     SNAP_TRY(snap_heap_open(&h, first, options, err));
     int result = places_init(&places, h, cohort->gone, err);
     if (result == 0)
         result = candidates_find_lost(h, &places, &lost, err);
-    for (uint32_t v = 1; result == 0 && v <= h->n_nodes; v++) {
-        uint64_t key = 0;
-        if (places.of[v] != 0)
-            key = places.rows[places.of[v]].key;
-        else if (lost != NULL && snap_lost_leader(lost, v) != 0)
-            result = candidates_lost_key(h, snap_lost_leader(lost, v), &key, err);
-        else
-            continue;
-        struct gone_row *const row = result == 0 ? gone_row(g, key) : NULL;
-        if (row == NULL) {
-            result = result < 0 ? result : no_memory(err);
-            break;
-        }
-        const uint64_t bytes = heap_node_bytes(h, v);
-        row->all_count++;
-        row->all_bytes = add_sat(row->all_bytes, bytes);
-        if (!cohort_bit(cohort->gone, v))
-            continue;
-        row->count++;
-        row->bytes = add_sat(row->bytes, bytes);
-    }
+    if (result == 0)
+        result = add_places(g, &places, &row_of_place, err);
+    if (result == 0)
+        result = add_nodes(g, cohort, h, &places, row_of_place, lost, err);
+    free(row_of_place);
     g->is_known = 1;
     if (lost != NULL)
         snap_lost_free(lost);

@@ -133,30 +133,35 @@ static uint32_t place_of_step(struct places *p, snap_heap *h, uint32_t node, uin
     return find(p, h, &s, row, is_low);
 }
 
+/* A node without a place yet, and the row that its chain ends with. */
+struct climbed {
+    uint32_t node;
+    uint64_t row;
+};
+
 /* Gives places to a node and to all on its chain that have none. */
-static int assign(struct places *p, snap_heap *h, uint32_t node, uint32_t **stack,
+static int assign(struct places *p, snap_heap *h, uint32_t node, struct climbed **stack,
                   size_t *capacity) {
     size_t n = 0;
-    uint64_t row = 0;
     uint32_t above = node;
-    while (p->of[above] == 0) {
+    while (above != 0 && p->of[above] == 0) {
         if (mem_grow(stack, capacity, n + 1, sizeof **stack) < 0)
             return -1;
-        (*stack)[n++] = above;
-        above = snap_paths_step(p->paths, above, &row);
-        if (above == 0)
-            break;
+        struct climbed *const c = &(*stack)[n++];
+        c->node = above;
+        above = snap_paths_step(p->paths, above, &c->row);
     }
     while (n-- > 0) {
-        const uint32_t next = (*stack)[n];
-        const uint32_t parent = snap_paths_step(p->paths, next, &row);
-        const uint32_t place = place_of_step(p, h, next, parent != 0 ? p->of[parent] : 0, row);
+        const struct climbed next = (*stack)[n];
+        const uint32_t place =
+            place_of_step(p, h, next.node, above != 0 ? p->of[above] : 0, next.row);
         if (place == 0)
             return -1;
-        p->of[next] = place;
+        p->of[next.node] = place;
         struct place *const r = &p->rows[place];
         r->count++;
-        r->bytes = add_sat(r->bytes, heap_node_bytes(h, next));
+        r->bytes = add_sat(r->bytes, heap_node_bytes(h, next.node));
+        above = next.node;
     }
     return 0;
 }
@@ -169,7 +174,7 @@ int places_init(struct places *p, snap_heap *h, const uint64_t *marked, snap_err
         return no_memory(err);
     p->rows[0] = (struct place){0};
     SNAP_TRY(snap_paths_new(&p->paths, h->graph, err));
-    uint32_t *stack = NULL;
+    struct climbed *stack = NULL;
     size_t capacity = 0;
     int failed = 0;
     for (uint32_t v = 1; v <= h->n_nodes && !failed; v++)

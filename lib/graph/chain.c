@@ -113,13 +113,17 @@ void snap_paths_free(snap_paths *p) {
     free(p);
 }
 
-uint32_t snap_paths_length(const snap_paths *p, uint32_t node) {
+static inline uint32_t length_of(const snap_paths *p, uint32_t node) {
     return node && node <= p->g->n ? p->level[node] : 0;
+}
+
+uint32_t snap_paths_length(const snap_paths *p, uint32_t node) {
+    return length_of(p, node);
 }
 
 uint32_t snap_paths_step(const snap_paths *p, uint32_t node, uint64_t *out_row) {
     const snap_graph *g = p->g;
-    if (!snap_paths_length(p, node))
+    if (!length_of(p, node))
         return SNAP_GRAPH_NONE;
     const uint64_t via = p->via[node];
     *out_row = via >= g->m ? via - g->m : via;
@@ -128,7 +132,7 @@ uint32_t snap_paths_step(const snap_paths *p, uint32_t node, uint64_t *out_row) 
 
 int snap_paths_chain(const snap_paths *p, uint32_t node, snap_chain *out, snap_error *err) {
     const snap_graph *g = p->g;
-    const uint32_t length = snap_paths_length(p, node);
+    const uint32_t length = length_of(p, node);
     if (!length)
         return err_set(err, SNAP_E_NOTFOUND, "no root leads to node %u", node);
     snap_chain c = {0};

@@ -31,11 +31,15 @@ static int check_nodes(snap_graph *g, snap_error *err) {
 
 static int check_labels(const snap_graph_input *in, const uint32_t *labels, uint64_t count,
                         const char *what, snap_error *err) {
-    for (uint64_t i = 0; labels && in->label_key && i < count; i++)
-        if (labels[i] >= in->n_labels)
-            return err_set(err, SNAP_E_ARG, "label %u of %s %llu is beyond the table of %llu",
-                           labels[i], what, (unsigned long long)i,
-                           (unsigned long long)in->n_labels);
+    const uint64_t n_labels = in->n_labels;
+    uint64_t i = 0;
+    if (!labels || !in->label_key)
+        return 0;
+    while (i < count && labels[i] < n_labels)
+        i++;
+    if (i < count)
+        return err_set(err, SNAP_E_ARG, "label %u of %s %llu is beyond the table of %llu",
+                       labels[i], what, (unsigned long long)i, (unsigned long long)n_labels);
     return 0;
 }
 
@@ -50,29 +54,59 @@ static int bad_edge(uint64_t e, uint32_t node, uint32_t n, snap_error *err) {
                    n);
 }
 
+/* Checks the ends of the edges [from, to). */
+static int check_edges(const snap_graph *g, uint64_t from, uint64_t to, snap_error *err) {
+    const uint32_t *const source = g->in.edge_source, *const target = g->in.edge_target;
+    const uint32_t n = g->n;
+    bool is_bad = false;
+    for (uint64_t e = from; e < to; e++)
+        is_bad |= source[e] > n || target[e] > n;
+    for (uint64_t e = from; is_bad; e++) {
+        if (source[e] > n)
+            return bad_edge(e, source[e], n, err);
+        if (target[e] > n)
+            return bad_edge(e, target[e], n, err);
+    }
+    return 0;
+}
+
+/* Whether some of the edges [from, to) are weak, and whether others have low confidence. */
+static void look_for_weak(snap_graph *g, uint64_t from, uint64_t to, bool *has_weak) {
+    const uint32_t *const source = g->in.edge_source, *const target = g->in.edge_target;
+    bool is_weak_kind[256], weak = false, low = false;
+    for (unsigned kind = 0; kind < 256; kind++)
+        is_weak_kind[kind] = kind < 64 && g->weak_kinds >> kind & 1;
+    for (uint64_t e = from; e < to; e++) {
+        const uint8_t flags = edge_flags(g, e);
+        const bool is_weak = !source[e] | !target[e] | ((flags & SNAP_GRAPH_FLAG_WEAK) != 0) |
+                             is_weak_kind[edge_kind(g, e)];
+        weak |= is_weak;
+        low |= !is_weak & ((flags & SNAP_EDGE_FLAG_LOW) != 0);
+    }
+    *has_weak |= weak;
+    g->has_low |= low;
+}
+
 /* Counts edges by source into offset, checks them, finds out whether they are sorted and whether
  * some are weak. */
 static int count_edges(snap_graph *g, bool *is_sorted, bool *has_weak, snap_error *err) {
-    const uint32_t *source = g->in.edge_source, *target = g->in.edge_target;
+    enum { STEP = 1 << 16 }; /* stays in a cache */
+    const uint32_t *const source = g->in.edge_source;
     uint32_t previous = 0;
-    *is_sorted = true;
+    bool is_less = false;
     *has_weak = false;
-    for (uint64_t e = 0; e < g->m; e++) {
+    for (uint64_t e = 0; e < g->m;) {
+        const uint64_t end = g->m - e < STEP ? g->m : e + STEP;
         SNAP_TRY(graph_poll(g, e, g->m, err));
-        const uint32_t u = source[e];
-        if (u > g->n)
-            return bad_edge(e, u, g->n, err);
-        if (target[e] > g->n)
-            return bad_edge(e, target[e], g->n, err);
-        if (u < previous)
-            *is_sorted = false;
-        previous = u;
-        offsets_increment(&g->offset, (uint64_t)u + 1);
-        if (!row_keeps(g, e))
-            *has_weak = true;
-        else if (edge_is_low(g, e))
-            g->has_low = true;
+        SNAP_TRY(check_edges(g, e, end, err));
+        look_for_weak(g, e, end, has_weak);
+        for (; e < end; e++) {
+            is_less |= source[e] < previous;
+            previous = source[e];
+            offsets_increment(&g->offset, (uint64_t)source[e] + 1);
+        }
     }
+    *is_sorted = !is_less;
     for (uint64_t u = 1; u <= (uint64_t)g->n + 1; u++)
         offsets_set(&g->offset, u, offsets_get(&g->offset, u) + offsets_get(&g->offset, u - 1));
     return 0;
