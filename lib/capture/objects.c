@@ -128,15 +128,21 @@ void objects_close(struct objects *o) {
     o->walk = NULL;
 }
 
-void objects_take_block(struct objects *o, const struct recorder_block *block, uint32_t stack) {
+/* The first object at an address or behind it. */
+static size_t object_from(const struct objects *o, uint64_t address) {
     size_t low = 0, high = o->n;
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (o->list[middle].address < block->address)
+        if (o->list[middle].address < address)
             low = middle + 1;
         else
             high = middle;
     }
+    return low;
+}
+
+void objects_take_block(struct objects *o, const struct recorder_block *block, uint32_t stack) {
+    const size_t low = object_from(o, block->address);
     if (low < o->n && o->list[low].address - block->address < block->size)
         o->origins[low] = (struct object_origin){
             block->birth, stack,
@@ -165,8 +171,24 @@ static int is_told(struct objects *o, uint32_t target) {
     return 1;
 }
 
+/* A word of an object that stands in an image: it may refer to a block of the object's own, by its
+ * start, if the object can hold addresses at all. Code that was made with the interpreter cannot,
+ * and has its instructions rewritten as they run. */
+static int is_word_of_object(const struct objects *o, const struct wire_root *root, int *out_told) {
+    const size_t behind = object_from(o, root->address + 1);
+    const struct managed_object *const holder = behind > 0 ? &o->list[behind - 1] : NULL;
+    if (!holder || root->address - holder->address >= holder->size)
+        return 0;
+    *out_told = holder->flags & MANAGED_READABLE && root->target_offset == 0;
+    return 1;
+}
+
 /* Objects stand everywhere in an interpreter's stacks and arenas, where dead words are, too. */
 static int is_root_told(struct objects *o, const struct wire_root *root) {
+    int is_told_by_object = 1;
+    if (root->kind == SNAP_ROOT_GLOBAL && is_word_of_object(o, root, &is_told_by_object) &&
+        !is_told_by_object)
+        return 0;
     return root->target <= o->n_blocks || root->target - o->n_blocks > o->n ||
            ((root->kind == SNAP_ROOT_GLOBAL || root->kind == SNAP_ROOT_TLS ||
              root->kind == SNAP_ROOT_API) &&

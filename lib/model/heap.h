@@ -254,6 +254,7 @@ int naming_variable(struct heap *h, uint64_t address, uint32_t *n_places, uint32
 /* The passes, in this order. Each adds what it finds and leaves alone what a better source knows
  * (API over vtable over DWARF over guess over site; domain python: runtime). Return 0 or NOMEM:
  * what cannot be found out is left out. */
+int static_word_pass(struct heap *h, snap_error *err); /* static_word.c: roots that are none */
 int vtable_pass(struct heap *h, snap_error *err); /* vtable.c: types by C++ run-time type info */
 int typing_pass(struct heap *h, snap_error *err); /* typing.c: DWARF, from typed roots and nodes */
 int autograd_pass(struct heap *h, snap_error *err); /* autograd.c: what PyTorch's references mean */

@@ -234,6 +234,7 @@ static int complete(struct ingest *g, snap_error *err) {
     for (uint32_t i = 0; i < h->n_roots; i++)
         h->roots[i].frame = frames_managed(&g->frames, h, h->roots[i].frame);
     SNAP_TRY(sort_roots(h, err));
+    SNAP_TRY(static_word_pass(h, err));
     SNAP_TRY(vtable_pass(h, err));
     progress(g);
     SNAP_TRY(typing_pass(h, err));

@@ -475,7 +475,9 @@ size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *exte
     PyObject *const op = node->object;
     PyTypeObject *const type = Py_TYPE(op);
     size_t size = (size_t)type->tp_basicsize, out = cpython_header_size(type);
-    if (PyLong_Check(op))
+    if (PyType_Check(op) && !(((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE))
+        size = sizeof(PyTypeObject); /* static: the rest of a type's is not there */
+    else if (PyLong_Check(op))
         size =
             cpython_int_size(op) +
             (PyLong_CheckExact(op) ? 0

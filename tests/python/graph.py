@@ -20,7 +20,7 @@ PYTHON, OBJECT = 2, 5
 
 Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain")
 Edge = collections.namedtuple("Edge", "source target kind label index")
-Root = collections.namedtuple("Root", "kind target name label thread")
+Root = collections.namedtuple("Root", "kind target name label thread address")  # address: of the word, 0: none
 Hook = collections.namedtuple("Hook", "kind registry callback file line holder argument count")
 
 
@@ -28,7 +28,7 @@ class Graph:
     def __init__(self, path):
         self.strings, self.nodes = {0: ""}, [None]
         self.edges, self.roots, self.hooks, self.meta, self.regions = [], [], [], {}, []
-        text, types, edges, roots, hooks = self.strings, [], [], [], []
+        text, types, edges, roots, hooks, biases = self.strings, [], [], [], [], [0]
         done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
         for line in done.stdout.splitlines():
             row = json.loads(line)
@@ -42,6 +42,8 @@ class Graph:
                 self.nodes.append(row)
             elif table == "EDGE":
                 edges.append(row)
+            elif table == "MODS":
+                biases.append(get("bias", 0))
             elif table == "ROOT":
                 roots.append(row)
             elif table == "HOOK":
@@ -62,7 +64,8 @@ class Graph:
             for r in edges
         ]
         self.roots = [
-            Root(ROOT.get(r["kind"], r["kind"]), r["target"], text[r.get("name", 0)], text[r.get("label", 0)], r.get("thread", 0))
+            Root(ROOT.get(r["kind"], r["kind"]), r["target"], text[r.get("name", 0)], text[r.get("label", 0)], r.get("thread", 0),
+                 r.get("address", 0) + biases[r.get("module", 0)])
             for r in roots
         ]
         self.hooks = [

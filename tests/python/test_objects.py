@@ -259,6 +259,12 @@ class States(unittest.TestCase):
             node = g["a"].nodes[g["a"].one("__main__." + name)]
             self.assertAlmostEqual(node.size + node.external, size, delta=64, msg=name)
 
+    def test_sizes_of_static_types(self):
+        g = Program("snap('a')\nprint(json.dumps([[id(t), type.__sizeof__(t)] for t in (int, dict, type, type(len))]))\n")
+        for address, size in g.said:
+            node = g["a"].nodes[g["a"].at[address]]
+            self.assertEqual((node.size, node.external), (size, 0))
+
     def test_roots_in_c(self):
         g = Program(
             "import atexit\nclass AtExit:\n    def __call__(self): pass\nclass Trace:\n    def __call__(self, *a): pass\n"

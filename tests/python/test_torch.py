@@ -211,7 +211,7 @@ class Accumulated(unittest.TestCase):
         grown = program.said[-1] - program.said[0]
         self.assertEqual(first["class"], "autograd")
         self.assertIn("total_loss", first["holder"])
-        self.assertRegex(chain, r"\.grad_fn torch::autograd::generated::AddBackward0.* \.saved '\w+' c10::TensorImpl \.storage c10::StorageImpl")
+        self.assertRegex(chain, r"\.grad_fn torch::autograd::generated::AddBackward0.* \.saved( '\w+')? c10::TensorImpl \.storage c10::StorageImpl")
         self.assertLess(abs(first["growth_bytes"] - grown), grown / 50, (first["growth_bytes"], grown))
         for name in ("AddBackward0", "MeanBackward0", "PowBackward0", "AddmmBackward0", "TBackward0"):
             self.assertEqual(kinds[name], STEPS + 1, name)

@@ -1,4 +1,5 @@
 """Python under `snap run`: objects and blocks in one graph, whoever asked for the snapshot."""
+import bisect
 import os
 import unittest
 
@@ -88,6 +89,19 @@ class Tracked(unittest.TestCase):
         strange = [(hex(address), size, kind) for address, size, kind in g.regions
                    if not any(start < address + size and address < end for start, end in program.said)]
         self.assertEqual(strange, [])
+
+    def test_words_of_objects_in_images(self):
+        # Its own code was made with the interpreter, and stands in its data.
+        g = Program("blocks = [bytearray(100) for _ in range(100000)]\nsnap('a')\n", command=RUN)["a"]
+        objects = sorted((n.address, n.size, n.type) for n in g.nodes[1:] if n.domain == 2)
+        starts = [address for address, _, _ in objects]
+        inside = []
+        for root in g.roots:
+            if root.kind == "global":
+                address, size, kind = objects[bisect.bisect(starts, root.address) - 1]
+                if address <= root.address < address + size:
+                    inside.append((kind, root))
+        self.assertEqual([row for row in inside if row[0] in ("code", "str", "bytes", "int")], [])
 
     def test_without_objects(self):
         program = Program("snap('a')\n", command=RUN, environment={"HEAPSNAP_WALKERS": "/nonexistent"})
