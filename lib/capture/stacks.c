@@ -164,7 +164,8 @@ static __attribute__((noinline)) uint32_t intern_slowly(struct stack_copy *copy,
 
 static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t pc) {
     struct stack_recent *const recent =
-        &copy->recent[(pc ^ pc >> 9 ^ parent * UINT64_C(0x9E3779B1)) % STACKS_RECENT];
+        &copy->recent[((pc ^ (uint64_t)parent << 24) * UINT64_C(0x9E3779B97F4A7C15) >> 40) %
+                      STACKS_RECENT];
     if (__builtin_expect(recent->pc == pc && recent->parent == parent, 1))
         return recent->id;
     const uint32_t id = intern_slowly(copy, parent, pc);
@@ -534,6 +535,88 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
     return walk_fully(copy, 1, skip, truncated);
 }
 
+/* --- inner ends of walks, remembered --- */
+
+static inline struct stack_segment *segment_at(struct stack_copy *copy,
+                                               const struct stack_start *start) {
+    const uint64_t h = (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15);
+    return &copy->segments[(h >> 32) % STACKS_SEGMENTS];
+}
+
+/* Keeps the n frames of `fresh`, which led to frame k of the copy. */
+static inline void segment_keep(struct stack_copy *copy, const struct stack_start *start,
+                                unsigned n, unsigned k) {
+    if (n < 2 || n > STACKS_SEGMENT_FRAMES || copy->more[k].needs_bp)
+        return;
+    for (unsigned i = 0; i < n; i++)
+        if (copy->fresh[i].more.by_bp || copy->fresh[i].more.rare)
+            return;
+    struct stack_segment *const s = segment_at(copy, start);
+    for (unsigned i = 0; i < n; i++) {
+        s->slots[i] = copy->fresh[i].slot;
+        s->pcs[i] = copy->fresh[i].pc;
+    }
+    s->slots[n] = copy->slots[k];
+    s->pcs[n] = copy->pcs[k];
+    s->n = n;
+    s->generation = atomic_load_explicit(&unwind_generation, memory_order_relaxed);
+    s->parent = s->id = 0;
+}
+
+/* The node of the innermost frame where Python runs; frames from k inwards are those of the
+ * segment.
+ */
+static inline uint32_t segment_id_python(struct stack_copy *copy, struct stack_segment *s,
+                                         unsigned k) {
+    struct stack_more *const innermost = &copy->more[copy->n - 1];
+    uint32_t parent = copy->more[k - 1].id;
+    if (parent == 0)
+        parent = frame_id_python(copy, k - 1);
+    unsigned at = python_beyond(copy, copy->slots[k - 1]);
+    parent = fold_python(copy, parent, &at, copy->slots[k], copy->slots[k - 1], 0);
+    if (parent == 0 || at != copy->python.n) /* Python stands further in, too */
+        return frame_id_python(copy, copy->n - 1);
+    if (s->parent != parent || s->id == 0) {
+        uint32_t id = parent;
+        for (unsigned i = k; id != 0 && i < copy->n; i++)
+            id = intern(copy, id, copy->pcs[i]);
+        s->parent = parent;
+        s->id = id;
+    }
+    return innermost->id = s->id;
+}
+
+/* A walk whose inner end is a segment and whose rest is the copy's: k frames of it are not left
+ * behind. False: it is not so; the copy is untouched. */
+static inline bool capture_segment(struct stack_copy *copy, const struct stack_start *start,
+                                   unsigned k, uint32_t *out_id) {
+    struct stack_segment *const s = segment_at(copy, start);
+    const unsigned n = s->n;
+    if (n == 0 || s->slots[0] != start->slot || s->pcs[0] != start->pc ||
+        s->generation != atomic_load_explicit(&unwind_generation, memory_order_relaxed))
+        return false;
+    for (unsigned i = 1; i <= n; i++)
+        if (*(const uintptr_t *)s->slots[i] != s->pcs[i])
+            return false;
+    while (k > 0 && copy->slots[k - 1] < s->slots[n])
+        k--;
+    if (k == 0 || k + n > depth_limit || copy->slots[k - 1] != s->slots[n] ||
+        copy->pcs[k - 1] != s->pcs[n] || copy->more[k - 1].needs_bp || !verify(copy, k - 1))
+        return false;
+    copy->n = k;
+    if (python_frames_known)
+        sync_python(copy, start->slot, false);
+    const bool is_plain = copy->more[k - 1].plain;
+    for (unsigned i = n; i-- > 0; copy->n++) {
+        copy->slots[copy->n] = s->slots[i];
+        copy->pcs[copy->n] = s->pcs[i];
+        copy->more[copy->n] = (struct stack_more){.plain = is_plain};
+    }
+    *out_id = copy->python.n > 0 && !copy->python.cut ? segment_id_python(copy, s, k)
+                                                      : frame_id(copy, copy->n - 1);
+    return true;
+}
+
 /* frames further in than k are gone; k itself was not found to be the caller of the hook. */
 static __attribute__((noinline)) uint32_t
 capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, bool *truncated) {
@@ -550,6 +633,7 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
             (!copy->more[k].needs_bp || copy->more[k].bp == frame->more.bp) &&
             verify(copy, (unsigned)k)) {
             copy->n = (unsigned)k + 1;
+            segment_keep(copy, start, n_fresh, (unsigned)k);
             break;
         }
         n_fresh++;
@@ -650,6 +734,12 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
             }
             const uint32_t id = copy->more[copy->n - 1].id;
             return id != 0 && !*truncated ? id : frame_id(copy, copy->n - 1);
+        }
+        uint32_t id;
+        if (capture_segment(copy, start, k, &id)) {
+            *truncated = copy->python.cut;
+            copy->n_truncated += *truncated;
+            return id;
         }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);

@@ -27,7 +27,9 @@ enum {
     STACKS_DEPTH_DEFAULT = 128,
     STACKS_DEPTH_MAX = 512,
     STACKS_FRAMES = 2 * STACKS_DEPTH_MAX,
-    STACKS_RECENT = 512
+    STACKS_RECENT = 4096,
+    STACKS_SEGMENTS = 128,
+    STACKS_SEGMENT_FRAMES = 23
 };
 
 struct stack_recent { /* a step in the tree taken not long ago */
@@ -51,6 +53,16 @@ struct stack_frame {
     struct stack_more more;
 };
 
+/* The inner end of a walk: frames from a hook's caller to one that the copy had. What leaves each
+ * of them is its return address and the stack pointer alone, so that the same words in the same
+ * places are the same walk. */
+struct stack_segment {
+    uint32_t n;          /* frames before that one */
+    uint32_t generation; /* unwind_generation */
+    uint32_t parent, id; /* where Python runs: a node, and that of the whole stack under it */
+    uintptr_t slots[STACKS_SEGMENT_FRAMES + 1], pcs[STACKS_SEGMENT_FRAMES + 1]; /* outwards */
+};
+
 struct stack_copy {
     unsigned n;                      /* frames; [0] is the outermost */
     bool cut;                        /* [0] is not the outermost frame of the stack */
@@ -61,6 +73,7 @@ struct stack_copy {
     uintptr_t slots[STACKS_FRAMES], pcs[STACKS_FRAMES];
     struct stack_more more[STACKS_FRAMES];
     struct stack_recent recent[STACKS_RECENT];
+    struct stack_segment segments[STACKS_SEGMENTS];
     struct stack_frame fresh[STACKS_FRAMES]; /* new frames of the walk under way, innermost first */
     struct python_copy python;
 };

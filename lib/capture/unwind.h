@@ -51,6 +51,8 @@ bool unwind_never_locks(void) __attribute__((visibility("hidden")));
 
 /* Forgets all rules: after a module was unloaded. */
 void unwind_flush(void) __attribute__((visibility("hidden")));
+/* Goes up with that: what was concluded from rules is void. */
+extern _Atomic uint32_t unwind_generation __attribute__((visibility("hidden")));
 /* Looks up what it needs of the loader; before the first rule. */
 void unwind_init(void) __attribute__((visibility("hidden")));
 

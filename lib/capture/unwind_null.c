@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 _Atomic uint64_t unwind_cache[1 << UNWIND_CACHE_BITS];
+_Atomic uint32_t unwind_generation;
 
 uint32_t unwind_rule_slowly(uintptr_t pc) {
     (void)pc;

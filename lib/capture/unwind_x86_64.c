@@ -33,6 +33,7 @@ enum {
 };
 
 _Atomic uint64_t unwind_cache[1 << UNWIND_CACHE_BITS];
+_Atomic uint32_t unwind_generation;
 
 static struct unwind_rare rare[N_RARE];
 static atomic_uint n_rare;
@@ -523,6 +524,7 @@ bool unwind_never_locks(void) {
 }
 
 void unwind_flush(void) {
+    atomic_fetch_add(&unwind_generation, 1);
     for (size_t i = 0; i < 1u << UNWIND_CACHE_BITS; i++)
         if (atomic_load_explicit(&unwind_cache[i], memory_order_relaxed) != 0)
             atomic_store_explicit(&unwind_cache[i], 0, memory_order_relaxed);
