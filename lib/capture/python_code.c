@@ -19,6 +19,7 @@ enum {
     NAME_MAX_BYTES = 4096,
     LINES_MAX_BYTES = 4 << 20,
     CARVE_MAX = 64 << 10,
+    UNITS_MAX = 1 << 24,
     TYPE_DEALLOC = 48, /* PyTypeObject.tp_dealloc, since 3.8 */
     OBJECT_TYPE = 8,   /* PyObject.ob_type */
     OBJECT_SIZE = 16,  /* PyVarObject.ob_size */
@@ -33,6 +34,8 @@ struct code {
     uint64_t hash;    /* of all that it says */
     uint32_t file_length, function_length, lines_length;
     int32_t line; /* the first */
+    uint32_t n_units;
+    const uint32_t *unit_lines; /* of each instruction; 0: unknown */
 };
 
 struct by_address {
@@ -267,6 +270,87 @@ static bool grow_contents(void) {
     return true;
 }
 
+/* --- lines --- */
+
+struct reader {
+    const uint8_t *at, *end;
+};
+
+static uint32_t read_varint(struct reader *r) {
+    uint32_t value = 0;
+    for (unsigned shift = 0; r->at < r->end && shift < 32; shift += 6) {
+        const uint8_t byte = *r->at++;
+        value |= (uint32_t)(byte & 63) << shift;
+        if (!(byte & 64))
+            break;
+    }
+    return value;
+}
+
+static int32_t read_signed(struct reader *r) {
+    const uint32_t value = read_varint(r);
+    return value & 1 ? -(int32_t)(value >> 1) : (int32_t)(value >> 1);
+}
+
+/* So many instructions more are of a line (0 or less: of none). */
+static void put_lines(uint32_t *out, uint64_t *n, uint64_t more, int32_t line) {
+    for (; more > 0 && *n < UNITS_MAX; more--, ++*n)
+        if (out != NULL)
+            out[*n] = line > 0 ? (uint32_t)line : 0;
+}
+
+/* From 3.11 on: entries of a first byte with its top bit set, code and length, then what the code
+ * says (Objects/locations.md of CPython). How many instructions; their lines to `out`, or NULL. */
+static uint64_t lines_of_entries(struct reader r, int32_t line, uint32_t *out) {
+    uint64_t n = 0;
+    while (r.at < r.end) {
+        const unsigned first = *r.at++;
+        const unsigned code = first >> 3 & 15;
+        bool has_line = true;
+        switch (code) {
+        case 15: has_line = false; break;
+        case 14:
+            line += read_signed(&r);
+            read_varint(&r);
+            read_varint(&r);
+            read_varint(&r);
+            break;
+        case 13: line += read_signed(&r); break;
+        case 12:
+        case 11:
+        case 10: line += (int32_t)code - 10; break;
+        default: break;
+        }
+        while (r.at < r.end && !(*r.at & 128))
+            r.at++;
+        put_lines(out, &n, (first & 7) + 1, has_line ? line : 0);
+    }
+    return n;
+}
+
+/* 3.10: pairs of bytes: how many bytes of code, and how many lines further on they are. */
+static uint64_t lines_of_pairs(struct reader r, int32_t line, uint32_t *out) {
+    uint64_t n = 0;
+    for (; r.end - r.at >= 2; r.at += 2) {
+        const int8_t step = (int8_t)r.at[1];
+        if (step != -128)
+            line += step;
+        put_lines(out, &n, r.at[0] / 2, step != -128 ? line : 0);
+    }
+    return n;
+}
+
+static uint64_t lines_of(const struct said *s, uint32_t *out) {
+    const struct reader r = {(const uint8_t *)s->lines,
+                             (const uint8_t *)s->lines + s->lines_length};
+    return minor == 10 ? lines_of_pairs(r, s->line, out) : lines_of_entries(r, s->line, out);
+}
+
+static void *get_room(size_t bytes, bool try) {
+    const size_t room = (bytes + 64) & ~(size_t)63;
+    return room <= CARVE_MAX ? rawmem_carve(room, try) : rawmem_map(room);
+}
+
 static uint32_t new_code(const struct said *s, bool try) {
     const uint32_t serial = python_n_codes() + 1;
     if (serial >> CHUNK_SHIFT >= CHUNKS)
@@ -279,10 +363,12 @@ static uint32_t new_code(const struct said *s, bool try) {
         atomic_store_explicit(&chunks[serial >> CHUNK_SHIFT], chunk, memory_order_release);
     }
     const size_t length = (size_t)s->file_length + s->function_length + s->lines_length;
-    const size_t room = (length + 64) & ~(size_t)63;
-    char *const text = room <= CARVE_MAX ? rawmem_carve(room, try) : rawmem_map(room);
-    if (text == NULL)
+    const uint64_t n_units = lines_of(s, NULL);
+    char *const text = get_room(length, try);
+    uint32_t *const unit_lines = text != NULL ? get_room(n_units * sizeof *unit_lines, try) : NULL;
+    if (unit_lines == NULL)
         return 0;
+    lines_of(s, unit_lines);
     memcpy(text, s->file, s->file_length);
     memcpy(text + s->file_length, s->function, s->function_length);
     memcpy(text + s->file_length + s->function_length, s->lines, s->lines_length);
@@ -291,7 +377,9 @@ static uint32_t new_code(const struct said *s, bool try) {
                                      .file_length = s->file_length,
                                      .function_length = s->function_length,
                                      .lines_length = s->lines_length,
-                                     .line = s->line};
+                                     .line = s->line,
+                                     .n_units = (uint32_t)n_units,
+                                     .unit_lines = unit_lines};
     atomic_store_explicit(&n_codes, serial, memory_order_release);
     return serial;
 }
@@ -339,9 +427,13 @@ python_position python_code_position(const struct python_runtime *python, uintpt
         ++*dropped;
         return 0;
     }
-    const uint64_t most = (1u << PYTHON_UNIT_BITS) - 1;
-    const uint64_t kept = unit < 0 ? 0 : (uint64_t)unit;
-    return (uint64_t)serial << PYTHON_UNIT_BITS | (kept < most ? kept : most);
+    const struct code *const c = code_at(serial);
+    const uint64_t at = unit < 0 ? 0 : (uint64_t)unit;
+    uint32_t line = at < c->n_units ? c->unit_lines[at] : 0;
+    if (line == 0 && c->line > 0)
+        line = (uint32_t)c->line;
+    const uint32_t most = (1u << PYTHON_LINE_BITS) - 1;
+    return (uint64_t)serial << PYTHON_LINE_BITS | (line < most ? line : most);
 }
 
 /* --- the end of code objects --- */
@@ -372,89 +464,15 @@ void python_code_after_fork_child(void) {
     rawmem_unlock(&lock);
 }
 
-/* --- lines --- */
-
-struct reader {
-    const uint8_t *at, *end;
-};
-
-static uint32_t read_varint(struct reader *r) {
-    uint32_t value = 0;
-    for (unsigned shift = 0; r->at < r->end && shift < 32; shift += 6) {
-        const uint8_t byte = *r->at++;
-        value |= (uint32_t)(byte & 63) << shift;
-        if (!(byte & 64))
-            break;
-    }
-    return value;
-}
-
-static int32_t read_signed(struct reader *r) {
-    const uint32_t value = read_varint(r);
-    return value & 1 ? -(int32_t)(value >> 1) : (int32_t)(value >> 1);
-}
-
-/* From 3.11 on: entries of a first byte with its top bit set, code and length, then what the code
- * says (Objects/locations.md of CPython). */
-static uint32_t line_of_entries(struct reader r, int32_t line, uint64_t unit) {
-    uint64_t at = 0;
-    while (r.at < r.end) {
-        const unsigned first = *r.at++;
-        const unsigned code = first >> 3 & 15;
-        bool has_line = true;
-        switch (code) {
-        case 15: has_line = false; break;
-        case 14:
-            line += read_signed(&r);
-            read_varint(&r);
-            read_varint(&r);
-            read_varint(&r);
-            break;
-        case 13: line += read_signed(&r); break;
-        case 12:
-        case 11:
-        case 10: line += (int32_t)code - 10; break;
-        default: break;
-        }
-        while (r.at < r.end && !(*r.at & 128))
-            r.at++;
-        at += (first & 7) + 1;
-        if (unit < at)
-            return has_line && line > 0 ? (uint32_t)line : 0;
-    }
-    return 0;
-}
-
-/* 3.10: pairs of bytes: how many bytes of code, and how many lines further on they are. */
-static uint32_t line_of_pairs(struct reader r, int32_t line, uint64_t unit) {
-    uint64_t at = 0;
-    for (; r.end - r.at >= 2; r.at += 2) {
-        const int8_t step = (int8_t)r.at[1];
-        at += r.at[0];
-        if (step != -128)
-            line += step;
-        if (unit * 2 < at)
-            return step != -128 && line > 0 ? (uint32_t)line : 0;
-    }
-    return 0;
-}
-
 bool python_place_get(python_position position, struct python_place *out) {
-    const uint32_t serial = (uint32_t)(position >> PYTHON_UNIT_BITS);
-    const uint64_t unit = position & ((1u << PYTHON_UNIT_BITS) - 1);
+    const uint32_t serial = (uint32_t)(position >> PYTHON_LINE_BITS);
     if (serial == 0 || serial > python_n_codes())
         return false;
     const struct code *const c = code_at(serial);
-    const uint8_t *const lines = (const uint8_t *)c->text + c->file_length + c->function_length;
-    const struct reader r = {lines, lines + c->lines_length};
-    uint32_t line =
-        minor == 10 ? line_of_pairs(r, c->line, unit) : line_of_entries(r, c->line, unit);
-    if (line == 0 && c->line > 0)
-        line = (uint32_t)c->line;
     *out = (struct python_place){.file = c->text,
                                  .function = c->text + c->file_length,
                                  .file_length = c->file_length,
                                  .function_length = c->function_length,
-                                 .line = line};
+                                 .line = (uint32_t)position & ((1u << PYTHON_LINE_BITS) - 1)};
     return true;
 }

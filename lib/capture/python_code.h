@@ -12,9 +12,10 @@
 
 #include "capture/python_layout.h"
 
-enum { PYTHON_UNIT_BITS = 24, PYTHON_SERIAL_BITS = 28 };
+enum { PYTHON_LINE_BITS = 24, PYTHON_SERIAL_BITS = 28 };
 
-/* A position: serial << PYTHON_UNIT_BITS | number of the instruction. 0: none. */
+/* A position: serial << PYTHON_LINE_BITS | line, 0: unknown. 0: none. By line, not by instruction:
+ * that is all that a stack tells, and most steps of a function are on the line of the last one. */
 typedef uint64_t python_position;
 
 /* Goes up when a code object that has a serial goes: what is remembered by its address is void. */

@@ -394,17 +394,20 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     for (; n_bound < n_fresh; n_bound++) /* those of the call under way */
         if (copy->fresh[n_bound].bound == 0)
             copy->fresh[n_bound].bound = copy->frames[met].bound;
-    uintptr_t changed = changes.n > 0 ? copy->frames[changes.at[changes.n - 1]].bound : 0;
+    uintptr_t changed = 0;
+    for (unsigned i = 0; i < changes.n; i++) {
+        struct python_frame *const f = &copy->frames[changes.at[i]];
+        const uint64_t before = f->position;
+        f->instruction = instruction_of(f->frame);
+        f->code = code_of(f->frame);
+        f->position = position_of(f, place, dropped);
+        if (f->position != before) /* else: another instruction of the same line */
+            changed = f->bound;
+    }
     if (at < copy->n && copy->frames[at].bound > changed)
         changed = copy->frames[at].bound;
     if (n_fresh > 0 && copy->fresh[n_fresh - 1].bound > changed)
         changed = copy->fresh[n_fresh - 1].bound;
-    for (unsigned i = 0; i < changes.n; i++) {
-        struct python_frame *const f = &copy->frames[changes.at[i]];
-        f->instruction = instruction_of(f->frame);
-        f->code = code_of(f->frame);
-        f->position = position_of(f, place, dropped);
-    }
     while (n_fresh > 0) {
         struct python_frame *const f = &copy->frames[at++];
         *f = copy->fresh[--n_fresh];

@@ -54,7 +54,7 @@ static uint32_t send_string(struct python_send *s, const char *text, uint32_t le
 }
 
 uint32_t python_send_position(struct python_send *s, uint64_t position, int *error) {
-    const uint32_t serial = (uint32_t)(position >> PYTHON_UNIT_BITS);
+    const uint32_t serial = (uint32_t)(position >> PYTHON_LINE_BITS);
     struct python_place place;
     if (*error || (size_t)serial * 2 * sizeof *s->strings >= s->strings_bytes ||
         !python_place_get(position, &place))
