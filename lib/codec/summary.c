@@ -427,12 +427,34 @@ static int set_label(struct builder *b, struct summary_row *row, const char *lab
     return row->label ? SNAP_OK : SNAP_E_NOMEM;
 }
 
-/* The function of the first frame that is no allocator; a frame without a name is "module+0x1234".
- */
+/* A frame of a managed runtime. */
+static int label_managed(struct builder *b, struct summary_row *row, uint32_t frame) {
+    const struct summary *const s = b->s;
+    const size_t at = first_symbol(s, frame);
+    char buffer[2 * SUMMARY_LABEL_MAX];
+    size_t length;
+    if (at == s->n_symbols || s->symbols[at].frame != frame)
+        return set_label(b, row, "");
+    const char *const function = b->text(b->context, s->symbols[at].function, &length);
+    const char *const file = b->text(b->context, s->symbols[at].file, &length);
+    if (!function || !file)
+        return SNAP_E_CORRUPT;
+    symbol_managed_place(buffer, sizeof buffer, file, s->symbols[at].line, function);
+    return set_label(b, row, buffer);
+}
+
+/* What symbol/noise.h says; a native frame without a name is "module+0x1234". */
 static int label_site(struct builder *b, struct summary_row *row, uint64_t stack) {
     const struct summary *const s = b->s;
     const char *fallback = "";
     char buffer[SUMMARY_LABEL_MAX + 32];
+    uint64_t at_stack = stack;
+    for (unsigned depth = 0; at_stack && depth < STACK_WALK_MAX; depth++) {
+        const uint32_t id = s->stacks[at_stack - 1].frame;
+        if (id && !s->frames[id - 1].is_native)
+            return label_managed(b, row, id);
+        at_stack = s->stacks[at_stack - 1].parent;
+    }
     for (unsigned depth = 0; stack && depth < STACK_WALK_MAX; depth++) {
         const uint32_t id = s->stacks[stack - 1].frame;
         stack = s->stacks[stack - 1].parent;

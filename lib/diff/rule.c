@@ -186,7 +186,16 @@ static int64_t growth_of_rows(const snap_diff_type *rows, size_t n, const struct
     return growth;
 }
 
-/* Sites by the function that their label names. */
+/* FUNCTION of "FILE:LINE FUNCTION", else all. */
+static const char *function_of_label(const char *label) {
+    const char *const space = strrchr(label, ' ');
+    const char *p = space;
+    while (p != NULL && p > label && isdigit((unsigned char)p[-1]))
+        p--;
+    return p != space && p > label && p[-1] == ':' ? space + 1 : label;
+}
+
+/* Sites by what their label names: a function, or "FILE:LINE FUNCTION" of Python. */
 static int64_t growth_of_sites(const struct snap_diff *d, const struct rule *r) {
     static const char prefix[] = "allocated in ";
     int64_t growth = 0;
@@ -194,7 +203,8 @@ static int64_t growth_of_sites(const struct snap_diff *d, const struct rule *r) 
         const char *label = d->sites[i].label;
         if (strncmp(label, prefix, sizeof prefix - 1) == 0)
             label += sizeof prefix - 1;
-        if (is_word(r->name, r->name_length, label))
+        if (is_word(r->name, r->name_length, label) ||
+            is_word(r->name, r->name_length, function_of_label(label)))
             growth = add_growth(growth,
                                 r->is_bytes ? d->sites[i].growth_bytes : d->sites[i].growth_count);
     }

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/strtab.h"
+#include "symbol/noise.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,6 +156,12 @@ static const char *label_of_address(struct tables *t, const char *module, uint64
     return arena_string(&t->arena, text, (size_t)length);
 }
 
+static const char *label_of_managed(struct tables *t, const char *place) {
+    char text[600];
+    const int length = snprintf(text, sizeof text, "allocated in %s", place);
+    return arena_string(&t->arena, text, (size_t)length);
+}
+
 static int is_noise(struct tables *t, const snap_snapshot *s, const snap_location *l) {
     if (*l->function == '\0')
         return snap_location_is_allocator(s, l);
@@ -174,6 +181,40 @@ static uint64_t place_of(const snap_location *l, const char *module) {
     return strtab_key((const char *)parts, sizeof parts);
 }
 
+/* Whether a snapshot has frames of a managed runtime: else nobody needs to look for them far out.
+ */
+static int has_managed(struct tables *t, const snap_snapshot *s, int *out, snap_error *err) {
+    int result = 0;
+    if (t->asked != s) {
+        snap_batch batch;
+        snap_batch_init(&batch);
+        const uint32_t n_chunks = snap_n_chunks(s, SNAP_TABLE_FRAM);
+        t->has_managed = 0;
+        for (uint32_t i = 0; result == 0 && !t->has_managed && i < n_chunks; i++) {
+            result = snap_batch_read(s, SNAP_TABLE_FRAM, i, 1u << SNAP_FRAM_COL_KIND, &batch, err);
+            for (uint32_t k = 0; result == 0 && k < batch.n_rows; k++)
+                t->has_managed |= batch.column[SNAP_FRAM_COL_KIND][k] != SNAP_FRAM_NATIVE;
+        }
+        snap_batch_release(&batch);
+        t->asked = result == 0 ? s : NULL;
+    }
+    *out = t->has_managed;
+    return result;
+}
+
+/* The first position outside of allocators (n: none), and the first of a managed runtime, + 1. */
+static size_t find_places(struct tables *t, const snap_snapshot *s, const snap_location *all,
+                          size_t n, size_t *out_managed) {
+    size_t found = 0, managed = 0;
+    while (managed < n && (all[managed].kind == SNAP_FRAM_NATIVE ||
+                           (*all[managed].function == '\0' && *all[managed].file == '\0')))
+        managed++;
+    *out_managed = managed < n ? managed + 1 : 0;
+    while (found < n && is_noise(t, s, &all[found]))
+        found++;
+    return found;
+}
+
 int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
                  const char **out_module, struct table_place *out_place, snap_error *err) {
     *out_module = "";
@@ -187,10 +228,12 @@ int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const
     snap_location near[NEAR], *all = near;
     size_t n = 0, found = 0;
     int truncated = 0;
+    size_t managed = 0; /* + 1 */
+    int is_mixed = 0;
+    SNAP_TRY(has_managed(t, s, &is_mixed, err));
     SNAP_TRY(snap_stack(s, stack, near, NEAR, &n, &truncated, err));
-    while (found < n && is_noise(t, s, &all[found]))
-        found++;
-    if (found == n && truncated) {
+    found = find_places(t, s, all, n, &managed);
+    if (truncated && (found == n || (is_mixed && managed == 0))) {
         all = mem_alloc(FAR, sizeof *all);
         if (all == NULL)
             return no_memory(err);
@@ -199,8 +242,7 @@ int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const
             free(all);
             return result;
         }
-        while (found < n && is_noise(t, s, &all[found]))
-            found++;
+        found = find_places(t, s, all, n, &managed);
     }
     if (found == n)
         found = 0;
@@ -212,10 +254,20 @@ int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const
         if (l->module != 0)
             result = snap_module_get(s, l->module, &module, err);
         *out_module = module.path;
+        struct table_place place = {place_of(l, module.path), l->line};
+        if (managed != 0) {
+            const snap_location *const m = &all[managed - 1];
+            char text[512];
+            symbol_managed_place(text, sizeof text, m->file, m->line, m->function);
+            label = label_of_managed(t, text);
+            const uint64_t parts[2] = {place.key, strtab_key(text, strlen(text))};
+            place = (struct table_place){strtab_key((const char *)parts, sizeof parts), 0};
+        } else {
+            label = *l->function != '\0' ? label_of_function(t, l->function)
+                                         : label_of_address(t, module.path, l->offset);
+        }
         if (out_place != NULL)
-            *out_place = (struct table_place){place_of(l, module.path), l->line};
-        label = *l->function != '\0' ? label_of_function(t, l->function)
-                                     : label_of_address(t, module.path, l->offset);
+            *out_place = place;
     }
     if (all != near)
         free(all);

@@ -42,6 +42,9 @@ struct tables {
     struct table sites, types, modules, totals;
     struct map labels; /* function name's address -> 1 + index in label_texts */
     struct map noise;  /* function name's address -> 2: of an allocator, 1: not */
+    const snap_snapshot
+        *asked;      /* the last one that was asked for frames of a managed runtime ... */
+    int has_managed; /* ... and whether it has any */
     const char **label_texts;
     size_t n_labels, label_capacity;
 };
@@ -70,7 +73,9 @@ struct table_place {
 
 /* Where a stack's blocks were allocated: "allocated in FUNCTION" for its first frame outside of
  * allocators, that frame's module, and (NULL: not wanted) a hash of the place in the function,
- * which is the same in every file. Strings live as long as the tables' arena, or the snapshot. */
+ * which is the same in every file. Where it has frames of a managed runtime the label is made of
+ * the innermost, with its line (out_place then has none); the hash is of both. Strings live as long
+ * as the tables' arena, or the snapshot. */
 int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
                  const char **out_module, struct table_place *out_place, snap_error *err);
 

@@ -337,7 +337,12 @@ static int type_of_position(struct frames *f, struct heap *h, uint32_t frame, ui
     if (!*known) {
         const struct heap_position *const p = &h->positions[frame - 1];
         int result = 0;
-        if (p->caller)
+        if (p->kind != SNAP_FRAM_NATIVE) {
+            char place[512];
+            symbol_managed_place(place, sizeof place, p->file ? p->file : "", p->line,
+                                 p->function ? p->function : "");
+            result = *place ? add_site_type(h, place, out) : 0;
+        } else if (p->caller)
             result = add_site_type(h, p->caller, out);
         else if (!p->function && p->module && !frames_is_service(h, p->module)) {
             const char *const path = h->modules[p->module - 1].path;
@@ -354,7 +359,8 @@ static int type_of_position(struct frames *f, struct heap *h, uint32_t frame, ui
 
 static int type_of_stack(struct frames *f, struct heap *h, uint32_t stack, uint32_t *out) {
     uint32_t type = 0;
-    for (uint32_t id = stack; id && !type; id = f->stacks[id - 1].parent) {
+    const uint32_t first = f->stack_managed[stack - 1] ? f->stack_managed[stack - 1] : stack;
+    for (uint32_t id = first; id && !type; id = f->stacks[id - 1].parent) {
         if (f->stack_types[id - 1]) {
             type = f->stack_types[id - 1] - 1;
             break;
@@ -370,8 +376,15 @@ static int type_of_stack(struct frames *f, struct heap *h, uint32_t stack, uint3
 int frames_type_sites(struct frames *f, struct heap *h, snap_error *err) {
     f->stack_types = mem_zalloc((size_t)f->n_stacks + 1, sizeof *f->stack_types);
     f->position_types = mem_zalloc((size_t)h->n_positions + 1, sizeof *f->position_types);
-    if (!f->stack_types || !f->position_types)
+    f->stack_managed = mem_alloc((size_t)f->n_stacks + 1, sizeof *f->stack_managed);
+    if (!f->stack_managed || !f->stack_types || !f->position_types)
         return stream_no_memory(err);
+    for (uint32_t i = 0; i < f->n_stacks; i++) { /* callers come before what they call */
+        const uint32_t caller = f->stacks[i].parent;
+        f->stack_managed[i] = f->stacks[i].flags & WIRE_STACK_MANAGED ? i + 1
+                              : caller                                ? f->stack_managed[caller - 1]
+                                                                      : 0;
+    }
     for (uint32_t i = 0; i < h->n_nodes; i++) {
         const uint32_t stack = h->stack[i];
         if (h->type[i] || !stack)
@@ -386,6 +399,7 @@ int frames_type_sites(struct frames *f, struct heap *h, snap_error *err) {
 
 void frames_release(struct frames *f) {
     free(f->stack_frames);
+    free(f->stack_managed);
     free(f->stack_types);
     free(f->position_types);
 }

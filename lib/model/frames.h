@@ -17,6 +17,7 @@ struct frames {
     uint32_t n_managed;
 
     uint32_t *stack_frames;   /* by stack: frame */
+    uint32_t *stack_managed;  /* by stack: that of its innermost frame of a managed runtime, or 0 */
     uint32_t *stack_types;    /* by stack: type + 1, once looked up */
     uint32_t *position_types; /* by frame: type + 1, once looked up */
 };

@@ -8,6 +8,7 @@
 #include "symbol/noise.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 enum match {
@@ -571,4 +572,27 @@ int symbol_is_allocator(const char *function) {
             return 1;
     }
     return 0;
+}
+
+void symbol_managed_place(char *out, size_t size, const char *file, uint64_t line,
+                          const char *function) {
+    const char *const slash = strrchr(file, '/');
+    const char *const name = slash ? slash + 1 : file;
+    char where[32] = "";
+    if (line)
+        snprintf(where, sizeof where, ":%llu", (unsigned long long)line);
+    const int length = snprintf(out, size, "%s%s%s%s", name, where,
+                                *function && (*name || line) ? " " : "", function);
+    size_t end = length < 0 ? 0 : (size_t)length;
+    if (end >= size) { /* not within a UTF-8 sequence */
+        end = size - 1;
+        size_t lead = end;
+        while (lead > 0 && (out[lead - 1] & 0xc0) == 0x80)
+            lead--;
+        const unsigned first = lead > 0 ? (unsigned char)out[lead - 1] : 0;
+        const size_t whole = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 0;
+        if (end - lead + 1 < whole)
+            end = lead - 1;
+    }
+    out[end] = '\0';
 }

@@ -12,6 +12,7 @@ SNAP = os.environ["SNAP"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSIONS = os.environ.get("VERSIONS", "3.10 3.11 3.12 3.13").split()
 DEPTH = 128
+SUMM_SITE = 3
 Frame = collections.namedtuple("Frame", "kind function line file module")
 
 
@@ -40,6 +41,7 @@ class Stacks:
 
     def __init__(self, path):
         text, frames, symbols, self.stacks, self.nodes, modules = {0: ""}, [None], {}, [None], [], [None]
+        types, self.sites = [""], {}
         done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
         for line in done.stdout.splitlines():
             row = json.loads(line)
@@ -56,6 +58,11 @@ class Stacks:
                 self.nodes.append(row)
             elif table == "MODS":
                 modules.append(row)
+            elif table == "TYPE":
+                types.append(row["name"])
+            elif table == "SUMM" and row["kind"] == SUMM_SITE:
+                self.sites[row.get("label", "")] = row["count"]
+        self.types = [text.get(name, "") for name in types]
         self.frames = [None]
         for i, row in enumerate(frames[1:], 1):
             s = symbols.get(i, {})
@@ -73,6 +80,12 @@ class Stacks:
             flags = stack.get("flags", 0)
             at = stack.get("parent", 0)
         return out, bool(flags & 1)
+
+
+def place(told):
+    """What a label calls the innermost function of a stack."""
+    function, line, path = told[0]
+    return "%s:%d %s" % (os.path.basename(path), line, function)
 
 
 class InEveryVersion(unittest.TestCase):
@@ -113,10 +126,14 @@ class InEveryVersion(unittest.TestCase):
                 found[node["size"]].append(node)
         self.assertGreater(len(truth), 800)
         n_cut = 0
+        labels = collections.Counter(place(told) for told in truth.values())
+        for label, _ in labels.most_common(10):
+            self.assertGreater(stacks.sites.get(label, 0), 0, label)
         for size, told in sorted(truth.items()):
             self.assertEqual(len(found[size]), 1, (size, told[:2]))
             frames, is_cut = stacks.of(found[size][0])
             self.check_stack(size, told, frames, is_cut)
+            self.assertEqual(stacks.types[found[size][0]["type"]], "allocated in " + place(told))
             self.assertTrue(is_cut or len(told) <= DEPTH)
             self.assertTrue(not is_cut or len(told) > 25)
             n_cut += is_cut

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const noise[] = {
     "malloc",
@@ -131,12 +132,33 @@ START_TEST(odd_names) {
 }
 END_TEST
 
+START_TEST(managed_places) {
+    char out[32];
+    symbol_managed_place(out, sizeof out, "/home/a b/train.py", 37, "Net.forward");
+    ck_assert_str_eq(out, "train.py:37 Net.forward");
+    symbol_managed_place(out, sizeof out, "", 0, "f");
+    ck_assert_str_eq(out, "f");
+    symbol_managed_place(out, sizeof out, "a.py", 0, "");
+    ck_assert_str_eq(out, "a.py");
+    symbol_managed_place(out, sizeof out, "", 0, "");
+    ck_assert_str_eq(out, "");
+    static const char umlauts[] = "äöüäöüäöüäöüäöü", *const all[] = {umlauts, umlauts + 2};
+    for (size_t size = 1; size <= sizeof out; size++) { /* cut, but never within a character */
+        symbol_managed_place(out, size, "x", 1, all[size % 2]);
+        const size_t length = strlen(out);
+        ck_assert(length < size && length + 2 >= size);
+        ck_assert(length <= 4 || length % 2 == 0);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *const suite = suite_create("noise");
     TCase *const tcase = tcase_create("noise");
     tcase_add_loop_test(tcase, allocators_are_noise, 0, sizeof noise / sizeof *noise);
     tcase_add_loop_test(tcase, users_are_not, 0, sizeof signal_names / sizeof *signal_names);
     tcase_add_test(tcase, odd_names);
+    tcase_add_test(tcase, managed_places);
     suite_add_tcase(suite, tcase);
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -99,8 +99,9 @@ typedef struct snap_diff_site {
     uint64_t new_count, new_bytes; /* of the last snapshot, born after the first */
     uint32_t share_ppm;            /* of the sum of all sites' growth */
     int blamed;                    /* it made the verdict */
-    const char *label;             /* "allocated in FUNCTION", first frame outside allocators */
-    const char *module;            /* path of that frame's module; "" if unknown */
+    const char *label;  /* "allocated in FUNCTION", first frame outside allocators; with frames
+                           of Python "allocated in FILE:LINE FUNCTION", the innermost */
+    const char *module; /* path of that frame's module; "" if unknown */
 } snap_diff_site;
 
 /* Memory of a device that this process has. Series have one value per snapshot. */

@@ -50,7 +50,8 @@ SNAP_API snap_graph *snap_heap_graph(snap_heap *h);
 SNAP_API uint32_t snap_heap_n_nodes(const snap_heap *h);
 SNAP_API uint32_t snap_heap_n_types(const snap_heap *h); /* types are below it; 0: unknown */
 
-/* Blocks without a type have one made of their site: "allocated in FUNCTION". */
+/* Blocks without a type have one made of their site: "allocated in FUNCTION", or, where
+ * Python asked for them, "allocated in FILE:LINE FUNCTION". */
 SNAP_API const char *snap_heap_type_name(const snap_heap *h, uint32_t type);
 SNAP_API int snap_heap_label(const snap_heap *h, uint32_t label, const char **out, snap_error *err);
 
