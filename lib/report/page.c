@@ -119,12 +119,13 @@ void page_with_size(struct page *p, unsigned indent, const char *text, const cha
 }
 
 int page_stack(struct page *p, const snap_snapshot *s, uint64_t stack, snap_error *err) {
-    snap_location *frames;
-    size_t n, more;
-    SNAP_TRY(report_stack(s, stack, p->frames, &frames, &n, &more, err));
+    struct report_stack shown;
+    SNAP_TRY(report_stack(s, stack, p->frames, &shown, err));
     int result = 0;
-    for (size_t i = 0; i < n && result == 0; i++) {
-        const snap_location *const f = &frames[i];
+    for (size_t i = 0; i < shown.n && result == 0; i++) {
+        const snap_location *const f = &shown.frames[i];
+        if (shown.n_gap > 0 && i == shown.gap_at)
+            fprintf(p->out, "      (%zu native)\n", shown.n_gap);
         snap_module module = {.path = ""};
         if (f->module != 0)
             result = snap_module_get(s, f->module, &module, err);
@@ -159,9 +160,9 @@ int page_stack(struct page *p, const snap_snapshot *s, uint64_t stack, snap_erro
         }
         fputc('\n', p->out);
     }
-    if (result == 0 && more > 0)
-        fprintf(p->out, "      (%zu more)\n", more);
-    free(frames);
+    if (result == 0 && shown.n_more > 0)
+        fprintf(p->out, "      (%zu more)\n", shown.n_more);
+    free(shown.frames);
     return result;
 }
 

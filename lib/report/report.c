@@ -13,6 +13,7 @@ static const struct report_format *const formats[] = {&report_text, &report_json
                                                       &report_junit};
 
 #define STACK_MAX 1024
+#define NATIVE_SHOWN 2
 
 static int find_format(const char *name, const struct report_format **out, snap_error *err) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
@@ -144,8 +145,8 @@ static int is_start(const char *function) {
     return 0;
 }
 
-int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, snap_location **out,
-                 size_t *out_n, size_t *out_more, snap_error *err) {
+int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, struct report_stack *out,
+                 snap_error *err) {
     snap_location *const frames = calloc(STACK_MAX, sizeof *frames);
     if (frames == NULL)
         return err_set(err, SNAP_E_NOMEM, "no memory for a stack");
@@ -164,12 +165,20 @@ int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, snap_loca
     size_t last = n;
     while (!truncated && last > first + 1 && is_start(frames[last - 1].function))
         last--;
-    size_t shown = last - first;
-    if (shown > max)
-        shown = max;
-    memmove(frames, frames + first, shown * sizeof *frames);
-    *out = frames;
-    *out_n = shown;
-    *out_more = last - first - shown + (truncated ? 1 : 0);
+    const size_t all = last - first;
+    size_t managed = first;
+    while (managed < last && frames[managed].kind == SNAP_FRAM_NATIVE)
+        managed++;
+    *out = (struct report_stack){.frames = frames, .n = all < max ? all : max};
+    memmove(frames, frames + first, all * sizeof *frames);
+    managed -= first;
+    if (all > max && managed < all) {
+        out->n = out->gap_at = managed < NATIVE_SHOWN ? managed : NATIVE_SHOWN;
+        out->n_gap = managed - out->gap_at;
+        for (size_t i = managed; i < all && out->n < max; i++)
+            if (frames[i].kind != SNAP_FRAM_NATIVE)
+                frames[out->n++] = frames[i];
+    }
+    out->n_more = all - out->n_gap - out->n + (truncated ? 1 : 0);
     return 0;
 }

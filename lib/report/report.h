@@ -55,9 +55,15 @@ const char *report_base_name(const char *path);
 const char *report_domain(char *text, uint32_t domain);
 
 /* The frames of a site worth showing: all but allocators at the inner end and the start of the
- * process or thread at the outer end. At most max. *out is malloc'ed; *out_more counts those left
- * out at the outer end, and is at least 1 if the stack was cut. */
-int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, snap_location **out,
-                 size_t *out_n, size_t *out_more, snap_error *err);
+ * process or thread at the outer end. At most max; if there are more and Python asked for the
+ * memory, the innermost two that are native, then functions of Python alone. */
+struct report_stack {
+    snap_location *frames; /* of malloc */
+    size_t n;
+    size_t gap_at, n_gap; /* so many native frames are left out before frame gap_at */
+    size_t n_more;        /* left out further out; at least 1 if the stack was cut */
+};
+int report_stack(const snap_snapshot *s, uint64_t stack, unsigned max, struct report_stack *out,
+                 snap_error *err);
 
 #endif

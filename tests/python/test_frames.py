@@ -8,7 +8,7 @@ import sys
 import tempfile
 import unittest
 
-SNAP = os.environ["SNAP"]
+SNAP, SNAPDIFF = os.environ["SNAP"], os.environ["SNAPDIFF"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSIONS = os.environ.get("VERSIONS", "3.10 3.11 3.12 3.13").split()
 DEPTH = 128
@@ -178,6 +178,22 @@ class InEveryVersion(unittest.TestCase):
                             self.assertFalse(objects[i:i + 1] and objects[i] < node["address"] + node.get("size", 0), "an object and its block")
                 self.assertLess(len(found[()]), 10)
                 self.assertEqual(len(found[("--python-allocations",)]), 1000)
+
+    def test_report(self):
+        """What Python asked for is told by its line, and its functions are seen whatever stands under them."""
+        program = os.path.join(HERE, "frames_growth.py")
+        with open(program, encoding="utf-8") as file:
+            line = [i for i, text in enumerate(file, 1) if "# LINE" in text][0]
+        with tempfile.TemporaryDirectory(prefix="heapsnap-frames-") as folder:
+            paths = [os.path.join(folder, "%d.snap" % count) for count in (2, 40)]
+            for path, count in zip(paths, ("2", "40")):
+                subprocess.run([SNAP, "run", "-q", "-o", path, "--", ALL[0], program, count], check=True, stdin=subprocess.DEVNULL)
+            rules = [subprocess.run([SNAPDIFF, "--fail-on", "site:%s>%d" % (name, limit), *paths], capture_output=True, text=True, check=False)
+                     for name in ("keep", "frames_growth.py:%d keep" % line) for limit in (37, 38)]
+        self.assertEqual([done.returncode for done in rules], [1, 0, 1, 0], rules[0].stderr)
+        text = rules[1].stdout
+        self.assertIn("allocated in frames_growth.py:%d keep" % line, text)
+        self.assertRegex(text, r"stacked_block .*\n.*\n +\(\d+ native\)\n +keep +frames_growth.py:%d\n +<module> +frames_growth.py:\d+\n" % line)
 
     def test_failures_of_allocators(self):
         """An allocation of Python's own that fails is an error of the program's, as ever."""
