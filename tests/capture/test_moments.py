@@ -27,7 +27,9 @@ def seconds_left(end):
     return max(0.0, end - time.monotonic())
 
 
-class Moments(unittest.TestCase):
+class Program(unittest.TestCase):
+    """A victim and what it leaves behind."""
+
     def setUp(self):
         self.top = tempfile.mkdtemp(prefix="moments-")
         self.private = os.path.join(self.top, "run")
@@ -83,6 +85,17 @@ class Moments(unittest.TestCase):
         with open(f"/proc/{pid}/task/{pid}/children") as f:
             return int(f.read().split()[0])
 
+    @staticmethod
+    def state(pid):
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+
+    def wait_for_state(self, pid, wanted):
+        end = time.monotonic() + 20
+        while self.state(pid) not in wanted and seconds_left(end):
+            time.sleep(0.01)
+        self.assertIn(self.state(pid), wanted)
+
     def same_as_plain(self, *arguments, options=(), **more):
         out, status = self.plain(VICTIM, *arguments, **more)
         result = self.run_victim(*arguments, options=options, **more)
@@ -123,6 +136,10 @@ class Moments(unittest.TestCase):
 
     def planted(self, tables, size):
         return sum(node["size"] == size for node in tables["NODE"])
+
+
+class Moments(Program):
+    """At exit, at intervals, on conditions and signals, and when an allocation fails."""
 
     # --- at exit ---
 
@@ -190,8 +207,13 @@ class Moments(unittest.TestCase):
     # --- intervals, conditions, signals ---
 
     def test_every(self):
-        result = self.run_victim("idle", "1500", options=["--every", "0.3"])
-        self.assertEqual((result.out, result.status), ("ready\nend\n", 0))
+        for milliseconds in (1500, 20000):  # while a file is written there is no other snapshot
+            result = self.run_victim("idle", str(milliseconds), options=["--every", "0.3"])
+            self.assertEqual((result.out, result.status), ("ready\nend\n", 0))
+            if len(result.files) >= 2:
+                break
+            for path in result.files:
+                os.remove(path)
         self.assertGreaterEqual(len(result.files), 2, result.err)
         sequences, lineages = [], set()
         for path in result.files:
@@ -301,6 +323,10 @@ class Moments(unittest.TestCase):
     def test_without_on_oom(self):
         result = self.run_victim("oom", options=["--every", "1h"])
         self.assertEqual(result.files, [])
+
+
+class Requests(Program):
+    """By `snap take`, with all threads of the program."""
 
     # --- on request ---
 
@@ -457,6 +483,7 @@ class Moments(unittest.TestCase):
                 process, pid = self.start_victim("sleep-alone", how)
                 if not os.access(f"/proc/{pid}/syscall", os.R_OK):
                     self.skipTest("what a process sleeps in may not be seen here")
+                self.wait_for_state(pid, "S")
                 n = 0
                 for _ in range(2):
                     n += self.snap("take", str(pid)).status == 0
@@ -479,6 +506,10 @@ class Moments(unittest.TestCase):
         self.assertEqual((result.out, result.status), ("ready\nwrong 0\n", 0), result.err)
         for path in result.files:
             self.read(path)
+
+
+class Children(Program):
+    """Of children and what is executed, and by calls of the library."""
 
     # --- children, fork, exec ---
 
@@ -611,6 +642,10 @@ class Moments(unittest.TestCase):
         result = self.run_victim("api-threads")
         self.assertEqual(result.out, "good 9\n", result.err)
         self.assertEqual(sorted(self.read(path)[0]["sequence"] for path in result.files), list(range(1, 10)))
+
+
+class Surroundings(Program):
+    """Names, bad luck, programs that cannot be tracked, and what a program sees of it."""
 
     # --- names ---
 
@@ -791,28 +826,18 @@ class Moments(unittest.TestCase):
     def test_stop_and_continue(self):
         process, pid = self.start_victim("idle", "1500")
 
-        def state(number):
-            with open(f"/proc/{number}/stat") as f:
-                return f.read().rsplit(")", 1)[1].split()[0]
-
-        def wait_for(number, wanted):
-            end = time.monotonic() + 20
-            while state(number) not in wanted and seconds_left(end):
-                time.sleep(0.01)
-            self.assertIn(state(number), wanted)
-
         os.kill(pid, signal.SIGSTOP)
-        wait_for(pid, "T")
+        self.wait_for_state(pid, "T")
         os.kill(pid, signal.SIGCONT)
-        wait_for(pid, "SR")
+        self.wait_for_state(pid, "SR")
         os.killpg(process.pid, signal.SIGTSTP)
-        wait_for(pid, "T")
-        wait_for(process.pid, "T")
+        self.wait_for_state(pid, "T")
+        self.wait_for_state(process.pid, "T")
         os.killpg(process.pid, signal.SIGCONT)
-        wait_for(pid, "SR")
+        self.wait_for_state(pid, "SR")
         process.send_signal(signal.SIGTSTP)
-        wait_for(pid, "T")
-        wait_for(process.pid, "T")
+        self.wait_for_state(pid, "T")
+        self.wait_for_state(process.pid, "T")
         os.kill(process.pid, signal.SIGCONT)
         self.assertEqual(process.wait(TIMEOUT), 0)
 
