@@ -20,8 +20,12 @@ print(json.dumps([known, mine, id(globals())]))
 
 
 class Oracle(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(ORACLE)
+
     def test_all_objects_and_all_references(self):
-        program = Program(ORACLE)
+        program = self.program
         g = program["a"]
         known, mine, module = program.said
         known = {int(address): referents for address, referents in known.items()}
@@ -40,7 +44,7 @@ class Oracle(unittest.TestCase):
             self.assertLessEqual(set(referents[address] - wanted), strings, g.nodes[g.at[address]])
 
     def test_all_tracked_are_there(self):
-        program = Program(ORACLE)
+        program = self.program
         g = program["a"]
         tracked = {n.address for n in g.nodes[1:] if n.kind == graph.OBJECT and not n.flags & graph.UNTRACKED}
         known = set(map(int, program.said[0]))
