@@ -1,6 +1,7 @@
-"""The build options: with all of them off the library and the commands still build, and each combination configures.
+"""The build options: each can be off alone; with all of them off the library and the commands still build; and each
+combination configures.
 
-usage: test_options.py [--all]        --all: all combinations of on and off, configured only
+usage: test_options.py [--all]        --all: what is built with all of them off, and all combinations of on and off, configured only
 """
 import itertools
 import os
@@ -35,14 +36,6 @@ class Options(unittest.TestCase):
 
 
 class EachAlone(Options):
-    def test_all_off_builds(self):
-        self.configure(**dict.fromkeys(OPTIONS, "disabled"))
-        meson("compile", "-C", self.build)
-        version = subprocess.run([os.path.join(self.build, "cmd", os.environ["COMMAND_NAME"]), "--version"],
-                                 capture_output=True, text=True)
-        self.assertEqual(version.returncode, 0, version.stderr)
-        self.assertIn("(heapsnap)", version.stdout)
-
     def test_no_warning_from_meson(self):
         out = self.configure()
         self.assertEqual([line for line in out.splitlines() if "deprecat" in line.lower()], [])
@@ -52,13 +45,21 @@ class EachAlone(Options):
             with self.subTest(option=name):
                 self.configure(**{name: "disabled"})
 
+
+class AllCombinations(Options):
+    def test_all_off_builds(self):
+        self.configure(**dict.fromkeys(OPTIONS, "disabled"))
+        meson("compile", "-C", self.build)
+        version = subprocess.run([os.path.join(self.build, "cmd", os.environ["COMMAND_NAME"]), "--version"],
+                                 capture_output=True, text=True)
+        self.assertEqual(version.returncode, 0, version.stderr)
+        self.assertIn("(heapsnap)", version.stdout)
+
     def test_one_on(self):
         for name in OPTIONS:
             with self.subTest(option=name):
                 self.configure(**{name: "enabled"})
 
-
-class AllCombinations(Options):
     def test_each_configures(self):
         for values in itertools.product(["enabled", "disabled"], repeat=len(OPTIONS)):
             combination = dict(zip(OPTIONS, values))

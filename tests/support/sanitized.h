@@ -25,4 +25,13 @@
 #define SANITIZED THREAD_SANITIZED
 #endif
 
+#include <stddef.h>
+#include <stdlib.h>
+
+/* Of what is exhaustive, every how-manieth is done: the n-th under a sanitizer, but in the long run
+ * (the set-up "slow"), as in a plain build, all. */
+static inline size_t sanitized_step(size_t n) {
+    return SANITIZED && getenv("HEAPSNAP_TEST_ALL") == NULL ? n : 1;
+}
+
 #endif

@@ -1,9 +1,9 @@
-"""Counts the test cases of one `meson test` run and prints those that did not pass.
+"""Counts the test cases of one `meson test` run by suite and prints those that did not pass.
 
-usage: tally.py TESTLOG.json [TESTLOG.json ...]
+usage: tally.py TESTLOG.json SUITE...
 
-The first line of the output is "PASSED FAILED SKIPPED"; then follow skips with their reason and, for each test that
-failed, the end of its output. A program that tells its cases (TAP, unittest) counts by them, any other counts as one.
+For each suite that occurs, in the order given, a line "= SUITE PASSED FAILED SKIPPED SECONDS"; then follow skips with their
+reason and, for each test that failed, the end of its output. A program that tells its cases (TAP, unittest) counts by them, any other counts as one.
 """
 import json
 import re
@@ -57,29 +57,45 @@ def last_line(text):
     return lines[-1] if lines else "no reason given"
 
 
-def main(paths):
-    total = [0, 0, 0]
-    report = []
-    for path in paths:
-        with open(path, encoding="utf-8") as log:
-            for line in log:
-                test = json.loads(line)
-                out, err = test.get("stdout") or "", test.get("stderr") or ""
-                bad = test["result"] not in ("OK", "SKIP", "EXPECTEDFAIL")
-                cases = tap_cases(out) or unittest_cases(err) or unittest_cases(out)
-                if test["result"] == "SKIP":
-                    cases = cases if cases and cases[2] else (0, 0, [last_line(out + err)])
-                passed, failed, skips = cases or (0 if bad else 1, 0, [])
-                if bad and failed == 0:
-                    failed = 1  # it crashed, ran too long, or failed in a way it did not count
-                total = [total[0] + passed, total[1] + failed, total[2] + len(skips)]
-                report += [f"    skipped: {test['name']}: {reason}" for reason in skips]
-                if bad:
-                    report.append(f"    failed: {test['name']} ({test['result'].lower()}, status {test['returncode']})")
-                    report += ["        " + tail for tail in (out + err).splitlines()[-TAIL_LINES:]]
-    print(*total)
-    print("\n".join(report))
+def suite_of(name, suites):
+    """A test is called "project:suite+suite / name" in the log; it belongs to the first of the suites given."""
+    named = name.partition(" / ")[0].rpartition(":")[2].split("+")
+    return next((suite for suite in suites if suite in named), named[0])
+
+
+class Suite:
+    def __init__(self):
+        self.counts, self.seconds, self.report = [0, 0, 0], 0, []
+
+    def add(self, test):
+        out, err = test.get("stdout") or "", test.get("stderr") or ""
+        bad = test["result"] not in ("OK", "SKIP", "EXPECTEDFAIL")
+        cases = tap_cases(out) or unittest_cases(err) or unittest_cases(out)
+        if test["result"] == "SKIP":
+            cases = cases if cases and cases[2] else (0, 0, [last_line(out + err)])
+        passed, failed, skips = cases or (0 if bad else 1, 0, [])
+        if bad and failed == 0:
+            failed = 1  # it crashed, ran too long, or failed in a way it did not count
+        self.counts = [a + b for a, b in zip(self.counts, (passed, failed, len(skips)))]
+        self.seconds += test["duration"]
+        self.report += [f"    skipped: {test['name']}: {reason}" for reason in skips]
+        if bad:
+            self.report.append(f"    failed: {test['name']} ({test['result'].lower()}, status {test['returncode']})")
+            self.report += ["        " + tail for tail in (out + err).splitlines()[-TAIL_LINES:]]
+
+
+def main(path, *suites):
+    found = {}
+    with open(path, encoding="utf-8") as log:
+        for line in log:
+            test = json.loads(line)
+            found.setdefault(suite_of(test["name"], suites), Suite()).add(test)
+    for name in [*suites, *found]:
+        if name in found:
+            suite = found.pop(name)
+            print("=", name, *suite.counts, round(suite.seconds))
+            print("".join(line + "\n" for line in suite.report), end="")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -522,8 +522,9 @@ static int stop_at(void *context, uint64_t done, uint64_t total) {
 START_TEST(a_caller_can_stop_it) {
     struct bytes files[2];
     snap_snapshot *s[2];
-    open_pair(200000, 1, files, s);
-    uint64_t limit = (uint64_t)_i * 100000;
+    const size_t n = SANITIZED ? 60000 : 200000;
+    open_pair(n, 1, files, s);
+    uint64_t limit = (uint64_t)_i * n / 2;
     const snap_diff_options options = {.struct_size = sizeof options,
                                        .progress = stop_at,
                                        .progress_context = &limit,

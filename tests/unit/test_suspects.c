@@ -2,6 +2,7 @@
  * compared with what the test itself added; heaps of chance check that suspects never explain more
  * than grew, and that the order of rows means nothing. */
 #include "support/sample.h"
+#include "support/sanitized.h"
 
 #include <heapsnap/diff.h>
 #include <heapsnap/holder.h>
@@ -1233,7 +1234,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(c, a_leak_is_seen_beside_what_drains, 0, 2);
     tcase_add_loop_test(c, what_sways_beside_what_drains_is_no_suspect, 0, 2);
     tcase_add_test(c, two_snapshots_are_not_a_trend);
-    tcase_add_loop_test(c, suspects_explain_no_more_than_grew, 0, 20);
+    tcase_add_loop_test(c, suspects_explain_no_more_than_grew, 0, SANITIZED ? 5 : 20);
     tcase_add_test(c, references_over_the_limit_leave_sites);
     tcase_add_test(c, a_caller_can_stop_it);
     tcase_add_test(c, no_memory_is_an_answer);
