@@ -65,9 +65,11 @@ static int has_step(const struct input *in, size_t n, int64_t step, size_t n_ran
     return found == n_ranks;
 }
 
-/* Leaves what all ranks have: by step, or the same number of snapshots of each. Returns how many
- * are left; *out_dropped: whether some are not. */
-static size_t keep_common(struct input *in, size_t n, int by_step, int *out_dropped) {
+/* Leaves what all ranks have, *io_n in all: by step, or the same number of snapshots of each.
+ * *out_dropped: whether some are not. */
+static int keep_common(struct input *in, size_t *io_n, int by_step, int *out_dropped,
+                       snap_error *err) {
+    const size_t n = *io_n;
     const size_t n_ranks = count_ranks(in, n);
     size_t shortest = n, length = 0, kept = 0;
     for (size_t i = 0; i < n; i++) {
@@ -77,7 +79,7 @@ static size_t keep_common(struct input *in, size_t n, int by_step, int *out_drop
     }
     struct input *const all = mem_alloc(n, sizeof *all);
     if (all == NULL)
-        return 0;
+        return no_memory(err);
     memcpy(all, in, n * sizeof *in);
     for (size_t i = 0; i < n; i++) {
         length = i > 0 && all[i].rank == all[i - 1].rank ? length + 1 : 1;
@@ -87,7 +89,8 @@ static size_t keep_common(struct input *in, size_t n, int by_step, int *out_drop
     }
     free(all);
     *out_dropped = kept < n;
-    return kept;
+    *io_n = kept;
+    return 0;
 }
 
 static int compare_growth(const void *x, const void *y) {
@@ -256,7 +259,7 @@ static int make(struct snap_ranks *r, struct input *in, size_t n, const snap_dif
     for (size_t i = 0; i < n; i++)
         r->has_steps &= in[i].has_step;
     int was_dropped = 0;
-    n = keep_common(in, n, r->has_steps, &was_dropped);
+    SNAP_TRY(keep_common(in, &n, r->has_steps, &was_dropped, err));
     r->n = count_ranks(in, n);
     if (r->n < 2 || r->n > RANKS_MAX)
         return err_set(err, SNAP_E_ARG,
