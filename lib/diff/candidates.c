@@ -759,10 +759,14 @@ static int are_small(const snap_snapshot *first, const snap_snapshot *last,
 }
 
 static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *last,
-               struct pass_relation relation, const snap_heap_options *options, snap_error *err) {
+               struct pass_relation relation, struct cohort *known,
+               const snap_heap_options *options, snap_error *err) {
     struct candidates *const c = w->c;
     const unsigned threads = beside_threads(options->threads, 2);
-    SNAP_TRY(cohort_init(&c->cohort, first, last, relation, threads, err));
+    c->cohort = *known;
+    *known = (struct cohort){0};
+    if (c->cohort.fresh == NULL)
+        SNAP_TRY(cohort_init(&c->cohort, first, last, relation, threads, err));
     if (c->cohort.n_fresh == 0)
         return 0;
     const int is_beside = threads > 1 && are_small(first, last, options);
@@ -799,15 +803,15 @@ static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *
 }
 
 int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
-                    struct pass_relation relation, const snap_heap_options *options,
-                    snap_error *err) {
+                    struct pass_relation relation, struct cohort *known,
+                    const snap_heap_options *options, snap_error *err) {
     memset(c, 0, sizeof *c);
     struct work w = {.c = c};
     map_init(&w.gone.index);
     map_init(&c->lost);
     map_init(&c->owner_of_key);
     map_init(&w.cell_index);
-    const int result = run(&w, first, last, relation, options, err);
+    const int result = run(&w, first, last, relation, known, options, err);
     if (w.lost != NULL)
         snap_lost_free(w.lost);
     map_release(&w.gone.index);

@@ -71,11 +71,12 @@ static inline struct owner owner_unpack(uint32_t packed) {
 uint32_t candidates_owner(const struct candidates *c, uint64_t place_key, uint32_t inherited,
                           struct owner *out);
 
-/* first without references, or not related to the last: what is gone is unknown, and all of the
- * last is fresh. LIMIT: the references need more than max_bytes (0: no limit). */
+/* known: what a pass over both found out, if it did; taken. first without references, or not
+ * related to the last: what is gone is unknown, and all of the last is fresh. LIMIT: the references
+ * need more than max_bytes (0: no limit). */
 int candidates_init(struct candidates *c, const snap_snapshot *first, const snap_snapshot *last,
-                    struct pass_relation relation, const snap_heap_options *options,
-                    snap_error *err);
+                    struct pass_relation relation, struct cohort *known,
+                    const snap_heap_options *options, snap_error *err);
 void candidates_release(struct candidates *c);
 
 /* Of a file's heap; leader: of snap_lost_leader. Equal in all files. */

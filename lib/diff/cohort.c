@@ -1,9 +1,9 @@
 /* Joins the blocks of two snapshots by identity, keeping which stayed as one bit per block, or
  * which block of the other snapshot each is.
  *
- * The sums that pass.c makes do not tell single blocks; suspects need to. Identity is the same as
- * there: domain, address and birth; without a birth domain, address, type and stack. Invariant:
- * bits are by id of the row, whatever the order of rows. */
+ * For those cases in which pass.c, which reads all blocks anyway, does not tell single ones.
+ * Identity is the same as there: domain, address and birth; without a birth domain, address, type
+ * and stack. Invariant: bits are by id of the row, whatever the order of rows. */
 #include "diff/cohort.h"
 
 #include "base/beside.h"

@@ -1,14 +1,9 @@
-/* Which blocks of the last snapshot are new since the first, and which of the first are gone. */
+/* Which blocks are the same in two snapshots, whatever it takes to know; struct cohort is in
+ * pass.h. */
 #ifndef HEAPSNAP_DIFF_COHORT_H
 #define HEAPSNAP_DIFF_COHORT_H
 
 #include "diff/pass.h"
-
-struct cohort {
-    uint64_t *fresh; /* bit per node of the last snapshot, by id */
-    uint64_t *gone;  /* bit per node of the first */
-    uint64_t n_fresh, n_gone;
-};
 
 static inline int cohort_bit(const uint64_t *bits, uint64_t id) {
     return bits != NULL ? (int)(bits[id >> 6] >> (id & 63) & 1) : 1;

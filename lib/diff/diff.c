@@ -5,6 +5,7 @@
  * Reads rows through pass.c only, and decides nothing: that is judge.c's part. */
 #include "base/beside.h"
 #include "base/err.h"
+#include "diff/cohort.h"
 #include "diff/devices.h"
 #include "diff/judge.h"
 #include "diff/mapped.h"
@@ -209,6 +210,7 @@ static int run_pass(struct passes *p, struct source *earlier, struct source *lat
         .earlier = earlier,
         .later = later,
         .relation = relation,
+        .cohort = p->d->n == 2 && !p->options->no_graph ? &p->d->cohort : NULL,
         .newer_than = later == &p->sources[p->d->n - 1] ? p->first_mark : UINT64_MAX,
         .threads = p->threads,
         .progress = p->options->progress,
@@ -703,6 +705,7 @@ void snap_diff_free(snap_diff *d) {
     arena_release(&d->table_arena);
     arena_release(&d->mapped_arena);
     arena_release(&d->resource_arena);
+    cohort_release(&d->cohort);
     free(d->limits);
     free(d->not_leaks);
     free(d);

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "diff/cohort.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,20 +29,47 @@ struct shared {
     atomic_int stop;
 };
 
+/* Bits that a part has set: words are collected here, as parts share those where they meet. */
+struct marks {
+    uint64_t *bits; /* NULL: nobody wants them */
+    uint64_t word, value, n;
+};
+
 /* What one thread does: its part of both key spaces, its own sums. */
 struct part {
     struct shared *shared;
     unsigned index;
     struct cursor a, b;
     struct groups groups_a, groups_b;
+    struct marks gone, fresh;
     uint64_t surviving_count, surviving_bytes, max_birth;
     int by_address;
-    int result; /* 0, SNAP_E_*, or WALK_UNSORTED */
+    int is_unsure; /* whether a block without birth is the same takes more than its key */
+    int result;    /* 0, SNAP_E_*, or WALK_UNSORTED */
     int unsorted_earlier;
     snap_error error;
     pthread_t thread;
     int is_running;
 };
+
+static void marks_flush(struct marks *m) {
+    if (m->value != 0)
+        __atomic_fetch_or(&m->bits[m->word], m->value, __ATOMIC_RELAXED);
+    m->value = 0;
+}
+
+/* Marks the row that a cursor stands on: the other snapshot does not have it. */
+static inline void mark(struct marks *m, const struct cursor *c) {
+    if (m->bits == NULL)
+        return;
+    const uint64_t id = c->batch.first_id + c->row;
+    if (id >> 6 != m->word) {
+        marks_flush(m);
+        m->word = id >> 6;
+    }
+    m->value |= 1ull << (id & 63);
+    m->n++;
+}
 
 /* Memory that another node or process holds is shown there. */
 static inline int is_counted(const struct cursor *c, uint32_t row) {
@@ -224,6 +252,12 @@ static int join_chunks(struct part *p) {
             order = birth_a[i] < birth_b[j] ? -1 : 1;
         if (domain_a[i] != domain_b[j])
             order = domain_a[i] < domain_b[j] ? -1 : 1;
+        if (order < 0)
+            mark(&p->gone, a);
+        else if (order > 0)
+            mark(&p->fresh, b);
+        else
+            p->is_unsure |= birth_b[j] == 0;
         SNAP_TRY(order < 0 ? take_earlier(p) : order > 0 ? take_new(p) : take_both(p));
     }
     return 0;
@@ -236,14 +270,19 @@ static int join(struct part *p) {
             return result;
         if (end_a && end_b)
             return 0;
-        if (end_a)
-            while (p->b.row < p->b.n)
+        if (end_a) {
+            while (p->b.row < p->b.n) {
+                mark(&p->fresh, &p->b);
                 SNAP_TRY(take_new(p));
-        else if (end_b)
-            while (p->a.row < p->a.n)
+            }
+        } else if (end_b) {
+            while (p->a.row < p->a.n) {
+                mark(&p->gone, &p->a);
                 SNAP_TRY(take_earlier(p));
-        else
+            }
+        } else {
             SNAP_TRY(join_chunks(p));
+        }
     }
 }
 
@@ -256,6 +295,8 @@ static void *run_part(void *argument) {
         p->result = no_memory(p);
     else
         p->result = in->earlier != NULL ? join(p) : sum_up(p);
+    marks_flush(&p->gone);
+    marks_flush(&p->fresh);
     if (p->result != 0)
         atomic_store(&p->shared->stop, 1);
     return NULL;
@@ -321,6 +362,35 @@ static int reduce(struct part *parts, unsigned n, struct pass_result *result, sn
     return 0;
 }
 
+/* Makes room for the bits where one pass can tell them. */
+static int begin_bits(struct pass_input *in, snap_error *err) {
+    struct cohort *const c = in->cohort;
+    if (c == NULL || in->earlier == NULL || !in->relation.match || in->relation.only_inherited_a ||
+        in->relation.only_inherited_b || in->earlier->sorted != NULL || in->later->sorted != NULL)
+        return 0;
+    c->gone = mem_zalloc((size_t)in->earlier->n_rows / 64 + 2, sizeof *c->gone);
+    c->fresh = mem_zalloc((size_t)in->later->n_rows / 64 + 2, sizeof *c->fresh);
+    return c->gone != NULL && c->fresh != NULL
+               ? 0
+               : err_set(err, SNAP_E_NOMEM, "no memory to match blocks");
+}
+
+/* Keeps the bits, with their numbers, of a pass that was able to tell them. */
+static void finish_bits(const struct pass_input *in, const struct part *parts, unsigned n,
+                        int status) {
+    struct cohort *const c = in->cohort;
+    int is_unsure = 0;
+    if (c == NULL || (c->gone == NULL && c->fresh == NULL))
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        c->n_gone += parts[i].gone.n;
+        c->n_fresh += parts[i].fresh.n;
+        is_unsure |= parts[i].is_unsure;
+    }
+    if (status != 0 || is_unsure)
+        cohort_release(c);
+}
+
 /* The error to report: of the first part that failed by itself. */
 static int result_of(struct part *parts, unsigned n, int *out_unsorted_earlier, snap_error *err) {
     int result = 0;
@@ -353,14 +423,18 @@ static int run_once(struct pass_input *in, struct pass_result *result, int *out_
     if (n > n_chunks / CHUNKS_PER_PART)
         n = n_chunks / CHUNKS_PER_PART;
     n = n == 0 ? 1 : n;
-    int status = 0;
-    if (in->earlier != NULL)
+    int status = begin_bits(in, err);
+    if (status == 0 && in->earlier != NULL)
         status = cut_by_keys(parts, n, in->earlier, in->later, err);
-    else
+    else if (status == 0)
         cut_by_chunks(parts, n, in->later);
     for (unsigned i = 0; i < n && status == 0; i++) {
         parts[i].shared = &shared;
         parts[i].index = i;
+        if (in->cohort != NULL) {
+            parts[i].gone.bits = in->cohort->gone;
+            parts[i].fresh.bits = in->cohort->fresh;
+        }
     }
     for (unsigned i = 1; i < n && status == 0; i++)
         parts[i].is_running = pthread_create(&parts[i].thread, NULL, run_part, &parts[i]) == 0;
@@ -374,6 +448,7 @@ static int run_once(struct pass_input *in, struct pass_result *result, int *out_
         status = result_of(parts, n, out_unsorted_earlier, err);
     if (status == 0)
         status = reduce(parts, n, result, err);
+    finish_bits(in, parts, n, status);
     for (unsigned i = 0; i < n; i++) {
         if (parts[i].a.source != NULL)
             cursor_release(&parts[i].a);

@@ -18,10 +18,20 @@ struct pass_relation {
 struct pass_relation pass_relation_of(const snap_snapshot *a, const snap_snapshot *b);
 int pass_is_same_lineage(const snap_snapshot *a, const snap_snapshot *b);
 
+/* Which blocks of the later snapshot are new since the earlier one, and which of that are gone. */
+struct cohort {
+    uint64_t *fresh; /* bit per node of the later snapshot, by id */
+    uint64_t *gone;  /* bit per node of the earlier */
+    uint64_t n_fresh, n_gone;
+};
+
 struct pass_input {
     struct source *earlier; /* NULL: sums of `later` alone */
     struct source *later;
     struct pass_relation relation;
+    /* NULL: not wanted. Empty at first, and afterwards if it takes more than a pass to know: where
+     * blocks have no birth, were inherited, or were not in order. The caller frees the bits. */
+    struct cohort *cohort;
     uint64_t newer_than; /* births above are "newer"; UINT64_MAX: none */
     unsigned threads;
     int (*progress)(void *context, uint64_t done, uint64_t total);

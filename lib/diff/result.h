@@ -3,6 +3,7 @@
 #define HEAPSNAP_DIFF_RESULT_H
 
 #include "base/mem.h"
+#include "diff/pass.h"
 #include "diff/tables.h"
 
 #include <heapsnap/diff.h>
@@ -16,9 +17,10 @@ struct snap_diff {
     snap_diff_interval *intervals;
     double *position; /* of each snapshot on the axis of trends */
     int position_is_step;
-    int by_address;     /* blocks without birth were matched */
-    int was_sorted;     /* the order given was changed */
-    int from_summaries; /* nothing else was read: sites have no stacks */
+    struct cohort cohort; /* of two snapshots, if their pass told it; the suspects take it */
+    int by_address;       /* blocks without birth were matched */
+    int was_sorted;       /* the order given was changed */
+    int from_summaries;   /* nothing else was read: sites have no stacks */
     snap_diff_site *sites;
     snap_diff_type *types, *modules, *totals;
     size_t n_sites, n_types, n_modules, n_totals;

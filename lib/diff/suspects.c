@@ -913,7 +913,7 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
             .threads = options->threads,
         };
         snap_error local = {0};
-        result = candidates_init(&w.c, first, last, relation, &heap_options, &local);
+        result = candidates_init(&w.c, first, last, relation, &d->cohort, &heap_options, &local);
         if (result == SNAP_E_LIMIT) {
             result = 0;
             is_too_large = 1;

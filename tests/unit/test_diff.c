@@ -3,6 +3,7 @@
  * up is checked from outside, by tests/cli/properties.py. */
 #include "base/printable.h"
 #include "diff/ahead.h"
+#include "diff/cohort.h"
 #include "diff/heapload.h"
 #include "diff/pass.h"
 #include "diff/trend.h"
@@ -215,6 +216,8 @@ static snap_error err;
         ck_assert_msg(result_ == 0, "%s: %s %s", #call, snap_error_name(result_), err.message);    \
     } while (0)
 
+static int has_births = 1;
+
 /* n blocks of 4 stacks; every block at 16 * its number. Of the second file (sequence 2) every third
  * is new. is_sorted 0: rows in reverse order. */
 static void make_file_with(struct bytes *file, size_t n, uint64_t sequence, int is_sorted,
@@ -246,7 +249,8 @@ static void make_file_with(struct bytes *file, size_t n, uint64_t sequence, int 
         row[SNAP_NODE_COL_ADDRESS] = 16 * (block + 1);
         row[SNAP_NODE_COL_SIZE] = 10 + block % 7;
         row[SNAP_NODE_COL_STACK] = stacks[block % 4];
-        row[SNAP_NODE_COL_BIRTH] = sequence == 2 && block % 3 == 0 ? n + block + 1 : n - block;
+        if (has_births)
+            row[SNAP_NODE_COL_BIRTH] = sequence == 2 && block % 3 == 0 ? n + block + 1 : n - block;
         OK(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err));
     }
     /* Three mappings per file: two of them by the program. */
@@ -483,6 +487,53 @@ START_TEST(broken_order_is_noticed_and_mended) {
 }
 END_TEST
 
+/* What a pass tells of single blocks is what a join of them alone finds; where it cannot, it tells
+ * nothing. */
+START_TEST(a_pass_tells_which_blocks_stayed) {
+    const size_t n = 100000; /* two chunks */
+    struct bytes files[2];
+    snap_snapshot *s[2];
+    const struct pass_relation relations[] = {
+        {.match = 1}, {.match = 1, .only_inherited_a = 1}, {.match = 0}};
+    for (int kind = 0; kind < 3; kind++) { /* 0: in order, 1: not, 2: without births */
+        const int is_sorted = kind != 1;
+        has_births = kind != 2;
+        open_pair(n, is_sorted, files, s);
+        for (size_t r = 0; r < (kind == 0 ? sizeof relations / sizeof *relations : 1); r++) {
+            struct source sources[2];
+            struct cohort told = {0}, found = {0};
+            struct pass_result result;
+            for (int i = 0; i < 2; i++)
+                OK(source_init(&sources[i], s[i], &err));
+            struct pass_input in = {.earlier = &sources[0],
+                                    .later = &sources[1],
+                                    .relation = relations[r],
+                                    .cohort = &told,
+                                    .newer_than = UINT64_MAX,
+                                    .threads = (unsigned)_i};
+            OK(pass_run(&in, &result, &err));
+            ck_assert_int_eq(told.fresh != NULL, kind == 0 && r == 0);
+            ck_assert_int_eq(told.gone != NULL, kind == 0 && r == 0);
+            if (told.fresh != NULL) {
+                OK(cohort_init(&found, s[0], s[1], relations[r], 1, &err));
+                ck_assert_uint_eq(told.n_fresh, found.n_fresh);
+                ck_assert_uint_eq(told.n_gone, found.n_gone);
+                ck_assert_uint_eq(told.n_gone, (n + 2) / 3);
+                ck_assert_mem_eq(told.fresh, found.fresh, (n / 64 + 1) * sizeof *told.fresh);
+                ck_assert_mem_eq(told.gone, found.gone, (n / 64 + 1) * sizeof *told.gone);
+            }
+            cohort_release(&told);
+            cohort_release(&found);
+            pass_result_release(&result);
+            for (int i = 0; i < 2; i++)
+                source_release(&sources[i]);
+        }
+        close_pair(files, s);
+    }
+    has_births = 1;
+}
+END_TEST
+
 static char *report_of(snap_snapshot *const *s, unsigned threads, size_t *out_size) {
     const snap_diff_options options = {.struct_size = sizeof options, .threads = threads};
     const snap_report_options all = {.struct_size = sizeof all, .top = UINT_MAX};
@@ -602,6 +653,7 @@ int main(void) {
     tcase_add_test(c, mappings_are_summed_by_stack);
     tcase_add_loop_test(c, summaries_invent_no_growth, 0, 4);
     tcase_add_loop_test(c, broken_order_is_noticed_and_mended, SANITIZED ? 3 : 1, 4);
+    tcase_add_loop_test(c, a_pass_tells_which_blocks_stayed, SANITIZED ? 3 : 1, 4);
     tcase_add_loop_test(c, far_places_in_sources_are_kept, 0, 4);
     tcase_add_test(c, chunks_are_decoded_ahead);
     tcase_add_test(c, threads_change_nothing);
