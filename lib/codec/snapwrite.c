@@ -189,8 +189,8 @@ static int summarize(snap_writer *w, snap_table table, snap_error *err) {
             to += length[i] + 1;
         }
     }
-    const int result =
-        summary_add(&w->summary, table, (const uint64_t *const *)open->column, build_ids, open->n);
+    const int result = summary_add(&w->summary, table, (const uint64_t *const *)open->column,
+                                   open->constant, build_ids, open->n);
     free(build_ids);
     free(text);
     if (result == SNAP_E_LIMIT)
@@ -259,15 +259,6 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
         if (max > SNAP_ROWS_MAX)
             return fail_at(w, err, SNAP_E_ARG, table, "a reference is no id of any row");
     }
-    /* The summary looks at arrays; of references, which are many, only at these two. */
-    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++)
-        if (open->constant[c] &&
-            (table != SNAP_TABLE_EDGE || c == SNAP_EDGE_COL_SOURCE || c == SNAP_EDGE_COL_TARGET)) {
-            open->n--; /* open_column makes room for one more */
-            const uint64_t value = open->constant[c];
-            SNAP_TRY(open_column(w, table, c, err));
-            open->column[c][open->n++] = value;
-        }
     SNAP_TRY(summarize(w, table, err));
     SNAP_TRY(pack(w, table, open, err));
     pack_rows_clear(open);

@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #define STACK_WALK_MAX 4096
-#define COLUMN(c, i) (columns[c] ? columns[c][i] : 0)
+#define COLUMN(c, i) (columns[c] ? columns[c][i] : constants[c])
 
 void summary_init(struct summary *s) {
     *s = (struct summary){0};
@@ -83,7 +83,19 @@ static int domain_index(struct summary *s, uint64_t domain) {
     return (int)*slot - 1;
 }
 
-static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n) {
+/* cell_of among the sites; those that came last are found without a search. */
+static int64_t site_cell(struct summary *s, uint64_t key) {
+    struct summary_recent *const r =
+        &s->recent[key * 0x9e3779b97f4a7c15ull >> (64 - SUMMARY_RECENT_BITS)];
+    if (r->cell && r->key == key)
+        return (int64_t)r->cell - 1;
+    const int64_t cell = cell_of(&s->sites, key);
+    *r = (struct summary_recent){key, (uint64_t)(cell + 1)};
+    return cell;
+}
+
+static int add_nodes(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
+                     size_t n) {
     if (mem_grow(&s->nodes, &s->node_capacity, s->n_node_chunks + 1, sizeof *s->nodes) < 0)
         return SNAP_E_NOMEM;
     struct summary_nodes *const chunk = &s->nodes[s->n_node_chunks];
@@ -107,7 +119,7 @@ static int add_nodes(struct summary *s, const uint64_t *const *columns, size_t n
         }
         if (site < 0 || site_key != (high | COLUMN(SNAP_NODE_COL_STACK, i))) {
             site_key = high | COLUMN(SNAP_NODE_COL_STACK, i);
-            site = cell_of(&s->sites, site_key);
+            site = site_cell(s, site_key);
         }
         if (type < 0 || site < 0)
             return SNAP_E_NOMEM;
@@ -180,20 +192,20 @@ static int add_pending(struct summary *s, uint64_t source, uint64_t target) {
 }
 
 /* Edges of one source come together, and most pairs of classes come often. */
-static int add_edges(struct summary *s, const uint64_t *const *columns, size_t n) {
+static int add_edges(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
+                     size_t n) {
     enum { SLOTS = 256 };
     struct {
         uint64_t pair, cell;
     } known[SLOTS];
     memset(known, 0xff, sizeof known); /* no pair of classes */
-    const uint64_t *const sources = columns[SNAP_EDGE_COL_SOURCE];
-    const uint64_t *const targets = columns[SNAP_EDGE_COL_TARGET];
     const uint64_t n_nodes = s->n_nodes;
     struct summary_cell *cells = s->type_edges.cells;
     uint64_t last_source = 0, from = 0;
     s->n_edges += n;
-    for (size_t i = 0; sources && targets && i < n; i++) {
-        const uint64_t source = sources[i], target = targets[i];
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t source = COLUMN(SNAP_EDGE_COL_SOURCE, i);
+        const uint64_t target = COLUMN(SNAP_EDGE_COL_TARGET, i);
         if (source - 1 >= n_nodes || target - 1 >= n_nodes) {
             if (source && target)
                 SNAP_TRY(add_pending(s, source, target));
@@ -239,7 +251,8 @@ static int add_small(struct summary *s, const struct summary_small *row) {
     return SNAP_OK;
 }
 
-static int add_pools(struct summary *s, const uint64_t *const *columns, size_t n) {
+static int add_pools(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
+                     size_t n) {
     for (size_t i = 0; i < n; i++) {
         const uint64_t cached = COLUMN(SNAP_POOL_COL_CACHED, i);
         const int at = domain_index(s, COLUMN(SNAP_POOL_COL_DOMAIN, i));
@@ -258,7 +271,7 @@ static int add_pools(struct summary *s, const uint64_t *const *columns, size_t n
     return SNAP_OK;
 }
 
-static int add_modules(struct summary *s, const uint64_t *const *columns,
+static int add_modules(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
                        const char *const *build_ids, size_t n) {
     if (mem_grow(&s->modules, &s->module_capacity, s->n_modules + n, sizeof *s->modules) < 0)
         return SNAP_E_NOMEM;
@@ -273,7 +286,7 @@ static int add_modules(struct summary *s, const uint64_t *const *columns,
 }
 
 static int add_names(struct summary *s, snap_table table, const uint64_t *const *columns,
-                     size_t n) {
+                     const uint64_t *constants, size_t n) {
     if (table == SNAP_TABLE_FRAM) {
         if (mem_grow(&s->frames, &s->frame_capacity, s->n_frames + n, sizeof *s->frames) < 0)
             return SNAP_E_NOMEM;
@@ -308,7 +321,8 @@ static int add_names(struct summary *s, snap_table table, const uint64_t *const 
     return SNAP_OK;
 }
 
-static int add_hooks(struct summary *s, const uint64_t *const *columns, size_t n) {
+static int add_hooks(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
+                     size_t n) {
     if (mem_grow(&s->hooks, &s->hook_capacity, s->n_hooks + n, sizeof *s->hooks) < 0)
         return SNAP_E_NOMEM;
     for (size_t i = 0; i < n; i++) {
@@ -323,7 +337,8 @@ static int add_hooks(struct summary *s, const uint64_t *const *columns, size_t n
     return SNAP_OK;
 }
 
-static int add_resources(struct summary *s, const uint64_t *const *columns, size_t n) {
+static int add_resources(struct summary *s, const uint64_t *const *columns,
+                         const uint64_t *constants, size_t n) {
     for (size_t i = 0; i < n; i++)
         SNAP_TRY(add_small(s, &(struct summary_small){.kind = SNAP_SUMM_RESOURCE,
                                                       .key = COLUMN(SNAP_RSRC_COL_KIND, i),
@@ -333,7 +348,8 @@ static int add_resources(struct summary *s, const uint64_t *const *columns, size
     return SNAP_OK;
 }
 
-static int add_regions(struct summary *s, const uint64_t *const *columns, size_t n) {
+static int add_regions(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
+                       size_t n) {
     for (size_t i = 0; i < n; i++)
         SNAP_TRY(add_small(s, &(struct summary_small){.kind = SNAP_SUMM_REGION,
                                                       .key = COLUMN(SNAP_REGN_COL_KIND, i),
@@ -343,19 +359,19 @@ static int add_regions(struct summary *s, const uint64_t *const *columns, size_t
 }
 
 int summary_add(struct summary *s, snap_table table, const uint64_t *const *columns,
-                const char *const *build_ids, size_t n) {
+                const uint64_t *constants, const char *const *build_ids, size_t n) {
     switch (table) {
-    case SNAP_TABLE_NODE: return add_nodes(s, columns, n);
-    case SNAP_TABLE_EDGE: return add_edges(s, columns, n);
-    case SNAP_TABLE_MODS: return add_modules(s, columns, build_ids, n);
+    case SNAP_TABLE_NODE: return add_nodes(s, columns, constants, n);
+    case SNAP_TABLE_EDGE: return add_edges(s, columns, constants, n);
+    case SNAP_TABLE_MODS: return add_modules(s, columns, constants, build_ids, n);
     case SNAP_TABLE_FRAM:
     case SNAP_TABLE_STAK:
     case SNAP_TABLE_SYMB:
-    case SNAP_TABLE_TYPE: return add_names(s, table, columns, n);
-    case SNAP_TABLE_HOOK: return add_hooks(s, columns, n);
-    case SNAP_TABLE_POOL: return add_pools(s, columns, n);
-    case SNAP_TABLE_RSRC: return add_resources(s, columns, n);
-    case SNAP_TABLE_REGN: return add_regions(s, columns, n);
+    case SNAP_TABLE_TYPE: return add_names(s, table, columns, constants, n);
+    case SNAP_TABLE_HOOK: return add_hooks(s, columns, constants, n);
+    case SNAP_TABLE_POOL: return add_pools(s, columns, constants, n);
+    case SNAP_TABLE_RSRC: return add_resources(s, columns, constants, n);
+    case SNAP_TABLE_REGN: return add_regions(s, columns, constants, n);
     default: return SNAP_OK;
     }
 }

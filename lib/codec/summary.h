@@ -75,6 +75,11 @@ struct summary_nodes {
     uint32_t n;
 };
 
+#define SUMMARY_RECENT_BITS 12
+struct summary_recent {
+    uint64_t key, cell; /* cell + 1; 0: none */
+};
+
 struct summary {
     struct arena arena;
     struct map domain_map; /* index + 1 by domain */
@@ -97,17 +102,19 @@ struct summary {
     size_t module_capacity, frame_capacity, stack_capacity, symbol_capacity, type_capacity,
         hook_capacity, small_capacity, node_capacity, pending_capacity;
     uint64_t n_nodes, n_edges;
-    uint64_t *stack_keys; /* by id, made by summary_build */
+    uint64_t *stack_keys;                                   /* by id, made by summary_build */
+    struct summary_recent recent[1 << SUMMARY_RECENT_BITS]; /* of sites */
 };
 
 void summary_init(struct summary *s);
 void summary_release(struct summary *s);
 
-/* Adds n rows; columns[c] is the values of column id c or NULL for all 0. Rows of each table come
- * in order. build_ids (MODS only): text by row. Returns 0, SNAP_E_NOMEM, or SNAP_E_LIMIT (domains).
+/* Adds n rows; columns[c] is the values of column id c or NULL for all constants[c]. Rows of each
+ * table come in order. build_ids (MODS only): text by row. Returns 0, SNAP_E_NOMEM, or SNAP_E_LIMIT
+ * (domains).
  */
 int summary_add(struct summary *s, snap_table table, const uint64_t *const *columns,
-                const char *const *build_ids, size_t n);
+                const uint64_t *constants, const char *const *build_ids, size_t n);
 
 /* Text of a string id; NULL: failed, which summary_build passes on. */
 typedef const char *(*summary_text)(void *context, uint64_t id, size_t *out_length);
