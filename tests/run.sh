@@ -203,7 +203,8 @@ setup_python zstandard xxhash
 torch_job=
 if [[ " ${suites[*]} " == *" examples "* || " ${suites[*]} " == *" python "* ||
     ($slow = 1 && " ${suites[*]} " == *" leaks "*) ]]; then
-    setup_torch & # beside the builds: it mostly waits for the network and the disk
+    # Beside the builds: it mostly waits for the network and the disk.
+    { setup_torch && { [ $slow = 0 ] || setup_transformers; }; } &
     torch_job=$!
 fi
 

@@ -124,6 +124,12 @@ setup_torch() {
     python_imports torch && python_imports sklearn
 }
 
+# One more large library for long tests; they do without it.
+setup_transformers() {
+    python_imports transformers || { say "installing transformers (pip, build/venv)" && pip_install transformers; } ||
+        complain "could not install transformers (see $build/logs/python.log)"
+}
+
 # configure DIRECTORY OPTION...: meson setup, again if the folder is there. Everything goes to the caller's stdout.
 configure() {
     local directory=$1
