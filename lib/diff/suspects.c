@@ -220,7 +220,10 @@ static void take_measured(const struct work *w, size_t candidate, const struct s
     if (less <= row[0] / 2 || less > row[0] * 2)
         return;
     const double scale = row[0] / less;
-    const double scale_count = less_count > 0 && row[n] > 0 ? row[n] / less_count : 1;
+    /* Cells tell those that lost blocks are counted under from what hangs below only by their stack
+     * or type. */
+    const int is_told = r->kind != CANDIDATE_LOST && less_count > 0 && row[n] > 0;
+    const double scale_count = is_told ? row[n] / less_count : 1;
     for (size_t k = 0; k + 1 < n; k++) {
         const struct series_point *const at = &p[k * stride];
         row[k] = scale * (bytes - (double)(by_node ? at->bytes_by_node : at->bytes));

@@ -893,6 +893,31 @@ START_TEST(series_of_lost_blocks_are_measured) {
 }
 END_TEST
 
+/* Circles of several objects of one type, without stacks: as many as there are circles. */
+START_TEST(series_of_circles_are_measured) {
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 20; i++) {
+            const uint32_t first = add_object("Node", 600);
+            for (uint32_t k = 0; k < 4; k++) {
+                const uint32_t other = add_object("Node", 600);
+                refer(first, other, "children", 8 + k * 8);
+                refer(other, first, "parent", 8);
+            }
+        }
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_int_eq(s->suspect_class, SNAP_SUSPECT_GARBAGE);
+    expect_series(s, "", (const uint64_t[]){20, 40, 60, 80},
+                  (const uint64_t[]){60000, 120000, 180000, 240000});
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
 /* One site and one type: a cache that drains, a little or by more than the leak adds. */
 START_TEST(a_leak_is_seen_beside_what_drains) {
     const uint32_t n_drained = _i ? 60 : 15;
@@ -1229,6 +1254,7 @@ int main(int argc, char **argv) {
     tcase_add_test(c, series_are_measured);
     tcase_add_test(c, series_survive_a_shorter_way);
     tcase_add_test(c, series_of_lost_blocks_are_measured);
+    tcase_add_test(c, series_of_circles_are_measured);
     tcase_add_loop_test(c, a_leak_is_seen_beside_what_drains, 0, 2);
     tcase_add_loop_test(c, what_sways_beside_what_drains_is_no_suspect, 0, 2);
     tcase_add_test(c, two_snapshots_are_not_a_trend);
