@@ -58,8 +58,10 @@ def last_line(text):
 
 
 def suite_of(name, suites):
-    """A test is called "project:suite+suite / name" in the log; it belongs to the first of the suites given."""
-    named = name.partition(" / ")[0].rpartition(":")[2].split("+")
+    """A test is called "project:suite+suite / name" in the log, by newer versions of meson "suite+suite - project:name"; it
+    belongs to the first of the suites given."""
+    before, found, _ = name.partition(" / ")
+    named = (before.rpartition(":")[2] if found else name.partition(" - ")[0]).split("+")
     return next((suite for suite in suites if suite in named), named[0])
 
 
