@@ -280,7 +280,7 @@ static int make(struct snap_ranks *r, struct input *in, size_t n, const snap_dif
     r->ranks = mem_zalloc(r->n, sizeof *r->ranks);
     if (r->ranks == NULL)
         return no_memory(err);
-    size_t middle;
+    size_t middle = 0;
     SNAP_TRY(compare_each(r, in, options, err));
     SNAP_TRY(judge_ranks(r, &middle, err));
     if (r->n_steps == 1)
