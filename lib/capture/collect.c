@@ -1062,7 +1062,7 @@ static int prepare(struct copy *c) {
     c->stack_ids_size = ((size_t)c->n_stacks_old + 1) * sizeof *c->stack_ids;
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     c->managed = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
-    objects_open(&c->objects, c->collect->request->is_held);
+    objects_open(&c->objects, c->collect->request->is_held, c->collect->in_place);
     device_heap_open(&c->device, c->objects.walk ? (uint32_t)c->objects.n : 0);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
     if (!c->collect->request->no_edges)

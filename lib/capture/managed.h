@@ -41,9 +41,10 @@ struct managed_walk;
 struct managed_walker {
     uint32_t version;    /* MANAGED_VERSION */
     const char *runtime; /* such as "CPython 3.11" */
-    /* In the copy, before all else: addresses for the walker's own memory, where nobody takes it
-     * for the program's. Both 0: anywhere. */
-    void (*use_room)(uint64_t start, uint64_t end);
+    /* In the copy, before all else. From room_start to room_end are addresses for the walker's own
+     * memory, where nobody takes it for the program's; both 0: anywhere. is_shared: the memory is
+     * the program's own, in which nothing may be changed. */
+    void (*enter)(uint64_t room_start, uint64_t room_end, int is_shared);
     /* Finds all objects. NULL: the runtime is not up, or there is no memory. has_blocks: memory
      * that objects have from malloc is not counted with them. */
     struct managed_walk *(*open)(int has_blocks);

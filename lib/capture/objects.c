@@ -87,12 +87,12 @@ int objects_is_own(uint64_t start, uint64_t end) {
     return walker && (uintptr_t)walker >= start && (uintptr_t)walker < end;
 }
 
-void objects_open(struct objects *o, int is_caller_fine) {
+void objects_open(struct objects *o, int is_caller_fine, int is_shared) {
     memset(o, 0, sizeof *o);
     if (walker) {
         uint64_t start, end;
         raw_room_split(&start, &end);
-        walker->use_room(start, end);
+        walker->enter(start, end, is_shared);
     }
     o->is_moving = walker && !walker->is_whole(is_caller_fine);
     o->walker = walker;

@@ -42,7 +42,7 @@ struct objects {
 int objects_is_own(uint64_t start, uint64_t end);
 /* Finds all objects. is_caller_fine: the thread that was copied holds the runtime, and is not in
  * the middle of a change. */
-void objects_open(struct objects *o, int is_caller_fine);
+void objects_open(struct objects *o, int is_caller_fine, int is_shared);
 void objects_close(struct objects *o);
 
 /* The first object in a block that objects have taken the place of has its origin. */

@@ -58,6 +58,17 @@ static inline PyInterpreterState *cpython_interpreters(void) {
     return _PyRuntime.interpreters.head;
 }
 
+/* State of the thread that runs; NULL: none does. */
+#if PY_VERSION_HEX >= 0x030d0000
+static inline PyThreadState *cpython_current(void) {
+    return PyThreadState_GetUnchecked();
+}
+#else
+static inline PyThreadState *cpython_current(void) {
+    return _PyThreadState_UncheckedGet();
+}
+#endif
+
 #if PY_VERSION_HEX >= 0x030c0000
 static inline PyObject *cpython_modules(PyInterpreterState *interp) {
     return interp->imports.modules;

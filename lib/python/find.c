@@ -654,13 +654,34 @@ static int walk_all(struct managed_walk *w) {
     return w->failed ? -1 : list_objects(w);
 }
 
+/* Some types' own traversals ask for the running thread's state, and there is none while all
+ * threads sleep. Which one it is does not matter. */
+static int take_thread_state(void *context, size_t i) {
+    PyThreadState *state = cpython_threads(PyInterpreterState_Main());
+    while (state && state->next)
+        state = state->next; /* the first one that was made */
+    if (state && !cpython_current())
+        PyThreadState_Swap(state);
+    return 1;
+}
+
+static int is_memory_shared;
+
+static void walk_enter(uint64_t room_start, uint64_t room_end, int is_shared) {
+    raw_room_use(room_start, room_end);
+    is_memory_shared = is_shared;
+}
+
 static struct managed_walk *walk_open(int has_blocks) {
     struct memory self = {0};
     struct managed_walk *w = NULL;
     if (!Py_IsInitialized() || guard_start() < 0)
         return NULL;
-    if (is_known())
+    if (is_known()) {
+        if (!is_memory_shared)
+            guard_each(0, take_thread_state, give_up, NULL);
         w = memory_zeroed(&self, sizeof *w);
+    }
     if (w) {
         w->has_blocks = has_blocks;
         if (walk_all(w) < 0) {
@@ -683,7 +704,7 @@ static size_t walk_objects(const struct managed_walk *w, const struct managed_ob
 __attribute__((visibility("default"))) const struct managed_walker heapsnap_walker = {
     .version = MANAGED_VERSION,
     .runtime = "CPython " TEXT(PY_MAJOR_VERSION) "." TEXT(PY_MINOR_VERSION),
-    .use_room = raw_room_use,
+    .enter = walk_enter,
     .open = walk_open,
     .objects = walk_objects,
     .send_counters = send_counters,
