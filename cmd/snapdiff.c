@@ -47,8 +47,7 @@ static const struct opt options[] = {
      "leave references unread: faster, but only sites are\nnamed, not holders"},
     {OPT_FLAG, 's', "summary", NULL, &summary_only,
      "read the summaries of the files only: a trend over\na hundred files at once; the largest "
-     "types "
-     "and\nsites, without stacks and holders"},
+     "types and\nsites, without stacks and holders"},
     {OPT_FLAG, 0, "keep-order", NULL, &keep_order,
      "keep the order given even if the snapshots were\ntaken in another"},
     {OPT_END},

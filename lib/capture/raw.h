@@ -67,7 +67,8 @@ struct raw_room {
 /* One for all files of an image. */
 __attribute__((weak, visibility("hidden"))) struct raw_room raw_room = {0};
 
-/* In a copy, before its first mapping: looks for more room than any such memory takes. */
+/* In a copy, or where the process is read in place, before the first mapping: looks for more room
+ * than any such memory takes. */
 static inline void raw_room_find(void) {
     raw_room = (struct raw_room){0};
     for (uint64_t size = UINT64_C(1) << 42; size >= UINT64_C(1) << 32 && !raw_room.end;

@@ -27,17 +27,16 @@ static int starts_with(const char *text, const char *prefix) {
 }
 
 /* Made while a module was imported, by the import itself or by the module's own lines, not by a
- * function that the module calls. */
+ * function that the module calls; or while a library was loaded. */
 static int is_import(const snap_location *frames, size_t n) {
-    static const char *const loaders[] = {
-        "_find_and_load", "_find_and_load_unlocked",   "_load_unlocked", "exec_module",
-        "get_code",       "_call_with_frames_removed", "create_module",  "_dl_open",
-        "dlopen"};
+    static const char *const loaders[] = {"_dl_open", "dlopen"};
     for (size_t i = 0; i < n; i++) {
-        if (IS_ONE_OF(frames[i].function, loaders))
+        if (frames[i].kind != SNAP_FRAM_PYTHON) {
+            if (IS_ONE_OF(frames[i].function, loaders))
+                return 1;
+        } else if (strncmp(frames[i].file, "<frozen importlib", 17) == 0)
             return 1;
-        if (frames[i].kind == SNAP_FRAM_PYTHON && strcmp(frames[i].function, "<module>") != 0 &&
-            strncmp(frames[i].file, "<frozen importlib", 17) != 0)
+        else if (strcmp(frames[i].function, "<module>") != 0)
             return 0;
     }
     return 0;

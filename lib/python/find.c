@@ -665,7 +665,7 @@ static int take_thread_state(void *context, size_t i) {
     return 1;
 }
 
-static int is_memory_shared;
+static int is_memory_shared; /* with the program: what changes here changes there */
 
 static void walk_enter(uint64_t room_start, uint64_t room_end, int is_shared) {
     raw_room_use(room_start, room_end);

@@ -145,7 +145,7 @@ static uint64_t string(snap_writer *w, const char *text) {
 }
 
 /* Sites that are named like functions of interpreter and loader. */
-enum { SITE_INTERN = 60, SITE_LOAD };
+enum { SITE_IMPORT = 59, SITE_INTERN, SITE_LOAD };
 
 /* Sites are stacks "siteN" <- "main", with lines. */
 static void write_sites(snap_writer *w) {
@@ -158,10 +158,11 @@ static void write_sites(snap_writer *w) {
         row[SNAP_FRAM_COL_OFFSET] = 0x1000 + i * 16;
         check(snap_writer_row(w, SNAP_TABLE_FRAM, row, NULL, &err));
         snprintf(name, sizeof name,
-                 i == SITE_INTERN ? "PyUnicode_InternInPlace"
-                 : i == SITE_LOAD ? "_dl_open"
-                 : i < SITES      ? "site%u"
-                                  : "main",
+                 i == SITE_INTERN   ? "PyUnicode_InternInPlace"
+                 : i == SITE_LOAD   ? "_dl_open"
+                 : i == SITE_IMPORT ? "exec_module"
+                 : i < SITES        ? "site%u"
+                                    : "main",
                  i);
         memset(row, 0, sizeof row);
         row[SNAP_SYMB_COL_FRAME] = i + 1;
@@ -618,6 +619,7 @@ START_TEST(what_is_usual_comes_last) {
         {"g_plugins", "struct plugins", "", "", "a module or library was loaded", SITE_LOAD},
         {"linecache.cached_by_us", "dict", "", "", "", 1}, /* the program's own */
         {"opt", "Adam", "state", "dict", "", 1},
+        {"g_plugins", "struct plugins", "", "", "", SITE_IMPORT}, /* a function of C by that name */
     };
     const int n_snaps = _i % 2 == 0 ? 2 : 4;
     const size_t k = (size_t)_i / 2;
@@ -1246,7 +1248,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(c, only_a_way_back_makes_a_circle, 0, 3);
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
-    tcase_add_loop_test(c, what_is_usual_comes_last, 0, 14);
+    tcase_add_loop_test(c, what_is_usual_comes_last, 0, 16);
     tcase_add_loop_test(c, a_cache_with_a_bound_is_no_suspect, 0, 3);
     tcase_add_test(c, what_ended_is_told_though_it_is_small);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
