@@ -18,11 +18,11 @@ class Growth(unittest.TestCase):
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
         return done.returncode, done.stdout
 
-    def check_growth(self, *arguments, tracked=True):
+    def check_growth(self, *arguments, tracked=True, **environment):
         program = BUILD / "examples/check_growth"
         if not program.exists():
             self.skipTest("no Check here")
-        return self.run_it(*([SNAP, "run", "-q", "-o", "%p.snap", "--"] if tracked else []), program, *arguments)
+        return self.run_it(*([SNAP, "run", "-q", "-o", "%p.snap", "--"] if tracked else []), program, *arguments, **environment)
 
     def test_check(self):
         status, output = self.check_growth()
@@ -35,6 +35,11 @@ class Growth(unittest.TestCase):
         self.assertIn("Checks: 2, Failures: 1, Errors: 0", output)
         self.assertIn("test_messages_are_kept:0: 112 bytes more after every round", output)
         self.assertRegex(output, r"\+448 bytes  \+4  allocated in receive")
+
+    def test_check_where_there_is_no_room(self):
+        status, output = self.check_growth(TMPDIR="/proc")
+        self.assertEqual(status, 1, output)
+        self.assertRegex(output, "cannot make a folder for snapshots in /proc: ")
 
     def test_check_untracked(self):
         self.assertEqual(self.check_growth("leak", tracked=False)[0], 0)

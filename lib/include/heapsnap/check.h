@@ -23,6 +23,7 @@
 #include <heapsnap/report.h>
 #include <heapsnap/snapshot.h>
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,13 +38,14 @@ extern "C" {
 #define SNAP_CHECK_WARM_UP 2
 #define SNAP_CHECK_ROUNDS 4
 #define SNAP_CHECK_TEXT_MAX 4000
+#define SNAP_CHECK_PATH_MAX 256
 
 /* The state of one assertion. */
 struct snap_check {
     unsigned round;
     uint64_t max_bytes;
-    char folder[64];
-    char message[SNAP_CHECK_TEXT_MAX]; /* "": nothing grew */
+    char folder[SNAP_CHECK_PATH_MAX - 32]; /* in TMPDIR, or /tmp */
+    char message[SNAP_CHECK_TEXT_MAX];     /* "": nothing grew */
 };
 
 static inline struct snap_check snap_check_start(uint64_t max_bytes) {
@@ -52,18 +54,23 @@ static inline struct snap_check snap_check_start(uint64_t max_bytes) {
     c.max_bytes = max_bytes;
     if (!snap_is_tracked())
         return c;
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp || tmp[0] == '\0' || strlen(tmp) > sizeof c.folder - 64)
+        tmp = "/tmp";
     /* What somebody else has made is never used. */
     for (unsigned i = 0; i < 1000; i++) {
-        snprintf(c.folder, sizeof c.folder, "/tmp/heapsnap-check-%ld-%u", (long)getpid(), i);
+        snprintf(c.folder, sizeof c.folder, "%s/heapsnap-check-%ld-%u", tmp, (long)getpid(), i);
         if (mkdir(c.folder, 0700) == 0)
             return c;
     }
-    snprintf(c.message, sizeof c.message, "cannot make a folder for snapshots");
+    snprintf(c.message, sizeof c.message, "cannot make a folder for snapshots in %s: %s", tmp,
+             strerror(errno));
     return c;
 }
 
-static inline void snap_check_path(const struct snap_check *c, unsigned i, char path[96]) {
-    snprintf(path, 96, "%s/%u.snap", c->folder, i);
+static inline void snap_check_path(const struct snap_check *c, unsigned i,
+                                   char path[SNAP_CHECK_PATH_MAX]) {
+    snprintf(path, SNAP_CHECK_PATH_MAX, "%s/%u.snap", c->folder, i);
 }
 
 /* Appends a line, as much of it as fits. */
@@ -102,7 +109,7 @@ static inline void snap_check_compare(struct snap_check *c) {
     snap_snapshot *s[SNAP_CHECK_ROUNDS + 1] = {NULL};
     snap_diff *d = NULL;
     snap_error err;
-    char path[96];
+    char path[SNAP_CHECK_PATH_MAX];
     int result = 0;
     memset(&err, 0, sizeof err);
     for (unsigned i = 0; i <= SNAP_CHECK_ROUNDS && result == 0; i++) {
@@ -134,7 +141,7 @@ static inline void snap_check_compare(struct snap_check *c) {
 
 /* 1 if the statements are to be run (again); 0 at the end, when message says what grew. */
 static inline int snap_check_next(struct snap_check *c) {
-    char path[96];
+    char path[SNAP_CHECK_PATH_MAX];
     snap_error err;
     memset(&err, 0, sizeof err);
     if (!snap_is_tracked())
