@@ -43,6 +43,7 @@ enum field {
     FIELD_NEXT,        /* node -> array of edges */
     FIELD_DATA,        /* storage -> its bytes */
     FIELD_TENSOR,      /* Python's object -> tensor */
+    FIELD_FUNCTION,    /* the object of a function that is written in Python -> its node */
     N_FIELDS
 };
 
@@ -119,6 +120,12 @@ static enum role role_of(const struct autograd *a, uint32_t node) {
 
 static int is_node(enum role role) {
     return role == ROLE_NODE || role == ROLE_ACCUMULATOR;
+}
+
+/* A node whose backward pass is written in Python: it has an object, which saves in its place. */
+static int is_python_node(const struct autograd *a, uint32_t node) {
+    return role_of(a, node) == ROLE_NODE &&
+           strcmp(a->heap->types[a->heap->type[node - 1] - 1].name, "torch::autograd::PyNode") == 0;
 }
 
 static int is_object(const struct heap *h, uint32_t node) {
@@ -222,6 +229,16 @@ static void vote_edge(struct autograd *a, uint32_t node, enum role role, const s
     }
 }
 
+static void vote_object(struct autograd *a, uint32_t node, const struct heap_edge *e) {
+    if (e->target_offset != 0)
+        return;
+    if (role_of(a, e->target) == ROLE_TENSOR) {
+        vote(a, FIELD_TENSOR, e->source_word);
+        mark_word(a, node, e->source_word);
+    } else if (is_python_node(a, e->target))
+        vote(a, FIELD_FUNCTION, e->source_word);
+}
+
 static void learn(struct autograd *a) {
     const struct heap *const h = a->heap;
     for (uint32_t node = 1; node <= h->n_nodes; node++) {
@@ -233,11 +250,7 @@ static void learn(struct autograd *a) {
                 vote_edge(a, node, role, &h->edges[e], is_view);
         } else if (is_object(h, node))
             for (uint64_t e = h->first_edge[node - 1]; e < h->first_edge[node]; e++)
-                if (h->edges[e].target_offset == 0 &&
-                    role_of(a, h->edges[e].target) == ROLE_TENSOR) {
-                    vote(a, FIELD_TENSOR, h->edges[e].source_word);
-                    mark_word(a, node, h->edges[e].source_word);
-                }
+                vote_object(a, node, &h->edges[e]);
     }
     /* A storage refers to its bytes twice: where they start, and what they are freed by. */
     struct votes *const data = &a->fields[FIELD_DATA];
@@ -499,6 +512,25 @@ static void add_saved_arrays(struct autograd *a, uint32_t node) {
     }
 }
 
+static int refers_to(const struct heap *h, uint32_t node, uint32_t target) {
+    for (uint64_t e = h->first_edge[node - 1]; e < h->first_edge[node]; e++)
+        if (h->edges[e].target == target && h->edges[e].target_offset == 0)
+            return 1;
+    return 0;
+}
+
+/* A node and the object of its function are one for Python: each keeps the other. Where Python
+ * tells that a tensor has the object, whose node it is that counts the reference, the node's own
+ * word was taken for one that is left over. */
+static void add_function(struct autograd *a, uint32_t object) {
+    const uint32_t node = follow(a, object, FIELD_FUNCTION);
+    if (!node || !is_python_node(a, node))
+        return;
+    add_saved_arrays(a, object);
+    if (!refers_to(a->heap, node, object))
+        add(a, node, object, SNAP_EDGE_ATTRIBUTE, "ctx");
+}
+
 static void add_of_tensor(struct autograd *a, uint32_t source, uint32_t tensor) {
     const uint32_t meta = follow(a, tensor, FIELD_META);
     if (!meta || role_of(a, meta) != ROLE_META)
@@ -711,17 +743,13 @@ static void add_all(struct autograd *a) {
             if (a->edges_type)
                 add_next(a, node);
             add_saved_arrays(a, node);
-            /* Its own object, where it is written in Python. */
-            for (uint64_t e = h->first_edge[node - 1]; e < h->first_edge[node]; e++)
-                if (h->edges[e].target > h->n_blocks && is_object(h, h->edges[e].target) &&
-                    ends_with(h->types[h->type[node - 1] - 1].name, "PyNode"))
-                    add_saved_arrays(a, h->edges[e].target);
         } else if (role == ROLE_TENSOR)
             add_of_tensor(a, node, node);
         else if (is_object(h, node)) {
             const uint32_t tensor = follow(a, node, FIELD_TENSOR);
             if (tensor && role_of(a, tensor) == ROLE_TENSOR)
                 add_of_tensor(a, node, tensor);
+            add_function(a, node);
         }
     }
 }
