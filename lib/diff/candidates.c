@@ -628,6 +628,13 @@ static int merge_buffers(struct candidates *c, snap_error *err) {
     return 0;
 }
 
+int candidates_is_module(const struct candidates *c, const struct candidate *r) {
+    const struct place *const p = &c->places.rows[r->place];
+    return r->kind == CANDIDATE_HELD && p->parent == 0 && r->node != 0 &&
+           (p->kind == SNAP_ROOT_MODULE || p->kind == SNAP_ROOT_GLOBAL) &&
+           is_managed(c->heap, r->node) && strcmp(c->heap->type_name[r->type], "module") == 0;
+}
+
 /* Which candidates are one thing: elements of one table, though of several types; and nodes of one
  * type that one owner refers to over several fields, as over both ends of a list. */
 static uint64_t owner_key(const struct candidates *c, const struct candidate *r, int by_type) {
@@ -652,7 +659,9 @@ static int merge_by(struct candidates *c, int by_type, snap_error *err) {
     for (int round = 0; round < 2 && result == 0; round++)
         for (size_t i = 0; i < c->n && result == 0; i++) {
             struct candidate *const r = &c->rows[i];
-            if (r->kind != CANDIDATE_HELD || r->merged_into != 0 || (!by_type && !has_field(c, r)))
+            /* Modules of one package are no more one thing than others; suspects.c joins them. */
+            if (r->kind != CANDIDATE_HELD || r->merged_into != 0 ||
+                (!by_type && !has_field(c, r)) || candidates_is_module(c, r))
                 continue;
             uint32_t *const slot = map_slot(&best, owner_key(c, r, by_type));
             if (slot == NULL) {
@@ -687,9 +696,7 @@ static int merge_siblings(struct candidates *c, snap_error *err) {
 #define OWNER_NONE 1u
 
 static uint32_t pack_owner(const struct candidates *c, uint32_t candidate, int is_top) {
-    while (c->rows[candidate].merged_into != 0)
-        candidate = c->rows[candidate].merged_into - 1;
-    return (candidate + 1) << 2 | (uint32_t)is_top << 1 | 1;
+    return (candidates_lead(c, candidate) + 1) << 2 | (uint32_t)is_top << 1 | 1;
 }
 
 uint32_t candidates_owner(const struct candidates *c, uint64_t place_key, uint32_t inherited,

@@ -56,6 +56,17 @@ struct candidates {
     struct map owner_of_key; /* place.key -> the same */
 };
 
+/* The candidate that another was merged into; itself if into none. */
+static inline uint32_t candidates_lead(const struct candidates *c, uint32_t candidate) {
+    while (c->rows[candidate].merged_into != 0)
+        candidate = c->rows[candidate].merged_into - 1;
+    return candidate;
+}
+
+/* Whether a candidate is a module of a managed runtime that is held by the table of modules, or by
+ * an extension's own variable. */
+int candidates_is_module(const struct candidates *c, const struct candidate *r);
+
 /* Which candidate counts the nodes of a place, and whether they are its topmost ones. */
 struct owner {
     uint32_t candidate; /* + 1, never one that was merged into another; 0: none */

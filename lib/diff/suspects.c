@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/printable.h"
 #include "diff/candidates.h"
+#include "diff/imports.h"
 #include "diff/judge.h"
 #include "diff/series.h"
 #include "diff/suspect_text.h"
@@ -550,6 +551,9 @@ static int fit(const struct snap_diff *d, snap_diff_suspect *s, snap_error *err)
     return 0;
 }
 
+/* Added to the tier of what is usual: then it is no leak. */
+#define TIER_BEHIND 2
+
 /* How far a trend speaks for a leak. What goes up and down, but up beyond chance, does so, too. */
 static int tier_of(const struct snap_diff *d, const snap_diff_suspect *s) {
     if (d->n > 2 && (s->trend == SNAP_TREND_LINEAR || s->trend == SNAP_TREND_MONOTONIC))
@@ -559,6 +563,12 @@ static int tier_of(const struct snap_diff *d, const snap_diff_suspect *s) {
     return d->n == 2 ? 0 : 1;
 }
 
+static void rank_behind(struct suspect_row *row) {
+    row->tier += TIER_BEHIND;
+    row->s.advice =
+        "take the first snapshot later to see past it; if it ends there is nothing to do";
+}
+
 /* What many programs have comes behind, unless it grows on. */
 static int explain(struct work *w, struct suspect_row *row, snap_error *err) {
     const struct snap_diff *const d = w->d;
@@ -566,11 +576,8 @@ static int explain(struct work *w, struct suspect_row *row, snap_error *err) {
     SNAP_TRY(usual_growth(s, d->sources[s->snapshot], &s->usual, err));
     const int tier = tier_of(d, s);
     row->tier = tier + s->is_doubtful;
-    if (*s->usual != '\0' && (d->n == 2 || tier > 0)) {
-        row->tier += 2;
-        s->advice =
-            "take the first snapshot later to see past it; if it ends there is nothing to do";
-    }
+    if (*s->usual != '\0' && (d->n == 2 || tier > 0))
+        rank_behind(row);
     return 0;
 }
 
@@ -617,48 +624,112 @@ static int add_bounded(struct work *w, const snap_diff_suspect *s) {
     return 1;
 }
 
-static int judge_candidates(struct work *w, const double *less, snap_error *err) {
+/* The growth of a candidate's cells is explained. */
+static void cover_sites(struct work *w, size_t candidate) {
+    for (size_t k = 0; k < w->c.n_cells; k++)
+        if (w->c.cells[k].candidate == candidate && w->row_of[k] != 0 &&
+            w->row_of[k] <= w->d->n_sites)
+            w->site_covered[w->row_of[k] - 1] += w->c.cells[k].net_bytes;
+}
+
+/* What a suspect did over time: counts, then bytes, one per snapshot. */
+struct shape {
+    const uint64_t *series;
+    snap_trend trend;
+};
+
+/* The suspect of a candidate behind all others; it is not yet counted. */
+static int make_suspect(struct work *w, size_t candidate, struct shape shape, uint64_t retained,
+                        struct suspect_row **out, snap_error *err) {
     struct snap_diff *const d = w->d;
     const size_t n = d->n;
-    const uint64_t line = line_of(d);
-    for (size_t i = 0; i < w->c.n; i++) {
-        struct candidate *const r = &w->c.rows[i];
-        const double *const row = less + i * 2 * n;
-        if (r->merged_into != 0 || row[0] < (double)line)
-            continue;
-        uint64_t *const series = arena_alloc(&d->arena, 2 * n * sizeof *series);
-        if (series == NULL)
-            return no_memory(err);
-        for (size_t k = 0; k < n; k++) {
-            series[k] = rounded_less(r->total_count, row[n + k]);
-            series[n + k] = rounded_less(r->total_bytes, row[k]);
-        }
-        const char *gauge = NULL;
-        snap_trend trend = trend_classify(series + n, d->position, n, UINT32_MAX);
-        if (judge_series(d, series + n, &trend, d->finding.threshold_bytes, line, &gauge) !=
-            GROWTH_BLAMED)
-            continue;
-        struct suspect_row *const suspect = add_suspect(w);
-        if (suspect == NULL)
-            return no_memory(err);
-        snap_diff_suspect *const s = &suspect->s;
-        s->counts = series;
-        s->bytes = series + n;
-        s->trend = trend;
-        s->growth_bytes = (int64_t)(series[2 * n - 1] - series[n]);
-        s->growth_count = (int64_t)(series[n - 1] - series[0]);
-        s->share_ppm = share_of(d, s->growth_bytes);
-        s->retained_bytes = r->total_bytes;
-        SNAP_TRY(fit(d, s, err));
-        SNAP_TRY(name_suspect(w, i, suspect, err));
-        SNAP_TRY(explain(w, suspect, err));
-        if (!add_bounded(w, s))
-            w->n_suspects++;
-        for (size_t k = 0; k < w->c.n_cells; k++)
-            if (w->c.cells[k].candidate == i && w->row_of[k] != 0 && w->row_of[k] <= d->n_sites)
-                w->site_covered[w->row_of[k] - 1] += w->c.cells[k].net_bytes;
+    *out = add_suspect(w);
+    if (*out == NULL)
+        return no_memory(err);
+    snap_diff_suspect *const s = &(*out)->s;
+    s->counts = shape.series;
+    s->bytes = shape.series + n;
+    s->trend = shape.trend;
+    s->growth_bytes = (int64_t)(s->bytes[n - 1] - s->bytes[0]);
+    s->growth_count = (int64_t)(s->counts[n - 1] - s->counts[0]);
+    s->share_ppm = share_of(d, s->growth_bytes);
+    s->retained_bytes = retained;
+    SNAP_TRY(fit(d, s, err));
+    SNAP_TRY(name_suspect(w, candidate, *out, err));
+    return explain(w, *out, err);
+}
+
+static int is_blamed(const struct snap_diff *d, const uint64_t *series, uint64_t line,
+                     snap_trend *out) {
+    const char *gauge = NULL;
+    *out = trend_classify(series + d->n, d->position, d->n, UINT32_MAX);
+    return judge_series(d, series + d->n, out, d->finding.threshold_bytes, line, &gauge) ==
+           GROWTH_BLAMED;
+}
+
+static int judge_candidate(struct work *w, size_t candidate, const double *row, uint64_t line,
+                           struct imports *imports, snap_error *err) {
+    struct snap_diff *const d = w->d;
+    const size_t n = d->n;
+    const struct candidate *const r = &w->c.rows[candidate];
+    const int is_module = row[0] > 0 && candidates_is_module(&w->c, r);
+    if (row[0] < (double)line && !is_module)
+        return 0;
+    uint64_t *const series = arena_alloc(&d->arena, 2 * n * sizeof *series);
+    if (series == NULL)
+        return no_memory(err);
+    for (size_t k = 0; k < n; k++) {
+        series[k] = rounded_less(r->total_count, row[n + k]);
+        series[n + k] = rounded_less(r->total_bytes, row[k]);
     }
+    struct shape shape = {series, SNAP_TREND_FLAT};
+    const int blamed = is_blamed(d, series, line, &shape.trend);
+    /* What goes on growing in a module is a matter of that module. */
+    const int goes_on = blamed && n > 2 &&
+                        (shape.trend == SNAP_TREND_LINEAR || shape.trend == SNAP_TREND_MONOTONIC);
+    if (is_module && !goes_on)
+        return imports_add(imports, d, &w->c, (uint32_t)candidate, series, err);
+    if (!blamed)
+        return 0;
+    struct suspect_row *suspect;
+    SNAP_TRY(make_suspect(w, candidate, shape, r->total_bytes, &suspect, err));
+    if (!add_bounded(w, &suspect->s))
+        w->n_suspects++;
+    cover_sites(w, candidate);
     return 0;
+}
+
+/* Modules that did not grow on by themselves: each came once, but more and more may come. */
+static int judge_imports(struct work *w, const struct imports *m, uint64_t line, snap_error *err) {
+    struct shape shape = {m->series, SNAP_TREND_FLAT};
+    if (m->n_members == 0 || !is_blamed(w->d, m->series, line, &shape.trend))
+        return 0;
+    const uint32_t lead = imports_merge(m, &w->c);
+    struct suspect_row *suspect;
+    SNAP_TRY(make_suspect(w, lead, shape, m->total_bytes, &suspect, err));
+    /* Imports in two intervals are none that go on. */
+    const int goes_on = w->d->n >= STEADY_SNAPSHOTS_MIN && shape.trend == SNAP_TREND_LINEAR;
+    if (!goes_on && suspect->tier < TIER_BEHIND)
+        rank_behind(suspect);
+    if (m->n_members > 1)
+        SNAP_TRY(imports_name(m, w->d, &w->c, lead, &suspect->s, err));
+    w->n_suspects++;
+    for (size_t i = 0; i < m->n_members; i++)
+        cover_sites(w, m->members[i]);
+    return 0;
+}
+
+static int judge_candidates(struct work *w, const double *less, snap_error *err) {
+    const uint64_t line = line_of(w->d);
+    struct imports imports = {0};
+    int result = 0;
+    for (size_t i = 0; i < w->c.n && result == 0; i++)
+        if (w->c.rows[i].merged_into == 0)
+            result = judge_candidate(w, i, less + i * 2 * w->d->n, line, &imports, err);
+    if (result == 0)
+        result = judge_imports(w, &imports, line, err);
+    imports_release(&imports);
+    return result;
 }
 
 static int tell_bounded(struct work *w, snap_error *err) {
@@ -744,6 +815,9 @@ static int find_exclusive(struct work *w, snap_error *err) {
     for (size_t i = 0; result == 0 && i < w->n_suspects && n_groups < SHARED_MAX; i++)
         if (w->suspects[i].candidate != 0)
             group_of[w->suspects[i].candidate - 1] = ++n_groups;
+    for (size_t i = 0; result == 0 && i < c->n; i++) /* what was merged is of the group, too */
+        if (group_of[i] == 0 && c->rows[i].merged_into != 0)
+            group_of[i] = group_of[candidates_lead(c, (uint32_t)i)];
     for (uint32_t v = 1; result == 0 && n_groups > 0 && v <= c->heap->n_nodes; v++) {
         if (!(c->is_top[v >> 6] >> (v & 63) & 1) || c->entry[v] == 0)
             continue;
@@ -841,7 +915,8 @@ static void set_verdict(const struct work *w) {
         const snap_diff_suspect *const s = &d->suspects[i];
         share += s->share_ppm;
         f->blamed_growth += s->growth_bytes;
-        if (d->n > 2 && (s->trend == SNAP_TREND_LINEAR || s->trend == SNAP_TREND_MONOTONIC) &&
+        if (d->n > 2 && w->suspects[i].tier < TIER_BEHIND &&
+            (s->trend == SNAP_TREND_LINEAR || s->trend == SNAP_TREND_MONOTONIC) &&
             (i == 0 || s->share_ppm >= LEAK_SHARE_PPM))
             f->verdict = SNAP_VERDICT_LEAK;
     }

@@ -655,6 +655,84 @@ START_TEST(what_is_usual_comes_last) {
 }
 END_TEST
 
+/* A module in the table of them, with a dictionary and text of that size. */
+static uint32_t import(const char *name, uint32_t bytes) {
+    const uint32_t module = add_object("module", 72), dict = add_object("dict", 200);
+    root(SNAP_ROOT_MODULE, name, "", module);
+    refer(module, dict, ".__dict__", 16);
+    refer(dict, add_object("str", bytes), "['__doc__']", 8);
+    return dict;
+}
+
+enum imports { IN_FIRST, IN_TWO, STEADILY, ONE_GROWS_ON, ONLY_ONE };
+
+/* Modules that were imported are one suspect, which names them and comes behind, but if there are
+ * more and more of them; what goes on growing in one of them is that module's. */
+START_TEST(modules_are_one_suspect) {
+    static const char *const names[] = {"alpha",     "alpha.io", "beta",
+                                        "alpha.net", "gamma",    "beta.x"};
+    const uint32_t list = add_object("list", 100);
+    const int n_snaps = _i == IN_FIRST || _i == ONLY_ONE ? 2 : _i == IN_TWO ? 3 : 6;
+    root(SNAP_ROOT_MODULE, "__main__", "", list);
+    import("sys", 9000);
+    snap();
+    uint32_t grows = 0, n_imported = 0;
+    for (int round = 1; round < n_snaps; round++) {
+        const uint32_t n_now = _i == STEADILY ? 1 : _i == ONLY_ONE ? 1 : round == 1 ? 4 : 2;
+        for (uint32_t i = 0; i < n_now && n_imported < 6; i++, n_imported++) {
+            const uint32_t dict = import(names[n_imported], 100000 - n_imported);
+            if (n_imported == 2)
+                grows = dict;
+        }
+        for (uint32_t i = 0; i < 10 && _i != STEADILY; i++)
+            refer(list, add_object("bytes", 20000), "[*]", ((uint32_t)round * 10 + i) * 8);
+        if (_i == ONE_GROWS_ON)
+            refer(grows, add_object("bytearray", 50000), "['cache']", 100 + (uint32_t)round * 8);
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    static const struct {
+        const char *holder, *usual;
+        int64_t growth_count;
+        int is_behind;
+        snap_verdict verdict;
+    } said[] = {
+        {"sys.modules[*]", "4 modules that were imported in between, each once: alpha (3), beta", 4,
+         1, SNAP_VERDICT_GROWTH},
+        {"sys.modules[*]",
+         "6 modules that were imported in between, each once: alpha (3), beta (2), gamma", 6, 1,
+         SNAP_VERDICT_LEAK},
+        {"sys.modules[*]",
+         "5 modules that were imported in between, each once: alpha (3), beta, gamma", 5, 0,
+         SNAP_VERDICT_LEAK},
+        {"beta", "modules that were imported in between; each is imported once", 1, 0,
+         SNAP_VERDICT_LEAK},
+        {"alpha", "modules that were imported in between; each is imported once", 1, 1,
+         SNAP_VERDICT_GROWTH},
+    };
+    ck_assert_uint_eq(n, _i == STEADILY ? 1 : 2);
+    ck_assert_int_eq(snap_diff_verdict(d), said[_i].verdict);
+    const snap_diff_suspect *const modules = &s[n - 1];
+    ck_assert_str_eq(modules->type, "module");
+    ck_assert_str_eq(modules->root_kind, "module");
+    ck_assert_str_eq(modules->holder, said[_i].holder);
+    ck_assert_str_eq(modules->usual, said[_i].usual);
+    ck_assert_int_eq(modules->growth_count, said[_i].growth_count);
+    ck_assert_int_eq(strstr(modules->advice, "snapshot later") != NULL, said[_i].is_behind);
+    ck_assert_uint_eq(modules->exclusive_bytes, (uint64_t)modules->growth_bytes);
+    ck_assert_int_eq((modules->growth_bytes - (_i == ONE_GROWS_ON ? 250000 : 0)) / 100000,
+                     said[_i].growth_count);
+    if (n > 1)
+        ck_assert_str_eq(s->holder, "__main__[*]");
+    if (_i == ONE_GROWS_ON)
+        ck_assert_str_eq(modules->chain[modules->n_chain - 1].node, "bytearray");
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
 static const snap_diff_not_leak *not_leak(const snap_diff *d, const char *kind) {
     size_t n;
     const snap_diff_not_leak *const rows = snap_diff_not_leaks(d, &n);
@@ -1249,6 +1327,7 @@ int main(int argc, char **argv) {
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
     tcase_add_loop_test(c, what_is_usual_comes_last, 0, 16);
+    tcase_add_loop_test(c, modules_are_one_suspect, 0, ONLY_ONE + 1);
     tcase_add_loop_test(c, a_cache_with_a_bound_is_no_suspect, 0, 3);
     tcase_add_test(c, what_ended_is_told_though_it_is_small);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
