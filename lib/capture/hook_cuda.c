@@ -184,27 +184,15 @@ static void *get_real(enum cuda_id id) {
     return real;
 }
 
-/* No driver: the answer is what it would be without us, dlerror included. */
-static struct hook_answer absent(const char *name) {
-    hook_dlsym_next(RTLD_NEXT, name);
-    return (struct hook_answer){NULL, 1};
-}
-
-struct hook_answer hook_cuda_find(void *handle, const char *name) {
+struct hook_answer hook_cuda_find(void *handle, const char *name, const void *caller) {
     int id = 0;
     while (id < N_CALLS && strcmp(calls[id].symbol, name) != 0)
         id++;
     if (id == N_CALLS)
         return (struct hook_answer){NULL, 0};
-    if (handle == RTLD_DEFAULT) /* ours comes first there, but is of use only before a driver's */
-        return get_real(id) != NULL ? (struct hook_answer){NULL, 0} : absent(name);
-    void *const found = hook_dlsym_next(handle, name);
-    if (found == NULL)
-        return (struct hook_answer){NULL, 1};
-    if (is_ours(found)) /* through the handle of the whole program */
-        return get_real(id) != NULL ? (struct hook_answer){found, 1} : absent(name);
-    if (set_real(id, found))
-        return (struct hook_answer){calls[id].ours, 1};
+    void *const found = hook_dlsym_behind(handle, name, caller, is_ours);
+    if (found == NULL || set_real(id, found))
+        return (struct hook_answer){found != NULL ? calls[id].ours : NULL, 1};
     atomic_fetch_add(&n_unseen, 1);
     return (struct hook_answer){found, 1};
 }

@@ -17,11 +17,20 @@ struct hook_answer {
     void *address;
     uint64_t is_known; /* 0: ask the real dlsym, in the caller's name */
 };
-struct hook_answer hook_cuda_find(void *handle, const char *name)
+struct hook_answer hook_cuda_find(void *handle, const char *name, const void *caller)
     __attribute__((visibility("hidden")));
 
 /* dlsym behind our stub: the next one in the order of the loader. */
 void *hook_dlsym_next(void *handle, const char *name) __attribute__((visibility("hidden")));
+
+/* What the caller's dlsym would find if we were not there, never ours; RTLD_DEFAULT, too. NULL: as
+ * for dlsym. */
+void *hook_dlsym_behind(void *handle, const char *name, const void *caller,
+                        bool (*is_ours)(const void *address)) __attribute__((visibility("hidden")));
+
+/* At the start: libraries that will look for dlsym in libc first find ours. False: they will not.
+ */
+bool hook_dlsym_start(void) __attribute__((visibility("hidden")));
 
 /* A framework's allocator has handed out a part of what it holds, or taken it back. */
 void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,

@@ -56,16 +56,15 @@ static bool is_ours(const void *address) {
     return false;
 }
 
-struct hook_answer hook_handles_find(void *handle, const char *name) {
+struct hook_answer hook_handles_find(void *handle, const char *name, const void *caller) {
     int id = 0;
     while (id < N_HANDLES && strcmp(handles[id].symbol, name) != 0)
         id++;
     if (id == N_HANDLES)
         return (struct hook_answer){NULL, 0};
-    /* For the whole program ours comes first, and is of no use without theirs. */
-    void *const found = hook_dlsym_next(handle == RTLD_DEFAULT ? RTLD_NEXT : handle, name);
-    if (found == NULL || is_ours(found))
-        return (struct hook_answer){found, 1};
+    void *const found = hook_dlsym_behind(handle, name, caller, is_ours);
+    if (found == NULL)
+        return (struct hook_answer){NULL, 1};
     atomic_store(&handed[id], found);
     return (struct hook_answer){handles[id].ours, 1};
 }

@@ -5,7 +5,7 @@
 #include "capture/hook_cuda.h"
 
 /* What dlsym returns for a name of such a function. */
-struct hook_answer hook_handles_find(void *handle, const char *name)
+struct hook_answer hook_handles_find(void *handle, const char *name, const void *caller)
     __attribute__((visibility("hidden")));
 
 #endif

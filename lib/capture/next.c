@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 struct table {
     const ElfW(Sym) * symbols;
@@ -42,8 +44,10 @@ static bool read_table(const struct dl_phdr_info *info, struct table *out) {
     return out->symbols != NULL && out->strings != NULL && out->hash != NULL;
 }
 
-/* A function that the object defines. */
-static void *find_symbol(const struct table *t, const char *name) {
+/* A function that the object defines; `after`: the next one of that name, which another version of
+ * it may have. */
+static const ElfW(Sym) *
+    find_symbol(const struct table *t, const char *name, const ElfW(Sym) * after) {
     uint32_t hash = 5381;
     for (const char *p = name; *p; p++)
         hash = hash * 33 + (unsigned char)*p;
@@ -55,9 +59,9 @@ static void *find_symbol(const struct table *t, const char *name) {
     for (uint32_t i = buckets[hash % n_buckets]; i >= first && i != 0; i++) {
         const uint32_t h = chain[i - first];
         const ElfW(Sym) *const s = &t->symbols[i];
-        if ((h | 1) == (hash | 1) && s->st_shndx != SHN_UNDEF &&
+        if (s > after && (h | 1) == (hash | 1) && s->st_shndx != SHN_UNDEF &&
             ELF64_ST_TYPE(s->st_info) == STT_FUNC && strcmp(t->strings + s->st_name, name) == 0)
-            return (void *)(t->bias + s->st_value);
+            return s;
         if (h & 1)
             break;
     }
@@ -66,8 +70,38 @@ static void *find_symbol(const struct table *t, const char *name) {
 
 struct wanted {
     const char *name;
-    void *found;
+    void *found, *ours; /* ours: to be put in its place */
+    bool is_replaced;
 };
+
+/* Writes to a table that nobody else writes, and only where it is data: the loader reads one word
+ * of it, old or new. */
+static bool replace(const struct dl_phdr_info *info, const ElfW(Sym) * symbol, uintptr_t value) {
+    const uintptr_t page_size = (uintptr_t)getpagesize(), at_word = (uintptr_t)&symbol->st_value;
+    const uintptr_t page = at_word & ~(page_size - 1);
+    const ElfW(Phdr) *segment = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *const p = &info->dlpi_phdr[i];
+        if (p->p_type == PT_LOAD && at_word - (info->dlpi_addr + p->p_vaddr) < p->p_memsz)
+            segment = p;
+    }
+    if (segment == NULL || (segment->p_flags & (PF_R | PF_W | PF_X)) != PF_R ||
+        mprotect((void *)page, page_size, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    __atomic_store_n((ElfW(Addr) *)at_word, value, __ATOMIC_RELAXED);
+    mprotect((void *)page, page_size, PROT_READ);
+    return true;
+}
+
+/* All versions that are one function. */
+static bool replace_all(const struct dl_phdr_info *info, const struct table *t,
+                        const struct wanted *wanted, const ElfW(Sym) * s) {
+    const uintptr_t value = s->st_value;
+    for (; s != NULL; s = find_symbol(t, wanted->name, s))
+        if (s->st_value == value && !replace(info, s, (uintptr_t)wanted->ours - t->bias))
+            return false;
+    return true;
+}
 
 static int find_in_libc(struct dl_phdr_info *info, size_t size, void *out) {
     struct wanted *const wanted = out;
@@ -75,16 +109,27 @@ static int find_in_libc(struct dl_phdr_info *info, size_t size, void *out) {
     const char *const slash = strrchr(info->dlpi_name, '/');
     const char *const name = slash ? slash + 1 : info->dlpi_name;
     (void)size;
-    if ((strncmp(name, "libc.so", 7) == 0 || strncmp(name, "libdl.so", 8) == 0) &&
-        read_table(info, &t))
-        wanted->found = find_symbol(&t, wanted->name);
-    return wanted->found != NULL;
+    if ((strncmp(name, "libc.so", 7) != 0 && strncmp(name, "libdl.so", 8) != 0) ||
+        !read_table(info, &t))
+        return 0;
+    const ElfW(Sym) *const s = find_symbol(&t, wanted->name, NULL);
+    if (s == NULL)
+        return 0;
+    wanted->found = (void *)(t.bias + s->st_value);
+    wanted->is_replaced = wanted->ours != NULL && replace_all(info, &t, wanted, s);
+    return 1;
 }
 
 void *next_of_libc(const char *name) {
     struct wanted wanted = {.name = name};
     dl_iterate_phdr(find_in_libc, &wanted);
     return wanted.found;
+}
+
+bool next_replace_in_libc(const char *name, void *ours) {
+    struct wanted wanted = {.name = name, .ours = ours};
+    dl_iterate_phdr(find_in_libc, &wanted);
+    return wanted.is_replaced;
 }
 
 typedef void *dlsym_fn(void *handle, const char *name);

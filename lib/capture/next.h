@@ -2,6 +2,8 @@
 #ifndef HEAPSNAP_NEXT_H
 #define HEAPSNAP_NEXT_H
 
+#include <stdbool.h>
+
 /* libc's dlsym, called by us: RTLD_NEXT is behind us. What it does not find leaves no error. */
 void *next_symbol(void *handle, const char *name) __attribute__((visibility("hidden")));
 
@@ -10,5 +12,10 @@ void next_forget_error(void) __attribute__((visibility("hidden")));
 
 /* A function of libc (or libdl, which was a library of its own) by its symbol table. */
 void *next_of_libc(const char *name) __attribute__((visibility("hidden")));
+
+/* From now on the loader finds ours under that name in libc, too; what it has found before stays.
+ * The caller knows libc's own by then. False, and nothing or not all is replaced: the table cannot
+ * be written. */
+bool next_replace_in_libc(const char *name, void *ours) __attribute__((visibility("hidden")));
 
 #endif

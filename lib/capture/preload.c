@@ -570,6 +570,8 @@ __attribute__((constructor)) static void start(void) {
     if (keep_flag("HEAPSNAP_PYTHON_ALLOCATIONS", 0))
         python_alloc_start();
     objects_load();
+    if (!hook_dlsym_start())
+        log_line("note", "CUDA runtimes inside libraries opened with RTLD_DEEPBIND are not seen");
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack)
         rawmem_note(preload.stack, MOMENT_STACK_SIZE);

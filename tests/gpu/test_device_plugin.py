@@ -1,0 +1,56 @@
+"""A runtime inside a library is seen however the library was opened, also where it looks for dlsym in libc before it looks at us."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+SNAP, PROGRAM, INTERPOSER = (os.environ[name] for name in ("SNAP", "PROGRAM", "INTERPOSER"))
+PLUGINS = os.environ["PLUGINS"].split(":")  # by protocol
+
+
+class Plugin(unittest.TestCase):
+    def run_case(self, how, plugin, **environment):
+        environment = {**os.environ, **environment}
+        command = [PROGRAM, how, plugin]
+        plain = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        self.assertEqual(plain.returncode, 0, plain.stdout + plain.stderr)
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "plugin.snap")
+            run = subprocess.run([SNAP, "run", "-q", "-o", path, "--", *command], capture_output=True, text=True, env=environment, timeout=60)
+            self.assertEqual((run.returncode, run.stdout), (0, plain.stdout), run.stderr)
+            subprocess.run([SNAP, "verify", path], check=True, capture_output=True)
+            tables = json.loads(subprocess.run([SNAP, "convert", path], check=True, capture_output=True).stdout)["tables"]
+        self.stderr = run.stderr
+        missing = {m["name"] for m in tables["META"] if m["key"] == "completeness"}
+        self.assertFalse(missing & {"unknown_frees", "unseen_device_calls"}, missing)
+        return sorted(n["size"] for n in tables["NODE"] if n["kind"] == "device_linear")
+
+    def test_local(self):
+        for plugin in PLUGINS:
+            self.assertEqual(self.run_case("local", plugin, PLUGIN_WHOLE="1"), sorted([100001, 100002, 100003] * 2), plugin)
+
+    def test_searched_first(self):
+        for plugin in PLUGINS:
+            self.assertEqual(self.run_case("deep", plugin, PLUGIN_WHOLE="1"), sorted([100001, 100002, 100003] * 2), plugin)
+
+    def test_searched_first_while_it_is_loaded(self):
+        for plugin in PLUGINS:
+            sizes = self.run_case("deep", plugin, PLUGIN_AT_START="1")
+            self.assertEqual(sizes, sorted([70000, 100001, 100002, 100003] * 2), plugin)
+
+    def test_namespace(self):
+        """It has a libc of its own, too: nothing of it is seen, and nothing goes wrong."""
+        self.assertEqual(self.run_case("apart", PLUGINS[0]), [])
+
+    def test_behind_an_interposer(self):
+        """One that came before us passes its calls to libc's dlsym, which a library searched first reaches past it."""
+        sizes = self.run_case("local", PLUGINS[0], LD_PRELOAD=INTERPOSER, INTERPOSER_SAYS="1")
+        self.assertEqual(sizes, sorted([100001, 100002, 100003] * 2))
+        self.assertIn("interposed 8", self.stderr)
+        sizes = self.run_case("deep", PLUGINS[0], LD_PRELOAD=INTERPOSER, INTERPOSER_SAYS="1")
+        self.assertEqual(sizes, sorted([100001, 100002, 100003] * 2))
+
+
+if __name__ == "__main__":
+    unittest.main()
