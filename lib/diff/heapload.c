@@ -364,18 +364,18 @@ static int is_site_type(const struct loading *l, uint32_t type) {
 
 /* Number of the type that stands for what a place in the code allocates: its label, NUL, and the
  * hash of the place. */
-static int site_type(snap_heap *h, struct tables *tables, struct strtab *labels, uint32_t stack,
+static int site_type(snap_heap *h, struct labels *labels, struct strtab *types, uint32_t stack,
                      uint32_t *out, snap_error *err) {
-    const char *label, *module;
-    struct table_place place;
-    SNAP_TRY(tables_label(tables, h->snapshot, stack, &label, &module, &place, err));
+    struct site_label label;
+    SNAP_TRY(labels_of(labels, h->snapshot, stack, &label, err));
+    const struct site_place *const place = &label.place;
     char text[1024];
-    const int written = place.line != 0 ? snprintf(text, sizeof text - 16, "%s:%llu", label,
-                                                   (unsigned long long)place.line)
-                                        : snprintf(text, sizeof text - 16, "%s", label);
+    const int written = place->line != 0 ? snprintf(text, sizeof text - 16, "%s:%llu", label.label,
+                                                    (unsigned long long)place->line)
+                                         : snprintf(text, sizeof text - 16, "%s", label.label);
     const size_t length = written < (int)sizeof text - 16 ? (size_t)written : sizeof text - 16 - 1;
-    memcpy(text + length + 1, &place.key, sizeof place.key);
-    return strtab_intern(labels, text, length + 1 + sizeof place.key, out, NULL) < 0
+    memcpy(text + length + 1, &place->key, sizeof place->key);
+    return strtab_intern(types, text, length + 1 + sizeof place->key, out, NULL) < 0
                ? no_memory(err)
                : 0;
 }
@@ -385,13 +385,13 @@ static int load_types(struct loading *l, snap_error *err) {
     snap_heap *const h = l->h;
     const uint64_t n_stacks = snap_rows(h->snapshot, SNAP_TABLE_STAK);
     uint32_t *type_of_stack = NULL; /* type + 1 */
-    struct strtab labels;
-    struct tables tables;
-    strtab_init(&labels);
+    struct strtab types;
+    struct arena texts;
+    struct labels labels;
+    strtab_init(&types);
+    arena_init(&texts);
+    labels_init(&labels, &texts);
     int result = take(h, &type_of_stack, n_stacks + 1, sizeof *type_of_stack, err);
-    if (result == 0 && tables_init(&tables, 1) < 0)
-        result = no_memory(err);
-    const int has_tables = result == 0;
     h->n_file_types = (uint32_t)snap_rows(h->snapshot, SNAP_TABLE_TYPE);
     if (result == 0)
         result = take(h, &l->is_site_type, (uint64_t)h->n_file_types + 1, 1, err);
@@ -408,13 +408,13 @@ static int load_types(struct loading *l, snap_error *err) {
             result = err_set_at(err, SNAP_E_CORRUPT, SNAP_ID_NODE, 0, "a stack that is not there");
         } else if (type_of_stack[stack] == 0) {
             uint32_t id = 0;
-            result = site_type(h, &tables, &labels, stack, &id, err);
+            result = site_type(h, &labels, &types, stack, &id, err);
             type_of_stack[stack] = h->n_file_types + id;
         }
         if (result == 0)
             h->type[i] = type_of_stack[stack];
     }
-    h->n_types = h->n_file_types + labels.n + 1;
+    h->n_types = h->n_file_types + types.n + 1;
     if (result == 0)
         result = take(h, &h->type_name, h->n_types, sizeof *h->type_name, err);
     if (result == 0)
@@ -429,20 +429,18 @@ static int load_types(struct loading *l, snap_error *err) {
         result =
             for_chunks(l, SNAP_TABLE_TYPE, TYPE_COLUMNS, h->n_file_types, NULL, take_types, err);
     }
-    for (uint32_t id = 1; result == 0 && id <= labels.n; id++) {
+    for (uint32_t id = 1; result == 0 && id <= types.n; id++) {
         size_t length;
-        const char *const text = strtab_text(&labels, id, &length);
+        const char *const text = strtab_text(&types, id, &length);
         h->type_name[h->n_file_types + id] = arena_string(&h->arena, text, strlen(text));
         h->type_key[h->n_file_types + id] = strtab_key(text, length);
         if (h->type_name[h->n_file_types + id] == NULL)
             result = no_memory(err);
     }
     free(type_of_stack);
-    strtab_release(&labels);
-    if (has_tables) {
-        tables_release(&tables);
-        arena_release(&tables.arena);
-    }
+    strtab_release(&types);
+    labels_release(&labels);
+    arena_release(&texts);
     return result;
 }
 

@@ -7,10 +7,7 @@
 #include "diff/tables.h"
 
 #include "base/err.h"
-#include "base/strtab.h"
-#include "symbol/noise.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,8 +32,7 @@ int tables_init(struct tables *t, size_t n_snapshots) {
     memset(t, 0, sizeof *t);
     t->n_snapshots = n_snapshots;
     arena_init(&t->arena);
-    map_init(&t->labels);
-    map_init(&t->noise);
+    labels_init(&t->labels, &t->arena);
     if (table_init(&t->sites) < 0 || table_init(&t->types) < 0 || table_init(&t->modules) < 0 ||
         table_init(&t->totals) < 0) {
         tables_release(t);
@@ -50,10 +46,7 @@ void tables_release(struct tables *t) {
     table_release(&t->types);
     table_release(&t->modules);
     table_release(&t->totals);
-    map_release(&t->labels);
-    map_release(&t->noise);
-    free(t->label_texts);
-    t->label_texts = NULL;
+    labels_release(&t->labels);
 }
 
 static size_t hash(uint32_t domain, uint64_t key, const char *name) {
@@ -123,160 +116,6 @@ static void add(struct series *s, const struct tables *t, size_t index, const st
     }
 }
 
-static const char *base_name(const char *path) {
-    const char *const slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
-/* "allocated in FUNCTION", made once per function name. */
-static const char *label_of_function(struct tables *t, const char *function) {
-    uint32_t *const slot = map_slot(&t->labels, (uint64_t)(uintptr_t)function);
-    if (slot == NULL)
-        return NULL;
-    if (*slot == 0) {
-        static const char prefix[] = "allocated in ";
-        const size_t length = strlen(function);
-        char *const text = arena_bytes(&t->arena, sizeof prefix + length);
-        if (text == NULL ||
-            mem_grow(&t->label_texts, &t->label_capacity, t->n_labels + 1, sizeof text) < 0)
-            return NULL;
-        memcpy(text, prefix, sizeof prefix - 1);
-        memcpy(text + sizeof prefix - 1, function, length + 1);
-        t->label_texts[t->n_labels++] = text;
-        *slot = (uint32_t)t->n_labels;
-    }
-    return t->label_texts[*slot - 1];
-}
-
-static const char *label_of_address(struct tables *t, const char *module, uint64_t offset) {
-    char text[300];
-    const int length =
-        snprintf(text, sizeof text, "allocated in %.200s+0x%llx",
-                 *module != '\0' ? base_name(module) : "unknown code", (unsigned long long)offset);
-    return arena_string(&t->arena, text, (size_t)length);
-}
-
-static const char *label_of_managed(struct tables *t, const char *place) {
-    char text[600];
-    const int length = snprintf(text, sizeof text, "allocated in %s", place);
-    return arena_string(&t->arena, text, (size_t)length);
-}
-
-static int is_noise(struct tables *t, const snap_snapshot *s, const snap_location *l) {
-    if (*l->function == '\0')
-        return snap_location_is_allocator(s, l);
-    uint32_t *const slot = map_slot(&t->noise, (uint64_t)(uintptr_t)l->function);
-    if (slot == NULL)
-        return snap_location_is_allocator(s, l);
-    if (*slot == 0)
-        *slot = snap_location_is_allocator(s, l) ? 2 : 1;
-    return *slot == 2;
-}
-
-/* The line if it is known, so that copies of an inlined function are one place; else the offset. */
-static uint64_t place_of(const snap_location *l, const char *module) {
-    const char *const where = base_name(l->line != 0 ? l->file : module);
-    const uint64_t parts[2] = {strtab_key(where, strlen(where)),
-                               l->line != 0 ? l->line : l->offset};
-    return strtab_key((const char *)parts, sizeof parts);
-}
-
-/* Whether a snapshot has frames of a managed runtime: else nobody needs to look for them far out.
- */
-static int has_managed(struct tables *t, const snap_snapshot *s, int *out, snap_error *err) {
-    int result = 0;
-    if (t->asked != s) {
-        snap_batch batch;
-        snap_batch_init(&batch);
-        const uint32_t n_chunks = snap_n_chunks(s, SNAP_TABLE_FRAM);
-        t->has_managed = 0;
-        for (uint32_t i = 0; result == 0 && !t->has_managed && i < n_chunks; i++) {
-            result = snap_batch_read(s, SNAP_TABLE_FRAM, i, 1u << SNAP_FRAM_COL_KIND, &batch, err);
-            for (uint32_t k = 0; result == 0 && k < batch.n_rows; k++)
-                t->has_managed |= batch.column[SNAP_FRAM_COL_KIND][k] != SNAP_FRAM_NATIVE;
-        }
-        snap_batch_release(&batch);
-        t->asked = result == 0 ? s : NULL;
-    }
-    *out = t->has_managed;
-    return result;
-}
-
-/* The first position outside of allocators (n: none), and the first of a managed runtime, + 1. */
-static size_t find_places(struct tables *t, const snap_snapshot *s, const snap_location *all,
-                          size_t n, size_t *out_managed) {
-    size_t found = 0, managed = 0;
-    while (managed < n && (all[managed].kind == SNAP_FRAM_NATIVE ||
-                           (*all[managed].function == '\0' && *all[managed].file == '\0')))
-        managed++;
-    *out_managed = managed < n ? managed + 1 : 0;
-    while (found < n && is_noise(t, s, &all[found]))
-        found++;
-    return found;
-}
-
-int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
-                 const char **out_module, struct table_place *out_place, snap_error *err) {
-    *out_module = "";
-    if (out_place != NULL)
-        *out_place = (struct table_place){0};
-    if (stack == 0) {
-        *out_label = "allocated without a stack";
-        return 0;
-    }
-    enum { NEAR = 12, FAR = 256 };
-    snap_location near[NEAR], *all = near;
-    size_t n = 0, found = 0;
-    int truncated = 0;
-    size_t managed = 0; /* + 1 */
-    int is_mixed = 0;
-    SNAP_TRY(has_managed(t, s, &is_mixed, err));
-    SNAP_TRY(snap_stack(s, stack, near, NEAR, &n, &truncated, err));
-    found = find_places(t, s, all, n, &managed);
-    if (truncated && (found == n || (is_mixed && managed == 0))) {
-        all = mem_alloc(FAR, sizeof *all);
-        if (all == NULL)
-            return no_memory(err);
-        const int result = snap_stack(s, stack, all, FAR, &n, &truncated, err);
-        if (result < 0) {
-            free(all);
-            return result;
-        }
-        found = find_places(t, s, all, n, &managed);
-    }
-    if (found == n)
-        found = 0;
-    const char *label = "allocated without a stack";
-    int result = 0;
-    if (n > 0) {
-        const snap_location *const l = &all[found];
-        snap_module module = {.path = ""};
-        if (l->module != 0)
-            result = snap_module_get(s, l->module, &module, err);
-        *out_module = module.path;
-        struct table_place place = {place_of(l, module.path), l->line};
-        if (managed != 0) {
-            const snap_location *const m = &all[managed - 1];
-            char text[512];
-            symbol_managed_place(text, sizeof text, m->file, m->line, m->function);
-            label = label_of_managed(t, text);
-            const uint64_t parts[2] = {place.key, strtab_key(text, strlen(text))};
-            place = (struct table_place){strtab_key((const char *)parts, sizeof parts), 0};
-        } else {
-            label = *l->function != '\0' ? label_of_function(t, l->function)
-                                         : label_of_address(t, module.path, l->offset);
-        }
-        if (out_place != NULL)
-            *out_place = place;
-    }
-    if (all != near)
-        free(all);
-    if (result == 0 && label == NULL)
-        return no_memory(err);
-    *out_label = label;
-    return result;
-}
-
 /* Names of the types that occur, by id; NULL where not needed. */
 static int read_type_names(const snap_snapshot *s, const struct groups *groups, const char ***out,
                            snap_error *err) {
@@ -321,9 +160,10 @@ static int find_site(struct tables *t, const snap_snapshot *s, size_t index, con
         return no_memory(err);
     struct row *const site = &t->sites.rows[found - 1];
     if (site->type_row == 0) {
-        const char *label;
-        SNAP_TRY(tables_label(t, s, g->stack, &label, &site->module, NULL, err));
-        site->type_row = tables_row(t, &t->types, g->domain, 0, label);
+        struct site_label label;
+        SNAP_TRY(labels_of(&t->labels, s, g->stack, &label, err));
+        site->module = label.module;
+        site->type_row = tables_row(t, &t->types, g->domain, 0, label.label);
         site->module_row = tables_row(t, &t->modules, g->domain, 0, site->module);
         if (site->type_row == 0 || site->module_row == 0)
             return no_memory(err);

@@ -3,9 +3,9 @@
 #ifndef HEAPSNAP_DIFF_TABLES_H
 #define HEAPSNAP_DIFF_TABLES_H
 
-#include "base/map.h"
 #include "base/mem.h"
 #include "diff/groups.h"
+#include "diff/labels.h"
 
 #include <heapsnap/diff.h>
 
@@ -40,13 +40,7 @@ struct tables {
     size_t n_snapshots;
     struct arena arena; /* series and names; lives as long as the result */
     struct table sites, types, modules, totals;
-    struct map labels; /* function name's address -> 1 + index in label_texts */
-    struct map noise;  /* function name's address -> 2: of an allocator, 1: not */
-    const snap_snapshot
-        *asked;      /* the last one that was asked for frames of a managed runtime ... */
-    int has_managed; /* ... and whether it has any */
-    const char **label_texts;
-    size_t n_labels, label_capacity;
+    struct labels labels;
 };
 
 int tables_init(struct tables *t, size_t n_snapshots);
@@ -66,17 +60,5 @@ int tables_add(struct tables *t, const snap_snapshot *s, size_t index, const str
 int tables_fill(struct tables *t, const snap_snapshot *const *snapshots, size_t n,
                 int (*group)(const snap_snapshot *s, struct groups *groups, snap_error *err),
                 snap_error *err);
-
-struct table_place {
-    uint64_t key, line;
-};
-
-/* Where a stack's blocks were allocated: "allocated in FUNCTION" for its first frame outside of
- * allocators, that frame's module, and (NULL: not wanted) a hash of the place in the function,
- * which is the same in every file. Where it has frames of a managed runtime the label is made of
- * the innermost, with its line (out_place then has none); the hash is of both. Strings live as long
- * as the tables' arena, or the snapshot. */
-int tables_label(struct tables *t, const snap_snapshot *s, uint64_t stack, const char **out_label,
-                 const char **out_module, struct table_place *out_place, snap_error *err);
 
 #endif
