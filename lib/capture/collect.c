@@ -1000,8 +1000,11 @@ static void init_notes(struct copy *c) {
 /* --- device memory --- */
 
 static struct device_sink device_sink(struct copy *c) {
-    return (struct device_sink){
-        .context = c, .put = put_scanned, .stack = sent_stack, .n_pools = c->n_pools};
+    return (struct device_sink){.context = c,
+                                .put = put_scanned,
+                                .stack = sent_stack,
+                                .n_pools = c->n_pools,
+                                .names = c->notes.names};
 }
 
 static void put_device_nodes(struct copy *c) {
@@ -1030,7 +1033,6 @@ static void send_all(struct copy *c) {
 
     struct memory known = {0};
     recorder_for_each_region(keep_regions, &known);
-    notes_places_make();
     recorder_for_each_block(use_stacks_of_blocks, c);
     notes_stacks(use_other_stack, c);
     device_heap_stacks(&c->device, use_other_stack, c);
@@ -1063,6 +1065,7 @@ static int prepare(struct copy *c) {
     c->stack_ids = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     c->managed = raw_map(c->stack_ids_size, MAP_PRIVATE | MAP_ANONYMOUS);
     objects_open(&c->objects, c->collect->request->is_held, c->collect->in_place);
+    notes_places_make();
     device_heap_open(&c->device, c->objects.walk ? (uint32_t)c->objects.n : 0);
     const struct scan_sink sink = {.context = c, .put = put_scanned, .tick = tick_scanned};
     if (!c->collect->request->no_edges)

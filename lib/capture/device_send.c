@@ -10,6 +10,7 @@
 
 #include "capture/device_table.h"
 #include "capture/hook_cuda.h"
+#include "capture/notes.h"
 #include "capture/raw.h"
 #include "capture/scan.h"
 #include "model/wire.h"
@@ -26,6 +27,7 @@ struct device_item {
     uint64_t gap_from, largest_gap;
     int32_t device; /* a range is of the device whose memory is mapped there */
     struct device_item *pool;
+    uint32_t name; /* of a pool that the program has told of: of notes.h; 0: of another */
 };
 
 /* --- sorting --- */
@@ -302,13 +304,57 @@ static void find_runs(struct device_heap *d) {
     }
 }
 
+static void put_in_order(struct device_heap *d) {
+    sort(d->items, d->n_items, sizeof *d->items, by_row);
+    d->n_by_address = 0;
+    for (size_t i = 0; i < d->n_items; i++)
+        if (is_address(d->items[i].record))
+            d->by_address[d->n_by_address++] = &d->items[i];
+    sort(d->by_address, d->n_by_address, sizeof *d->by_address, by_address);
+}
+
+/* Blocks of pools that the program has told of, in memory that is still what it was. Not in a
+ * framework's segment, which has blocks of its own, nor in memory of the driver's pools or of
+ * another process, which is counted elsewhere. */
+static void add_told_blocks(struct device_heap *d, const struct note_places *told,
+                            struct device_record *records) {
+    const size_t n_before = d->n_items;
+    for (uint32_t i = 0; i < told->n_device_blocks; i++) {
+        const struct note_block *const b = &told->device_blocks[i];
+        struct device_item *const of = holder(d, b->address);
+        if (of == NULL || of->record->serial != b->device || of->role == ROLE_POOL ||
+            b->size > of->address + of->record->size - b->address ||
+            (of->record->kind != SNAP_NODE_DEVICE_LINEAR &&
+             of->record->kind != SNAP_NODE_DEVICE_VIRTUAL))
+            continue;
+        const struct note_pool pool = notes_pool(b->pool);
+        of->name = pool.name;
+        records[i] = (struct device_record){.space = DEVICE_BLOCK,
+                                            .kind = SNAP_NODE_DEVICE_BLOCK,
+                                            .domain = of->record->domain,
+                                            .device = of->record->device,
+                                            .key = b->address,
+                                            .size = b->size,
+                                            .birth = b->birth,
+                                            .stack = b->stack};
+        d->items[d->n_items++] = (struct device_item){.record = &records[i],
+                                                      .role = ROLE_NODE,
+                                                      .address = b->address,
+                                                      .device = of->record->device};
+    }
+    if (d->n_items > n_before)
+        put_in_order(d);
+}
+
 void device_heap_open(struct device_heap *d, uint32_t n_nodes_before) {
     *d = (struct device_heap){0};
     const size_t n = device_table_count();
     if (n == 0)
         return;
-    const size_t room = n + 1;
-    d->bytes = room * (sizeof *d->items + sizeof(struct scan_target) + sizeof *d->by_address);
+    const struct note_places *const told = notes_places();
+    const size_t n_told = told ? told->n_device_blocks : 0, room = n + n_told + 1;
+    d->bytes = room * (sizeof *d->items + sizeof(struct scan_target) + sizeof *d->by_address) +
+               n_told * sizeof(struct device_record);
     d->memory = raw_map(d->bytes, MAP_PRIVATE | MAP_ANONYMOUS);
     if (!d->memory)
         return;
@@ -316,12 +362,10 @@ void device_heap_open(struct device_heap *d, uint32_t n_nodes_before) {
     d->targets = d->memory + room * sizeof *d->items;
     d->by_address = (void *)(d->targets + room * sizeof(struct scan_target));
     device_table_for_each(add_item, d);
-    sort(d->items, d->n_items, sizeof *d->items, by_row);
+    put_in_order(d);
+    if (told)
+        add_told_blocks(d, told, (void *)(d->by_address + room));
     find_runs(d);
-    for (size_t i = 0; i < d->n_items; i++)
-        if (is_address(d->items[i].record))
-            d->by_address[d->n_by_address++] = &d->items[i];
-    sort(d->by_address, d->n_by_address, sizeof *d->by_address, by_address);
     find_pools(d);
     fill_pools(d);
     hand_out(d);
@@ -398,7 +442,10 @@ static void put_pool(struct run *r, const struct device_item *item) {
         .cached = item->held - item->live,
         .largest_gap = item->largest_gap,
         .birth = d->birth,
-        .kind = is_segment ? SNAP_POOL_TORCH_SEGMENT : d->kind,
+        .kind = item->name   ? SNAP_POOL_API
+                : is_segment ? SNAP_POOL_TORCH_SEGMENT
+                             : d->kind,
+        .name = item->name ? r->sink->names + item->name : 0,
         .domain = d->domain,
         .device = device_of(item),
         .stack = r->sink->stack(r->sink->context, d->stack),

@@ -1,8 +1,9 @@
 /* Device memory and resources in a moment: what becomes a node, what a pool, what a resource.
  *
  * Runs in the copy. A framework's segment is a pool, and the blocks handed out of it are the nodes:
- * so no byte is counted twice. A reserved range of addresses and the physical memory mapped into it
- * are two nodes, of which only the latter counts. */
+ * so no byte is counted twice. So is memory of which the program itself says that it is a pool's. A
+ * reserved range of addresses and the physical memory mapped into it are two nodes, of which only
+ * the latter counts. */
 #ifndef HEAPSNAP_DEVICE_SEND_H
 #define HEAPSNAP_DEVICE_SEND_H
 
@@ -18,6 +19,7 @@ struct device_sink {
     int (*put)(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes);
     uint32_t (*stack)(void *context, uint32_t stack); /* its number in the stream */
     uint32_t n_pools, n_nodes;                        /* sent before, by others */
+    uint32_t names;                                   /* id of the first of notes.h, less 1 */
 };
 
 struct device_heap {
@@ -36,7 +38,8 @@ struct device_heap {
     size_t n_targets;
 };
 
-/* Looks at the table; in `targets` nodes are numbered from n_nodes_before + 1. */
+/* Looks at the table, and at what the program has said of pools (notes_places_make comes before);
+ * in `targets` nodes are numbered from n_nodes_before + 1. */
 void device_heap_open(struct device_heap *d, uint32_t n_nodes_before);
 void device_heap_close(struct device_heap *d);
 void device_heap_stacks(const struct device_heap *d, void (*use)(void *context, uint32_t stack),

@@ -240,6 +240,15 @@ bool device_table_search(bool (*fits)(const void *context, const struct device_r
     return found;
 }
 
+static bool holds_address(const void *context, const struct device_record *r) {
+    return r->space == DEVICE_MEMORY && *(const uint64_t *)context - r->key < r->size;
+}
+
+uint64_t device_table_serial_at(uint64_t address, bool try) {
+    struct device_record r;
+    return device_table_search(holds_address, &address, &r, try) ? r.serial : 0;
+}
+
 int device_table_for_each(int (*fn)(void *context, const struct device_record *record),
                           void *context) {
     for (unsigned k = 0; k < SHARDS; k++)

@@ -80,6 +80,9 @@ void device_table_sweep(bool (*is_gone)(const void *context, const struct device
 bool device_table_search(bool (*fits)(const void *context, const struct device_record *record),
                          const void *context, struct device_record *out, bool try);
 
+/* Serial of the memory that holds an address, 0: none does. As slow as searching the table. */
+uint64_t device_table_serial_at(uint64_t address, bool try);
+
 /* Frozen, or in a copy: calls fn for every record, in no order; stops at non-zero. */
 int device_table_for_each(int (*fn)(void *context, const struct device_record *record),
                           void *context);

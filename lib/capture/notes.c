@@ -43,6 +43,7 @@ struct name {
 };
 
 static struct rawmem_lock name_lock, pool_lock;
+uint64_t (*notes_device_at)(uint64_t address, bool try);
 static struct name *_Atomic *names;
 static _Atomic uint32_t *name_index; /* open addressing; ids */
 static _Atomic uint32_t n_names;
@@ -526,6 +527,8 @@ static int64_t do_range_or_block(struct hook_thread *t, const snap_annotation *a
     n->extra = pool->serial;
     if (live_table_look(&t->cache, n->a, INTERIOR_MAX, &block) == LIVE_FOUND)
         n->birth_a = block.birth;
+    else if (notes_device_at != NULL)
+        n->birth_b = notes_device_at(n->a, t->cache.try);
     return put(t, NOTE_RANGE, n, NULL);
 }
 

@@ -33,7 +33,8 @@ struct note {
     uint64_t a;            /* address; hook: id; exit: function */
     uint64_t b;       /* edge: target; region, range, block: size; hook: function; exit: image */
     uint64_t birth_a; /* of the block that holds a; 0: none */
-    uint64_t birth_b; /* of the block that holds b, or the hook's argument */
+    uint64_t birth_b; /* of the block that holds b, or the hook's argument; range: serial of the
+                       * device memory that holds it */
     uint32_t stack;
     uint32_t pool;  /* range, block: its index + 1; exit: how many handlers */
     uint64_t birth; /* of hook, range, block, exit */
@@ -64,6 +65,9 @@ uint64_t notes_dropped(void);
 uint64_t notes_birth_at(uint64_t address);
 /* Only of malloc. */
 uint64_t notes_malloc_birth_at(uint64_t address);
+/* Serial of the device memory that holds an address, 0: none does. NULL where none is recorded. */
+extern uint64_t (*notes_device_at)(uint64_t address, bool try)
+    __attribute__((visibility("hidden")));
 
 /* --- pools as they are: notes_blocks.c --- */
 
@@ -71,10 +75,12 @@ uint64_t notes_malloc_birth_at(uint64_t address);
 struct note_block {
     uint64_t address, size, birth;
     uint32_t stack, pool;
+    uint64_t device; /* serial of the device memory that it is in; 0: it is in none */
 };
 struct note_range {
     uint64_t start, end, birth;
     uint32_t stack, pool;
+    uint64_t device;
     uint64_t live, largest_gap; /* of its blocks */
 };
 struct note_places {
@@ -82,6 +88,10 @@ struct note_places {
     struct note_range *ranges; /* ascending */
     uint32_t n_blocks, n_ranges;
     uint8_t *has_blocks; /* by pool - 1 */
+    /* In device memory, when they were put there: apart from those above. */
+    struct note_block *device_blocks;
+    uint32_t n_device_blocks;
+    uint8_t *is_device; /* by pool - 1: all of its ranges are there */
 };
 /* Makes the lists above, and from now on recorder_for_each_block tells of the blocks of pools in
  * place of the blocks of malloc that are their memory. Frozen or in a copy; once, then release. */

@@ -77,7 +77,8 @@ static int gather(void *context, const struct note *n) {
                                                                   .end = n->a + n->b,
                                                                   .birth = n->birth,
                                                                   .stack = n->stack,
-                                                                  .pool = n->pool};
+                                                                  .pool = n->pool,
+                                                                  .device = n->birth_b};
         g->n_ranges++;
     }
     return 0;
@@ -140,8 +141,10 @@ static void settle(void) {
         const struct note_block *const b = &p->blocks[i];
         struct note_range *const r = range_of(b);
         p->has_blocks[b->pool - 1] = 1;
-        if (r != NULL)
+        if (r != NULL) {
             r->live += b->size;
+            p->blocks[i].device = r->device;
+        }
     }
     for (uint32_t k = 0; k < p->n_ranges; k++) {
         struct note_range *const r = &p->ranges[k];
@@ -164,14 +167,38 @@ static void settle(void) {
     }
 }
 
+/* What is in device memory is no node of the host's. */
+static void part(void) {
+    struct note_places *const p = &view.places;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_ranges; i++)
+        if (p->ranges[i].device != 0)
+            p->is_device[p->ranges[i].pool - 1] = 1;
+    for (uint32_t i = 0; i < p->n_ranges; i++) {
+        if (p->ranges[i].device != 0)
+            continue;
+        p->is_device[p->ranges[i].pool - 1] = 0;
+        p->ranges[n++] = p->ranges[i];
+    }
+    p->n_ranges = n;
+    n = 0;
+    for (uint32_t i = 0; i < p->n_blocks; i++) {
+        if (p->blocks[i].device != 0)
+            p->device_blocks[p->n_device_blocks++] = p->blocks[i];
+        else
+            p->blocks[n++] = p->blocks[i];
+    }
+    p->n_blocks = n;
+}
+
 int notes_places_make(void) {
     struct gather g = {0};
     notes_for_each(gather, &g);
     struct note_places *const p = &view.places;
     if (g.n_blocks + g.n_ranges == 0)
         return 0;
-    view.flags_size = 2 * (size_t)notes_n_pools();
-    view.blocks_size = (g.n_blocks + 1) * sizeof *p->blocks;
+    view.flags_size = 3 * (size_t)notes_n_pools();
+    view.blocks_size = 2 * (g.n_blocks + 1) * sizeof *p->blocks;
     view.ranges_size = (g.n_ranges + 1) * sizeof *p->ranges;
     p->blocks = rawmem_map(view.blocks_size);
     p->ranges = rawmem_map(view.ranges_size);
@@ -181,7 +208,9 @@ int notes_places_make(void) {
         notes_places_release();
         return SNAP_E_NOMEM;
     }
+    p->device_blocks = p->blocks + g.n_blocks + 1;
     view.has_ranges = p->has_blocks + notes_n_pools();
+    p->is_device = view.has_ranges + notes_n_pools();
     const struct gather counted = g;
     g = (struct gather){.is_filling = true};
     notes_for_each(gather, &g);
@@ -193,6 +222,7 @@ int notes_places_make(void) {
         return SNAP_E_NOMEM;
     }
     settle();
+    part();
     return 0;
 }
 

@@ -180,6 +180,12 @@ static int send_types(struct notes_sink *s) {
     return result;
 }
 
+/* Memory of devices has rows of its own. */
+static int has_row(uint32_t pool) {
+    const struct note_places *const p = notes_places();
+    return notes_pool(pool).serial != 0 && !(p && p->is_device[pool - 1]);
+}
+
 /* A row for each pool, then one for each of its ranges. */
 static int send_pools(struct notes_sink *s) {
     const struct note_places *const p = notes_places();
@@ -191,7 +197,7 @@ static int send_pools(struct notes_sink *s) {
     s->pools = s->n_pools;
     for (uint32_t i = 1; rows && i <= n_pools; i++) {
         const struct note_pool pool = notes_pool(i);
-        struct wire_pool *const w = pool.serial ? scan_array_more(&a, sizeof *w) : NULL;
+        struct wire_pool *const w = has_row(i) ? scan_array_more(&a, sizeof *w) : NULL;
         if (w == NULL)
             continue;
         *w = (struct wire_pool){.kind = SNAP_POOL_API,
@@ -443,7 +449,7 @@ static void add_pools(struct facts *f) {
     /* Rows of pools that are there come first, then those of ranges, in this order. */
     uint32_t row = s->pools, n_rows = 0;
     for (uint32_t i = 1; i <= notes_n_pools(); i++)
-        n_rows += notes_pool(i).serial != 0;
+        n_rows += (uint32_t)has_row(i);
     row += n_rows;
     uint32_t next = 0;
     for (uint32_t i = 0; i < p->n_ranges; i++) {

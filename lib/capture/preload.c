@@ -24,9 +24,11 @@
 
 #include "capture/ctl.h"
 #include "capture/defer.h"
+#include "capture/device_table.h"
 #include "capture/hook_cuda.h"
 #include "capture/moment.h"
 #include "capture/next.h"
+#include "capture/notes.h"
 #include "capture/notes_send.h"
 #include "capture/objects.h"
 #include "capture/oom.h"
@@ -570,6 +572,7 @@ __attribute__((constructor)) static void start(void) {
     if (keep_flag("HEAPSNAP_PYTHON_ALLOCATIONS", 0))
         python_alloc_start();
     objects_load();
+    notes_device_at = device_table_serial_at;
     if (!hook_dlsym_start())
         log_line("note", "CUDA runtimes inside libraries opened with RTLD_DEEPBIND are not seen");
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);

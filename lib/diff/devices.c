@@ -24,7 +24,7 @@ struct sums {
     uint64_t *live, *cached, *graphs, *largest_gap, *returnable, *reported;
     int64_t *residual;
     const char *name;
-    int is_there, has_framework_pools;
+    int is_there, has_framework_pools, has_told_pools;
 };
 
 static int no_memory(snap_error *err) {
@@ -111,11 +111,12 @@ static int add_pool(void *context, const snap_batch *b, uint32_t i, snap_error *
     }
     const int is_framework = kind == SNAP_POOL_TORCH_SEGMENT || kind == SNAP_POOL_TORCH_PRIVATE;
     of->has_framework_pools |= is_framework;
+    of->has_told_pools |= kind == SNAP_POOL_API;
     of->cached[index] = add_sat(of->cached[index], cached);
     if (gap > of->largest_gap[index])
         of->largest_gap[index] = gap;
-    /* A framework gives back whole segments, the driver's pools any part. */
-    if (!is_framework || cached == size)
+    /* A framework or a program gives back whole segments, the driver's pools any part. */
+    if ((!is_framework && kind != SNAP_POOL_API) || cached == size)
         of->returnable[index] = add_sat(of->returnable[index], cached);
     return 0;
 }
@@ -182,6 +183,7 @@ int devices_find(struct snap_diff *d, snap_error *err) {
             .reported = s->reported,
             .residual = s->residual,
             .has_framework_pools = s->has_framework_pools,
+            .has_told_pools = s->has_told_pools,
         };
     }
     return 0;
@@ -206,7 +208,9 @@ int devices_judge(struct snap_diff *d, uint64_t threshold, snap_error *err) {
                                            (int64_t)(v->cached[0] + v->live[0])),
             text_signed_size(used, (int64_t)v->live[last] - (int64_t)v->live[0]),
             text_size(cached, v->cached[last]), text_size(gap, v->largest_gap[last]),
-            v->has_framework_pools ? "torch.cuda.empty_cache()" : "cudaMemPoolTrimTo()",
+            v->has_framework_pools ? "torch.cuda.empty_cache()"
+            : v->has_told_pools    ? "giving back what is wholly free"
+                                   : "cudaMemPoolTrimTo()",
             text_size(back, v->returnable[last])));
     }
     return 0;

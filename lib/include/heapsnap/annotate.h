@@ -58,8 +58,9 @@ SNAP_API int snap_hook_remove(uint64_t id);
 /* An allocator of the program's own. Its memory is what it got from malloc, mmap or another pool
  * and hands out in blocks: as soon as it has handed out one, a block of malloc that is its memory
  * is not counted any more, but the pool's blocks are, and what is left is "cached". A pool that
- * hands out none is opaque: its memory is counted as it was. Returns its id, 0 where nothing is
- * tracked or kept. */
+ * hands out none is opaque: its memory is counted as it was. Its memory may be that of a CUDA
+ * device: what cuMemAlloc, cuMemAllocManaged, cuMemHostAlloc or a reserved range holds is then the
+ * pool's as a whole. Returns its id, 0 where nothing is tracked or kept. */
 SNAP_API uint64_t snap_pool_add(const char *name);
 /* With its memory and blocks. */
 SNAP_API int snap_pool_remove(uint64_t pool);

@@ -117,6 +117,7 @@ typedef struct snap_diff_device {
     const int64_t *residual;     /* reported less live, cached and graphs: contexts, code, whatever
                                     nobody tracks; 0 where reported is unknown */
     int has_framework_pools;     /* some of it is held by a framework's allocator */
+    int has_told_pools;          /* and some by a pool that the program has told of */
 } snap_diff_device;
 
 /* Registered callbacks by place. */
