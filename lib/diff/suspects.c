@@ -924,7 +924,22 @@ static void set_verdict(const struct work *w) {
     f->trend = d->suspects[0].trend;
 }
 
+/* What all sites and types gained, those that lost left out. Blocks that have both count twice. */
+static uint64_t all_growth(const struct snap_diff *d) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < d->n_sites; i++)
+        all = add_sat(all, minus(d->sites[i].bytes[d->n - 1], d->sites[i].bytes[0]));
+    for (size_t i = 0; i < d->n_types; i++)
+        all = add_sat(all, minus(d->types[i].bytes[d->n - 1], d->types[i].bytes[0]));
+    return all;
+}
+
+/* Whether there can be a suspect: else the references, which take most of the time, stay unread.
+ * Growth of a candidate is within that of its sites, and those of blocks without one their types'.
+ */
 static int has_grown(const struct snap_diff *d) {
+    if (d->n < STEADY_SNAPSHOTS_MIN)
+        return all_growth(d) >= line_of(d);
     for (size_t i = 0; i < d->n_sites; i++)
         if (d->sites[i].growth_bytes > (int64_t)LINE_4_BYTES)
             return 1;
@@ -935,7 +950,7 @@ static int has_grown(const struct snap_diff *d) {
     for (size_t k = 0; k + 1 < d->n; k++)
         if (d->intervals[k].new_bytes <= LINE_4_BYTES / d->n)
             return 0;
-    return d->n >= STEADY_SNAPSHOTS_MIN;
+    return 1;
 }
 
 static int find_in_graphs(struct work *w, const snap_heap_options *options, snap_error *err) {
