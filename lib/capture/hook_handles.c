@@ -4,8 +4,8 @@
  *
  * Frameworks call these by name, so ours stand in front of them; by dlsym, hook_dlsym.c hands them
  * out where the library really has them. Invariant: the function called is the one that the caller
- * would have got without us: that of the libraries which its own object needs, else of the program.
- * Nothing else of these libraries is called. */
+ * would have got without us: that of the program, else of the libraries which its own object needs,
+ * else the one that dlsym has found for it. Nothing else of these libraries is called. */
 #include "capture/hook_handles.h"
 
 #include <dlfcn.h>
@@ -46,8 +46,11 @@ static const struct {
 #include "capture/handle_calls.def"
 };
 
-/* By dlsym and a handle; dlvsym's callers ask for what is not ours. */
-static void *_Atomic handed[N_HANDLES]; /* what the last dlsym found */
+static void *_Atomic handed[N_HANDLES]; /* what a dlsym found that nothing else leads to */
+
+/* Libraries that a call of this thread is inside of: what they call of themselves is no handle of
+ * the program's. */
+static __thread uint32_t inside __attribute__((tls_model("initial-exec")));
 
 static bool is_ours(const void *address) {
     for (int i = 0; i < N_HANDLES; i++)
@@ -56,6 +59,36 @@ static bool is_ours(const void *address) {
     return false;
 }
 
+/* What another thread's dlclose has taken away since is no function of that name any more. */
+static void *last_handed(enum handle_id id) {
+    Dl_info info;
+    void *const found = atomic_load(&handed[id]);
+    return found != NULL && dladdr(found, &info) != 0 && info.dli_saddr == found &&
+                   strcmp(info.dli_sname, handles[id].symbol) == 0
+               ? found
+               : NULL;
+}
+
+/* The function that the caller's object would be bound to. Takes the loader's lock. */
+static void *bound_to(enum handle_id id, const void *caller) {
+    void *const found = hook_dlsym_behind(RTLD_DEFAULT, handles[id].symbol, caller, is_ours);
+    if (found != NULL)
+        return found;
+    recorder_mute(1);
+    next_forget_error();
+    recorder_mute(0);
+    return last_handed(id);
+}
+
+/* Whose call ends in ours by a jump is not the caller by its return address. */
+static void *find_real(enum handle_id id, const void *caller) {
+    void *const found = bound_to(id, caller);
+    return found != NULL ? found : next_anywhere(handles[id].symbol, is_ours);
+}
+
+/* Ours is handed out only where it will call what was found. cuDNN is a library that looks for
+ * functions of its own names in others: given ours, which calls that of the caller's object, it
+ * would call itself without end. */
 struct hook_answer hook_handles_find(void *handle, const char *name, const void *caller) {
     int id = 0;
     while (id < N_HANDLES && strcmp(handles[id].symbol, name) != 0)
@@ -65,29 +98,10 @@ struct hook_answer hook_handles_find(void *handle, const char *name, const void 
     void *const found = hook_dlsym_behind(handle, name, caller, is_ours);
     if (found == NULL)
         return (struct hook_answer){NULL, 1};
-    atomic_store(&handed[id], found);
-    return (struct hook_answer){handles[id].ours, 1};
-}
-
-/* The function that the caller's object would be bound to. Takes the loader's lock. */
-static void *find_real(enum handle_id id, const void *caller) {
-    Dl_info info;
-    void *found = NULL;
-    recorder_mute(1);
-    void *const object = dladdr(caller, &info) != 0 && info.dli_fname != NULL
-                             ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD)
-                             : NULL;
-    if (object != NULL) {
-        found = hook_dlsym_next(object, handles[id].symbol);
-        dlclose(object);
-    }
-    if (found == NULL || is_ours(found))
-        found = hook_dlsym_next(RTLD_NEXT, handles[id].symbol);
-    if (found == NULL || is_ours(found))
-        found = atomic_load(&handed[id]);
-    next_forget_error();
-    recorder_mute(0);
-    return found;
+    void *bound = bound_to(id, caller);
+    if (bound == NULL)
+        atomic_store(&handed[id], bound = found);
+    return (struct hook_answer){bound == found ? handles[id].ours : found, 1};
 }
 
 struct call {
@@ -137,8 +151,12 @@ static void destroyed_plan(struct call *c, int plan) {
         if (address_ == NULL)                                                                      \
             return NOT_INITIALIZED;                                                                \
         memcpy(&real_, &address_, sizeof real_);                                                   \
+        const uint32_t before = inside;                                                            \
+        inside |= 1u << (library_);                                                                \
         const int result = real_ arguments;                                                        \
-        if (result == 0 || ((library_) == NCCL && result == NCCL_IN_PROGRESS)) {                   \
+        inside = before;                                                                           \
+        if (!(before & 1u << (library_)) &&                                                        \
+            (result == 0 || ((library_) == NCCL && result == NCCL_IN_PROGRESS))) {                 \
             after;                                                                                 \
         }                                                                                          \
         return result;                                                                             \

@@ -126,6 +126,29 @@ void *next_of_libc(const char *name) {
     return wanted.found;
 }
 
+struct anywhere {
+    const char *name;
+    bool (*is_ours)(const void *address);
+    void *found;
+};
+
+static int find_anywhere(struct dl_phdr_info *info, size_t size, void *out) {
+    struct anywhere *const wanted = out;
+    struct table t;
+    (void)size;
+    const ElfW(Sym) *const s = read_table(info, &t) ? find_symbol(&t, wanted->name, NULL) : NULL;
+    void *const found = s != NULL ? (void *)(t.bias + s->st_value) : NULL;
+    if (found != NULL && !wanted->is_ours(found))
+        wanted->found = found;
+    return wanted->found != NULL;
+}
+
+void *next_anywhere(const char *name, bool (*is_ours)(const void *address)) {
+    struct anywhere wanted = {.name = name, .is_ours = is_ours};
+    dl_iterate_phdr(find_anywhere, &wanted);
+    return wanted.found;
+}
+
 bool next_replace_in_libc(const char *name, void *ours) {
     struct wanted wanted = {.name = name, .ours = ours};
     dl_iterate_phdr(find_in_libc, &wanted);

@@ -13,6 +13,10 @@ void next_forget_error(void) __attribute__((visibility("hidden")));
 /* A function of libc (or libdl, which was a library of its own) by its symbol table. */
 void *next_of_libc(const char *name) __attribute__((visibility("hidden")));
 
+/* A function of whatever object was loaded first that has one of that name, but ours. */
+void *next_anywhere(const char *name, bool (*is_ours)(const void *address))
+    __attribute__((visibility("hidden")));
+
 /* From now on the loader finds ours under that name in libc, too; what it has found before stays.
  * The caller knows libc's own by then. False, and nothing or not all is replaced: the table cannot
  * be written. */

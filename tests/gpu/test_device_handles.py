@@ -9,12 +9,14 @@ import unittest
 
 SNAP, LINKED, UNLINKED, LIBRARY = (os.environ[name] for name in ("SNAP", "LINKED", "UNLINKED", "LIBRARY"))
 
+ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY) + ":" + os.environ.get("LD_LIBRARY_PATH", "")}
 
-def run(program, how):
+
+def run(program, how, library=LIBRARY):
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "handles.snap")
-        out = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", program, how, path, LIBRARY],
-                             capture_output=True, text=True, timeout=60)
+        out = subprocess.run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", program, how, path, library],
+                             capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
         if out.returncode != 0:
             raise AssertionError(f"status {out.returncode}: {out.stderr}")
         if not os.path.exists(path):
@@ -46,6 +48,13 @@ class Handles(unittest.TestCase):
 
     def test_deep(self):
         self.check(run(UNLINKED, "deep")[1])
+
+    def test_library_that_finds_its_own_names_elsewhere(self):
+        for how, library in ("program", "DISPATCHER"), ("plugin", "DISPATCHER_USER"):
+            tables = run(os.environ["DISPATCH"], how, os.environ[library])[1]
+            self.assertEqual([r["kind"] for r in tables["RSRC"]], ["library_handle"] * 3, how)
+            missing = {m["name"] for m in tables["META"] if m["key"] == "completeness"}
+            self.assertFalse(missing & {"unknown_frees", "unseen_device_calls", "dropped_blocks"}, missing)
 
     def test_absent(self):
         self.assertEqual(run(UNLINKED, "default")[0], "absent\n")
