@@ -300,7 +300,19 @@ static int take_strings(struct loading *l, uint64_t at, snap_error *err) {
     return 0;
 }
 
-/* Keys of all strings, then of the names of roots. */
+/* Of the frames and modules that hold something, those of the script that was started come first:
+ * what they call is what its author knows. Its functions come before its methods, which are more
+ * often called back by what the functions have called, and sooner over. */
+static uint64_t own_first(uint64_t key, const char *name) {
+    static const char own[] = "__main__";
+    const size_t length = sizeof own - 1;
+    uint64_t rank = 2;
+    if (strncmp(name, own, length) == 0 && strchr(":.", name[length]) != NULL)
+        rank = strchr(name + length, '.') != NULL;
+    return rank << 62 | key >> 2;
+}
+
+/* Keys of all strings, then of the names of roots, which are also their canonical order. */
 static int load_labels(struct loading *l, snap_error *err) {
     snap_heap *const h = l->h;
     h->n_labels = h->n_strings + 1 + (uint32_t)h->n_root_names;
@@ -321,7 +333,8 @@ static int load_labels(struct loading *l, snap_error *err) {
                                    h->label_key[r->label], strtab_key(name, strlen(name))};
         const uint64_t owner[3] = {strtab_key(variable, strcspn(variable, ".[+")), 0, parts[2]};
         h->owner_key[i] = strtab_key((const char *)owner, sizeof owner);
-        h->label_key[h->n_strings + 1 + i] = strtab_key((const char *)parts, sizeof parts);
+        h->label_key[h->n_strings + 1 + i] =
+            own_first(strtab_key((const char *)parts, sizeof parts), variable);
     }
     return 0;
 }

@@ -124,10 +124,13 @@ setup_torch() {
     python_imports torch && python_imports sklearn
 }
 
-# One more large library for long tests; they do without it.
+# More large libraries for long tests, which do without those that cannot be had.
 setup_transformers() {
-    python_imports transformers || { say "installing transformers (pip, build/venv)" && pip_install transformers; } ||
-        complain "could not install transformers (see $build/logs/python.log)"
+    local module
+    for module in transformers accelerate lightning; do
+        python_imports "$module" || { say "installing $module (pip, build/venv)" && pip_install "$module"; } ||
+            complain "could not install $module (see $build/logs/python.log)"
+    done
 }
 
 # configure DIRECTORY OPTION...: meson setup, again if the folder is there. Everything goes to the caller's stdout.

@@ -825,6 +825,27 @@ START_TEST(a_stack_alone_is_doubtful) {
 }
 END_TEST
 
+/* A list goes down through the calls of a library: it is still that of the script. */
+START_TEST(the_script_is_named_before_what_it_calls) {
+    static const char *const calls[] = {"lib.a:run", "lib.a:call", "lib.b:run",       "lib.b:step",
+                                        "lib.c:run", "zip:next",   "__main__x:other", "_:_"};
+    const uint32_t list = add_object("list", 8000);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        root(SNAP_ROOT_FRAME, calls[i], i % 2 ? "rows" : "items", list);
+    root(SNAP_ROOT_FRAME, "__main__:main", "rows", list);
+    root(SNAP_ROOT_FRAME, "__main__extra:main", "rows", list);
+    root(SNAP_ROOT_FRAME, "__main__:Watch.called_back", "rows", list);
+    root(SNAP_ROOT_FRAME, "__main__:Watch.called_later", "rows", list);
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 20; i++)
+            refer(list, add_object("Row", 3000), "[*]", (round * 20 + i) * 8);
+        snap();
+    }
+    expect_one("rooted", "__main__:main local 'rows'[*]", 60 * 3000);
+    heap_reset();
+}
+END_TEST
+
 /* The same objects in a list and in an index: neither holds them alone. */
 START_TEST(what_two_hold_is_no_ones_alone) {
     const uint32_t list = add("struct list", 0, 8000), index = add("struct index", 0, 8000);
@@ -1326,6 +1347,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(c, only_a_way_back_makes_a_circle, 0, 3);
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
+    tcase_add_test(c, the_script_is_named_before_what_it_calls);
     tcase_add_loop_test(c, what_is_usual_comes_last, 0, 16);
     tcase_add_loop_test(c, modules_are_one_suspect, 0, ONLY_ONE + 1);
     tcase_add_loop_test(c, a_cache_with_a_bound_is_no_suspect, 0, 3);
