@@ -198,10 +198,10 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
                              struct stack_frame *caller, uint32_t rule) {
     const uintptr_t sp = frame->slot + 8;
     uintptr_t cfa;
-    frame->more.bp_at = 0;
-    frame->more.rare = false;
-    frame->more.by_bp = false;
-    caller->more.bp = frame->more.bp;
+    frame->bp_at = 0;
+    frame->rare = false;
+    frame->by_bp = false;
+    caller->bp = frame->bp;
     if (__builtin_expect(UNWIND_KIND(rule) == UNWIND_SP, 1)) {
         cfa = sp + UNWIND_CFA(rule);
         if (__builtin_expect(copy->stack_high - sp < copy->stack_high - copy->stack_low &&
@@ -209,15 +209,15 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
                              0))
             return STEP_CUT;
     } else if (UNWIND_KIND(rule) == UNWIND_BP) {
-        cfa = frame->more.bp + UNWIND_CFA(rule);
-        frame->more.by_bp = true;
+        cfa = frame->bp + UNWIND_CFA(rule);
+        frame->by_bp = true;
         if (__builtin_expect(!plausible(copy, frame->slot, cfa - 8), 0))
             return STEP_CUT;
     } else if (UNWIND_KIND(rule) == UNWIND_RARE) {
         const struct unwind_rare *const rare = unwind_rare_get(rule);
-        frame->more.rare = frame->more.by_bp = true;
-        cfa = (rare->cfa_base == UNWIND_BP ? frame->more.bp : sp) +
-              (uintptr_t)(intptr_t)rare->cfa_offset;
+        frame->rare = frame->by_bp = true;
+        cfa =
+            (rare->cfa_base == UNWIND_BP ? frame->bp : sp) + (uintptr_t)(intptr_t)rare->cfa_offset;
         if (rare->cfa_load) {
             if (!plausible(copy, frame->slot, cfa))
                 return STEP_CUT;
@@ -227,29 +227,29 @@ static inline enum step step(const struct stack_copy *copy, struct stack_frame *
             return STEP_CUT;
         if (rare->bp_saved) {
             const uintptr_t base = rare->bp_base == 2           ? cfa
-                                   : rare->bp_base == UNWIND_BP ? frame->more.bp
+                                   : rare->bp_base == UNWIND_BP ? frame->bp
                                                                 : sp;
-            frame->more.bp_at = base + (uintptr_t)(intptr_t)rare->bp_offset;
-            if (!plausible(copy, frame->slot, frame->more.bp_at))
+            frame->bp_at = base + (uintptr_t)(intptr_t)rare->bp_offset;
+            if (!plausible(copy, frame->slot, frame->bp_at))
                 return STEP_CUT;
-            caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
+            caller->bp = *(const uintptr_t *)frame->bp_at;
         }
         goto found;
     } else if (rule == UNWIND_GUESS) {
-        cfa = frame->more.bp + 16;
-        frame->more.bp_at = cfa - 16;
-        frame->more.by_bp = true;
+        cfa = frame->bp + 16;
+        frame->bp_at = cfa - 16;
+        frame->by_bp = true;
         if (!plausible(copy, frame->slot, cfa - 16) || !plausible(copy, frame->slot, cfa - 8) ||
             !unwind_after_call(*(const uintptr_t *)(cfa - 8)))
             return STEP_CUT;
-        caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
+        caller->bp = *(const uintptr_t *)frame->bp_at;
         goto found;
     } else {
         return rule == UNWIND_END ? STEP_END : rule == UNWIND_SIGNAL ? STEP_SIGNAL : STEP_CUT;
     }
     if (UNWIND_BP_BELOW(rule) != 0) {
-        frame->more.bp_at = cfa - UNWIND_BP_BELOW(rule);
-        caller->more.bp = *(const uintptr_t *)frame->more.bp_at;
+        frame->bp_at = cfa - UNWIND_BP_BELOW(rule);
+        caller->bp = *(const uintptr_t *)frame->bp_at;
     }
 found:
     caller->slot = cfa - 8;
@@ -260,7 +260,30 @@ found:
 }
 
 static inline struct stack_frame frame_get(const struct stack_copy *copy, unsigned i) {
-    return (struct stack_frame){copy->slots[i], copy->pcs[i], copy->more[i]};
+    const struct stack_more *const m = &copy->more[i];
+    return (struct stack_frame){.slot = copy->slots[i],
+                                .pc = copy->pcs[i],
+                                .bp = m->bp,
+                                .bp_at = m->saved ? copy->words[m->word - 1].at
+                                         : i == 0 ? copy->first_bp_at
+                                                  : 0,
+                                .by_bp = m->by_bp,
+                                .rare = m->rare};
+}
+
+static inline bool holds(const struct stack_word *word) {
+    return *(const uintptr_t *)word->at == word->value;
+}
+
+/* Whether the n words before one hold, from the inside out. */
+static inline bool all_hold(const struct stack_word *word, unsigned n) {
+    for (; n >= 4; n -= 4, word -= 4)
+        if (!holds(&word[-1]) || !holds(&word[-2]) || !holds(&word[-3]) || !holds(&word[-4]))
+            return false;
+    for (; n > 0; n--)
+        if (!holds(--word))
+            return false;
+    return true;
 }
 
 static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *copy, unsigned k) {
@@ -269,13 +292,12 @@ static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *cop
         if (m->rare) {
             struct stack_frame frame = frame_get(copy, k), caller;
             if (step(copy, &frame, &caller, unwind_rule(frame.pc)) != STEP_OK ||
-                caller.slot != copy->slots[k - 1] ||
-                (outer->needs_bp && caller.more.bp != outer->bp))
+                caller.slot != copy->slots[k - 1] || (outer->needs_bp && caller.bp != outer->bp))
                 return false;
-        } else if (m->bp_at != 0 && *(const uintptr_t *)m->bp_at != outer->bp) {
+        } else if (m->saved && !holds(&copy->words[m->word - 1])) {
             return false;
         }
-        if (*(const uintptr_t *)copy->slots[k - 1] != copy->pcs[k - 1])
+        if (!holds(&copy->words[outer->word]))
             return false;
     }
     return true;
@@ -283,38 +305,48 @@ static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *cop
 
 /* Whether the copy from frame k outwards is still the stack; k itself is known to be. */
 static inline bool verify(const struct stack_copy *copy, unsigned k) {
-    if (__builtin_expect(!copy->more[k].plain, 0))
-        return verify_slowly(copy, k);
-    const uintptr_t *slot = copy->slots + k, *pc = copy->pcs + k;
-    for (; k >= 4; k -= 4, slot -= 4, pc -= 4)
-        if (*(const uintptr_t *)slot[-1] != pc[-1] || *(const uintptr_t *)slot[-2] != pc[-2] ||
-            *(const uintptr_t *)slot[-3] != pc[-3] || *(const uintptr_t *)slot[-4] != pc[-4])
-            return false;
-    for (; k > 0; k--)
-        if (*(const uintptr_t *)*--slot != *--pc)
-            return false;
-    return true;
+    const struct stack_more *const m = &copy->more[k];
+    return __builtin_expect(m->plain, 1) ? all_hold(&copy->words[m->word], m->word)
+                                         : verify_slowly(copy, k);
 }
 
-/* Appends one frame at the inner end of the copy. */
-static inline void append(struct stack_copy *copy, const struct stack_frame *frame) {
+/* Appends one frame at the inner end of the copy, without its node. */
+static inline void append_frame(struct stack_copy *copy, const struct stack_frame *frame) {
     const unsigned n = copy->n++;
     struct stack_more *const m = &copy->more[n];
+    const bool outer_needs = n > 0 ? m[-1].needs_bp : copy->cut;
+    const bool saved = outer_needs && frame->bp_at != 0;
+    unsigned word = 0;
+    if (n == 0)
+        copy->first_bp_at = saved ? frame->bp_at : 0;
+    else
+        word = m[-1].word + 1u;
+    if (saved && n > 0)
+        copy->words[word++] = (struct stack_word){frame->bp_at, m[-1].bp};
+    copy->words[word] = (struct stack_word){frame->slot, frame->pc};
     copy->slots[n] = frame->slot;
     copy->pcs[n] = frame->pc;
-    *m = frame->more;
-    m->id = 0;
-    const bool outer_needs = n > 0 ? m[-1].needs_bp : copy->cut;
-    m->needs_bp = m->by_bp || (m->bp_at == 0 && outer_needs);
-    if (!outer_needs)
-        m->bp_at = 0;
+    copy->inner[n] = 0;
+    *m = (struct stack_more){.bp = frame->bp,
+                             .word = (uint16_t)word,
+                             .saved = saved && n > 0,
+                             .by_bp = frame->by_bp,
+                             .needs_bp = frame->by_bp || (frame->bp_at == 0 && outer_needs),
+                             .rare = frame->rare,
+                             .plain = !frame->rare && (n == 0 || m[-1].plain)};
+}
+
+/* The same, with its node where that hangs on its caller's alone. */
+static inline void append(struct stack_copy *copy, const struct stack_frame *frame) {
+    const unsigned n = copy->n;
+    append_frame(copy, frame);
+    struct stack_more *const m = &copy->more[n];
     if (__builtin_expect(!copy->cut && n < depth_limit && copy->python.n == 0, 1)) {
         if (n == 0)
             m->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
         else if (m[-1].id != 0)
             m->id = intern(copy, m[-1].id, frame->pc);
     }
-    m->plain = !m->rare && m->bp_at == 0 && (n == 0 || m[-1].plain);
 }
 
 /* Walks on from the outermost frame of a cut copy, so that the innermost `depth` frames are known
@@ -338,19 +370,16 @@ static __attribute__((noinline)) void extend(struct stack_copy *copy) {
         return;
     /* What was kept becomes the inner part of a copy made anew: what its frames need of rbp, and
      * their ids, follow from the outer ones. */
-    memmove(copy->slots + n, copy->slots, kept * sizeof copy->slots[0]);
-    memmove(copy->pcs + n, copy->pcs, kept * sizeof copy->pcs[0]);
-    memmove(copy->more + n, copy->more, kept * sizeof copy->more[0]);
-    copy->more[n] = first.more;
+    for (unsigned i = 0; i < kept; i++)
+        copy->fresh[n + i] = frame_get(copy, i);
+    copy->fresh[n] = first;
     copy->n = 0;
     copy->cut = cut;
     copy->broken = broken;
     for (unsigned i = n; i-- > 0;)
         append(copy, &copy->fresh[i]);
-    while (copy->n < n + kept) {
-        const struct stack_frame again = frame_get(copy, copy->n);
-        append(copy, &again);
-    }
+    for (unsigned i = 0; i < kept; i++)
+        append(copy, &copy->fresh[n + i]);
 }
 
 /* --- Python's frames between those of C functions --- */
@@ -393,23 +422,22 @@ static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool caref
                                                 .try = copy->try};
     const uintptr_t changed = python_frames_sync(&copy->python, &place, &copy->n_dropped);
     if (__builtin_expect(changed != 0, 0))
-        for (unsigned i = copy->n; i-- > 0 && copy->slots[i] < changed;)
+        for (unsigned i = copy->n; i-- > 0;) {
+            copy->inner[i] = 0; /* of the one that runs it, too */
+            if (copy->slots[i] >= changed)
+                break;
             copy->more[i].id = 0;
+        }
 }
 
-/* The node of frame i, with all between it and frame `from`, whose node is given. Keeps the ids on
- * the way where they are those of whole stacks. */
-static uint32_t fold_inwards(struct stack_copy *copy, uint32_t id, unsigned at, unsigned from,
-                             unsigned i, bool is_whole) {
-    for (; id != 0 && from < i; from++) {
-        if (is_whole)
-            copy->more[from].id = id;
-        id = fold_python(copy, id, &at, copy->slots[from + 1], copy->slots[from], 0);
-        if (id != 0)
-            id = intern(copy, id, copy->pcs[from + 1]);
+/* The node under which stands what frame i calls, where the nodes are those of whole stacks. */
+static inline uint32_t inner_id(struct stack_copy *copy, unsigned i) {
+    const uint32_t id = copy->more[i].id;
+    if (copy->inner[i] == 0 && id != 0) {
+        unsigned at = python_beyond(copy, copy->slots[i]);
+        copy->inner[i] = fold_python(copy, id, &at, copy->slots[i + 1], copy->slots[i], 0);
     }
-    copy->more[i].id = id;
-    return id;
+    return copy->inner[i];
 }
 
 /* The node of frame i as the outermost one that is kept, under those of Python that bound it. */
@@ -426,11 +454,15 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
     unsigned from = i;
     uint32_t id;
     if (is_whole) {
-        while (from > 0 && copy->more[from].id == 0)
+        struct stack_more *const more = copy->more;
+        while (from > 0 && more[from].id == 0)
             from--;
-        id = copy->more[from].id;
-        if (id == 0)
-            id = copy->broken ? first_under_python(copy, from) : intern(copy, 0, copy->pcs[from]);
+        if (more[from].id == 0)
+            more[from].id =
+                copy->broken ? first_under_python(copy, from) : intern(copy, 0, copy->pcs[from]);
+        for (; from < i && (id = inner_id(copy, from)) != 0; from++)
+            more[from + 1].id = intern(copy, id, copy->pcs[from + 1]);
+        return more[i].id;
     } else {
         const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
         const uintptr_t outermost = p->cut ? p->frames[0].bound : UINTPTR_MAX;
@@ -441,7 +473,13 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
                  ? first_under_python(copy, from)
                  : intern(copy, 0, copy->pcs[from] | PC_TRUNCATED);
     }
-    return fold_inwards(copy, id, python_beyond(copy, copy->slots[from]), from, i, is_whole);
+    unsigned at = python_beyond(copy, copy->slots[from]);
+    for (; id != 0 && from < i; from++) {
+        id = fold_python(copy, id, &at, copy->slots[from + 1], copy->slots[from], 0);
+        if (id != 0)
+            id = intern(copy, id, copy->pcs[from + 1]);
+    }
+    return id;
 }
 
 /* The tree id of the innermost `depth` frames from frame i outwards. */
@@ -473,7 +511,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
                                                      unsigned skip, bool *truncated) {
     bool cut = false, is_interrupted = false;
     struct stack_frame from = copy->fresh[n - 1];
-    bool exact = from.more.rare;
+    bool exact = from.rare;
     for (;;) {
         if (n == STACKS_FRAMES || n > depth_limit + skip) {
             cut = true;
@@ -487,7 +525,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
             const uintptr_t context = from.slot + 8;
             caller.slot = *(const uintptr_t *)(context + UCONTEXT_RSP) - 8;
             caller.pc = *(const uintptr_t *)(context + UCONTEXT_RIP);
-            caller.more.bp = *(const uintptr_t *)(context + UCONTEXT_RBP);
+            caller.bp = *(const uintptr_t *)(context + UCONTEXT_RBP);
             exact = is_interrupted = true;
         } else if (how != STEP_OK) {
             cut = how == STEP_CUT;
@@ -495,7 +533,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
         }
         from = caller;
         copy->fresh[n] = caller;
-        copy->fresh[n++].more.rare = exact; /* here: this pc is exact */
+        copy->fresh[n++].rare = exact; /* here: this pc is exact */
     }
     if (n <= skip)
         return 0;
@@ -509,7 +547,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
     if (python_frames_known)
         sync_python(copy, copy->fresh[0].slot, is_interrupted);
     for (unsigned i = outer; i-- > skip;) {
-        const uint64_t pc = copy->fresh[i].pc | (copy->fresh[i].more.rare ? PC_EXACT : 0) |
+        const uint64_t pc = copy->fresh[i].pc | (copy->fresh[i].rare ? PC_EXACT : 0) |
                             (cut && i == outer - 1 ? PC_TRUNCATED : 0);
         if (i == outer - 1)
             at = python_beyond(copy, copy->fresh[i].slot);
@@ -531,89 +569,142 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
     memset(&copy->fresh[0], 0, sizeof copy->fresh[0]);
     copy->fresh[0].slot = start->slot;
     copy->fresh[0].pc = start->pc;
-    copy->fresh[0].more.bp = start->bp;
+    copy->fresh[0].bp = start->bp;
     return walk_fully(copy, 1, skip, truncated);
 }
 
 /* --- inner ends of walks, remembered --- */
 
-static inline struct stack_segment *segment_at(struct stack_copy *copy,
-                                               const struct stack_start *start) {
-    const uint64_t h = (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15);
-    return &copy->segments[(h >> 32) % STACKS_SEGMENTS];
+/* Tells apart the starts of walks; not 0. Its upper bits say where their inner ends are kept. */
+static inline uint64_t segment_key(const struct stack_start *start) {
+    return (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15) | 1;
 }
 
-/* Keeps the n frames of `fresh`, which led to frame k of the copy. */
+static inline unsigned segments_at(uint64_t key) {
+    return (unsigned)(key >> 32) % (STACKS_SEGMENTS / STACKS_SEGMENT_WAYS) * STACKS_SEGMENT_WAYS;
+}
+
+static inline bool is_word(const struct stack_word *a, const struct stack_word *b) {
+    return a->at == b->at && a->value == b->value;
+}
+
+/* Keeps the frames inside frame k, where a walk from `start` met the copy. */
 static inline void segment_keep(struct stack_copy *copy, const struct stack_start *start,
-                                unsigned n, unsigned k) {
-    if (n < 2 || n > STACKS_SEGMENT_FRAMES || copy->more[k].needs_bp)
+                                unsigned k) {
+    const struct stack_more *const outer = &copy->more[k];
+    const unsigned n = copy->n - 1 - k, n_words = copy->more[copy->n - 1].word - outer->word;
+    if (n == 0 || n > STACKS_SEGMENT_FRAMES || n_words > STACKS_SEGMENT_WORDS)
         return;
-    for (unsigned i = 0; i < n; i++)
-        if (copy->fresh[i].more.by_bp || copy->fresh[i].more.rare)
+    for (unsigned i = 1; i <= n; i++)
+        if (outer[i].rare)
             return;
-    struct stack_segment *const s = segment_at(copy, start);
-    for (unsigned i = 0; i < n; i++) {
-        s->slots[i] = copy->fresh[i].slot;
-        s->pcs[i] = copy->fresh[i].pc;
+    /* Instead of one that is a part of it, if there is one. */
+    const uint64_t key = segment_key(start);
+    const unsigned first = segments_at(key);
+    unsigned at = first + copy->n_segments++ % STACKS_SEGMENT_WAYS;
+    const struct stack_word *const end = &copy->words[copy->more[copy->n - 1].word];
+    for (unsigned i = first; i < first + STACKS_SEGMENT_WAYS; i++) {
+        const struct stack_segment *const old = &copy->segments[i];
+        if (copy->segment_keys[i] == 0 || (copy->segment_keys[i] == key && old->n < n &&
+                                           is_word(end - old->n_words, &old->outer))) {
+            at = i;
+            break;
+        }
     }
-    s->slots[n] = copy->slots[k];
-    s->pcs[n] = copy->pcs[k];
+    struct stack_segment *const s = &copy->segments[at];
+    copy->segment_keys[at] = key;
+    s->slot = start->slot;
+    s->pc = start->pc;
     s->n = n;
+    s->n_words = n_words;
     s->generation = atomic_load_explicit(&unwind_generation, memory_order_relaxed);
-    s->parent = s->id = 0;
+    s->parent = 0;
+    s->outer_needs_bp = outer->needs_bp;
+    s->outer_bp = outer->bp;
+    s->outer = copy->words[outer->word];
+    memcpy(s->words, &copy->words[outer->word + 1], n_words * sizeof s->words[0]);
+    for (unsigned i = 0; i < n; i++) {
+        s->more[i] = outer[i + 1];
+        s->more[i].word = (uint16_t)(outer[i + 1].word - outer->word - 1);
+    }
 }
 
-/* The node of the innermost frame where Python runs; frames from k inwards are those of the
- * segment.
- */
-static inline uint32_t segment_id_python(struct stack_copy *copy, struct stack_segment *s,
-                                         unsigned k) {
-    struct stack_more *const innermost = &copy->more[copy->n - 1];
-    uint32_t parent = copy->more[k - 1].id;
-    if (parent == 0)
-        parent = frame_id_python(copy, k - 1);
-    unsigned at = python_beyond(copy, copy->slots[k - 1]);
-    parent = fold_python(copy, parent, &at, copy->slots[k], copy->slots[k - 1], 0);
-    if (parent == 0 || at != copy->python.n) /* Python stands further in, too */
-        return frame_id_python(copy, copy->n - 1);
-    if (s->parent != parent || s->id == 0) {
-        uint32_t id = parent;
-        for (unsigned i = k; id != 0 && i < copy->n; i++)
-            id = intern(copy, id, copy->pcs[i]);
-        s->parent = parent;
-        s->id = id;
+/* Whether the stack at `start` is that segment and, from frame k - 1 outwards, the copy, of which
+ * *inout_k frames are not left behind; then k is put there. */
+static inline bool segment_holds(const struct stack_copy *copy, const struct stack_segment *s,
+                                 const struct stack_start *start, unsigned *inout_k) {
+    unsigned k = *inout_k;
+    if (s->slot != start->slot || s->pc != start->pc ||
+        s->generation != atomic_load_explicit(&unwind_generation, memory_order_relaxed) ||
+        (s->more[s->n - 1].needs_bp && s->more[s->n - 1].bp != start->bp))
+        return false;
+    while (k > 0 && copy->slots[k - 1] < s->outer.at)
+        k--;
+    if (k == 0 || k + s->n > depth_limit || copy->slots[k - 1] != s->outer.at ||
+        copy->pcs[k - 1] != s->outer.value)
+        return false;
+    const struct stack_more *const outer = &copy->more[k - 1];
+    if (outer->needs_bp != s->outer_needs_bp || (outer->needs_bp && outer->bp != s->outer_bp) ||
+        !all_hold(&s->words[s->n_words - 1], s->n_words - 1) || !holds(&s->outer) ||
+        !verify(copy, k - 1))
+        return false;
+    *inout_k = k;
+    return true;
+}
+
+/* The ids of frames from k inwards, which are those of the segment; that of the innermost one. */
+static inline uint32_t segment_id(struct stack_copy *copy, struct stack_segment *s, unsigned k) {
+    const struct python_copy *const p = &copy->python;
+    if (p->n > 0 && (p->cut || p->frames[p->n - 1].bound <= copy->slots[k]))
+        return frame_id(copy, copy->n - 1); /* Python stands further in, too */
+    if (copy->more[k - 1].id == 0)
+        frame_id(copy, k - 1);
+    const uint32_t parent = inner_id(copy, k - 1);
+    uint32_t id = parent;
+    if (__builtin_expect(s->parent == parent && parent != 0, 1)) {
+        for (unsigned i = 0; i < s->n; i++)
+            id = copy->inner[k + i] = copy->more[k + i].id = s->more[i].id;
+        return id;
     }
-    return innermost->id = s->id;
+    for (unsigned i = 0; id != 0 && i < s->n; i++) {
+        id = intern(copy, id, copy->pcs[k + i]);
+        copy->inner[k + i] = copy->more[k + i].id = s->more[i].id = id;
+    }
+    s->parent = id != 0 ? parent : 0;
+    return id;
 }
 
 /* A walk whose inner end is a segment and whose rest is the copy's: k frames of it are not left
  * behind. False: it is not so; the copy is untouched. */
 static inline bool capture_segment(struct stack_copy *copy, const struct stack_start *start,
                                    unsigned k, uint32_t *out_id) {
-    struct stack_segment *const s = segment_at(copy, start);
-    const unsigned n = s->n;
-    if (n == 0 || s->slots[0] != start->slot || s->pcs[0] != start->pc ||
-        s->generation != atomic_load_explicit(&unwind_generation, memory_order_relaxed))
-        return false;
-    for (unsigned i = 1; i <= n; i++)
-        if (*(const uintptr_t *)s->slots[i] != s->pcs[i])
+    const uint64_t key = segment_key(start);
+    const unsigned end = segments_at(key) + STACKS_SEGMENT_WAYS;
+    unsigned at = end - STACKS_SEGMENT_WAYS;
+    while (copy->segment_keys[at] != key || !segment_holds(copy, &copy->segments[at], start, &k))
+        if (++at == end)
             return false;
-    while (k > 0 && copy->slots[k - 1] < s->slots[n])
-        k--;
-    if (k == 0 || k + n > depth_limit || copy->slots[k - 1] != s->slots[n] ||
-        copy->pcs[k - 1] != s->pcs[n] || copy->more[k - 1].needs_bp || !verify(copy, k - 1))
-        return false;
+    struct stack_segment *const s = &copy->segments[at];
     copy->n = k;
     if (python_frames_known)
         sync_python(copy, start->slot, false);
-    const bool is_plain = copy->more[k - 1].plain;
-    for (unsigned i = n; i-- > 0; copy->n++) {
-        copy->slots[copy->n] = s->slots[i];
-        copy->pcs[copy->n] = s->pcs[i];
-        copy->more[copy->n] = (struct stack_more){.plain = is_plain};
+    const struct stack_more *const outer = &copy->more[k - 1];
+    const unsigned first = outer->word + 1u;
+    for (unsigned i = 0; i < s->n_words; i++)
+        copy->words[first + i] = s->words[i];
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct stack_word *const word = &s->words[s->more[i].word];
+        copy->slots[k + i] = word->at;
+        copy->pcs[k + i] = word->value;
+        struct stack_more *const m = &copy->more[k + i];
+        *m = s->more[i];
+        m->id = 0;
+        m->word = (uint16_t)(m->word + first);
+        m->plain = outer->plain;
+        copy->inner[k + i] = 0;
     }
-    *out_id = copy->python.n > 0 && !copy->python.cut ? segment_id_python(copy, s, k)
-                                                      : frame_id(copy, copy->n - 1);
+    copy->n = k + s->n;
+    *out_id = segment_id(copy, s, k);
     return true;
 }
 
@@ -624,16 +715,15 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
     struct stack_frame *frame = &copy->fresh[0];
     frame->slot = start->slot;
     frame->pc = start->pc;
-    frame->more.bp = start->bp;
+    frame->bp = start->bp;
     bool cut = false, broken = false;
     for (;;) {
         while (k >= 0 && copy->slots[k] < frame->slot)
             k--;
         if (k >= 0 && copy->slots[k] == frame->slot && copy->pcs[k] == frame->pc &&
-            (!copy->more[k].needs_bp || copy->more[k].bp == frame->more.bp) &&
+            (!copy->more[k].needs_bp || copy->more[k].bp == frame->bp) &&
             verify(copy, (unsigned)k)) {
             copy->n = (unsigned)k + 1;
-            segment_keep(copy, start, n_fresh, (unsigned)k);
             break;
         }
         n_fresh++;
@@ -641,7 +731,7 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
         if (__builtin_expect(how != STEP_OK, 0)) {
             if (how == STEP_SIGNAL) {
                 for (unsigned i = 0; i < n_fresh; i++)
-                    copy->fresh[i].more.rare = false;
+                    copy->fresh[i].rare = false;
                 return walk_fully(copy, n_fresh, 0, truncated);
             }
             copy->n = 0;
@@ -665,8 +755,11 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
     }
     if (python_frames_known)
         sync_python(copy, start->slot, false);
+    const unsigned kept = copy->n;
     for (unsigned i = n_fresh; i-- > 0;)
         append(copy, &copy->fresh[i]);
+    if (kept > 0 && !copy->cut && !copy->broken)
+        segment_keep(copy, start, kept - 1);
     if (copy->cut && copy->n < depth_limit)
         extend(copy);
     *truncated = copy->cut || copy->broken || copy->n > depth_limit || copy->python.cut;
@@ -695,16 +788,10 @@ static inline bool capture_one(struct stack_copy *copy, const struct stack_start
         return false;
     /* Where Python runs, the node depends on what of it stands in between. */
     const uint32_t id = copy->python.n == 0 ? intern(copy, outer->id, start->pc) : 0;
-    copy->n = i + 1;
-    copy->slots[i] = start->slot;
-    copy->pcs[i] = start->pc;
-    struct stack_more *const m = &copy->more[i];
-    m->bp = start->bp;
-    m->bp_at = outer->needs_bp ? bp_at : 0;
-    m->id = id;
-    m->by_bp = m->rare = false;
-    m->needs_bp = outer->needs_bp && bp_at == 0;
-    m->plain = outer->plain && m->bp_at == 0;
+    copy->n = i;
+    append_frame(copy,
+                 &(struct stack_frame){start->slot, start->pc, start->bp, bp_at, false, false});
+    copy->more[i].id = id;
     return true;
 }
 
@@ -732,8 +819,12 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
                 *truncated = copy->python.cut;
                 copy->n_truncated += *truncated;
             }
-            const uint32_t id = copy->more[copy->n - 1].id;
-            return id != 0 && !*truncated ? id : frame_id(copy, copy->n - 1);
+            const unsigned i = copy->n - 1;
+            uint32_t id = copy->more[i].id;
+            if (id == 0 && i > 0 && copy->inner[i - 1] != 0)
+                copy->inner[i] = copy->more[i].id = id =
+                    intern(copy, copy->inner[i - 1], start->pc);
+            return id != 0 && !*truncated ? id : frame_id(copy, i);
         }
         uint32_t id;
         if (capture_segment(copy, start, k, &id)) {

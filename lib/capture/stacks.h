@@ -28,8 +28,10 @@ enum {
     STACKS_DEPTH_MAX = 512,
     STACKS_FRAMES = 2 * STACKS_DEPTH_MAX,
     STACKS_RECENT = 8192,
-    STACKS_SEGMENTS = 128,
-    STACKS_SEGMENT_FRAMES = 23
+    STACKS_SEGMENTS = 512,
+    STACKS_SEGMENT_WAYS = 4, /* places for those of one start */
+    STACKS_SEGMENT_FRAMES = 20,
+    STACKS_SEGMENT_WORDS = 32
 };
 
 struct stack_recent { /* a step in the tree taken not long ago */
@@ -37,30 +39,43 @@ struct stack_recent { /* a step in the tree taken not long ago */
     uint32_t parent, id;
 };
 
-struct stack_more {  /* of a frame, what a check of the plain case does not read */
+struct stack_word { /* of the stack */
+    uintptr_t at, value;
+};
+
+struct stack_more { /* of a frame, what a check of the copy does not read */
+    uintptr_t bp;   /* rbp after the return */
+    uint32_t id;    /* in the tree; 0: not known yet */
+    uint16_t word;  /* its return address among the words of the copy; before that, if `saved`,
+                       where it saved its caller's rbp */
+    bool saved : 1;
+    bool by_bp : 1;    /* its own CFA hangs on bp */
+    bool needs_bp : 1; /* its own or an outer frame's CFA hangs on bp */
+    bool rare : 1;     /* its caller was found by an unwind_rare: step again instead of comparing */
+    bool plain : 1;    /* from here outwards all that counts is the words */
+};
+
+struct stack_frame { /* of a walk under way */
+    uintptr_t slot;  /* where the return address stands */
+    uintptr_t pc;    /* the return address */
     uintptr_t bp;    /* rbp after the return */
-    uintptr_t bp_at; /* where this frame saved its caller's rbp, if a frame further out needs it */
-    uint32_t id;     /* in the tree; 0: not known yet */
-    bool by_bp;      /* its own CFA hangs on bp */
-    bool needs_bp;   /* its own or an outer frame's CFA hangs on bp */
-    bool rare;       /* its caller was found by an unwind_rare: step again instead of comparing */
-    bool plain;      /* from here outwards all that counts is the return addresses */
+    uintptr_t bp_at; /* where it saved its caller's rbp; 0: it kept it */
+    bool by_bp, rare;
 };
 
-struct stack_frame {
-    uintptr_t slot; /* where the return address stands */
-    uintptr_t pc;   /* the return address */
-    struct stack_more more;
-};
-
-/* The inner end of a walk: frames from a hook's caller to one that the copy had. What leaves each
- * of them is its return address and the stack pointer alone, so that the same words in the same
- * places are the same walk. */
+/* The inner end of a walk: frames from a hook's caller to one that the copy had. Where they end
+ * follows from rbp in the hook's caller, if that matters, and from these words alone, so that the
+ * same words in the same places are the same walk. Outermost first, as in the copy. */
 struct stack_segment {
-    uint32_t n;          /* frames before that one */
+    uintptr_t slot, pc; /* of the innermost frame */
+    uint32_t n, n_words;
     uint32_t generation; /* unwind_generation */
-    uint32_t parent, id; /* where Python runs: a node, and that of the whole stack under it */
-    uintptr_t slots[STACKS_SEGMENT_FRAMES + 1], pcs[STACKS_SEGMENT_FRAMES + 1]; /* outwards */
+    uint32_t parent;     /* a node under which its frames have their ids; 0: they have none */
+    bool outer_needs_bp;
+    uintptr_t outer_bp;
+    struct stack_word outer;                       /* the frame of the copy that it led to */
+    struct stack_word words[STACKS_SEGMENT_WORDS]; /* of its frames */
+    struct stack_more more[STACKS_SEGMENT_FRAMES]; /* likewise; `word` is counted from words[] */
 };
 
 struct stack_copy {
@@ -70,10 +85,16 @@ struct stack_copy {
     bool try;                        /* never wait for a lock */
     uintptr_t stack_low, stack_high; /* the thread's own stack, 0 if not known */
     uint64_t n_truncated, n_dropped;
+    uintptr_t first_bp_at; /* stack_frame.bp_at of [0], if an outer frame may need it */
     uintptr_t slots[STACKS_FRAMES], pcs[STACKS_FRAMES];
+    struct stack_word words[2 * STACKS_FRAMES]; /* what has to hold for the frames to be these */
     struct stack_more more[STACKS_FRAMES];
+    /* The node under which stands what a frame calls: behind Python's functions that it runs. */
+    uint32_t inner[STACKS_FRAMES]; /* 0: not known yet */
     struct stack_recent recent[STACKS_RECENT];
+    uint64_t segment_keys[STACKS_SEGMENTS] __attribute__((aligned(64))); /* 0: none */
     struct stack_segment segments[STACKS_SEGMENTS];
+    unsigned n_segments;                     /* ever kept */
     struct stack_frame fresh[STACKS_FRAMES]; /* new frames of the walk under way, innermost first */
     struct python_copy python;
 };
