@@ -471,6 +471,9 @@ static int send_all(struct copy *c) {
     send_part(c, WIRE_REGION, PART_REGION);
     int failed = 0;
     if (walk)
+        failed = c->walker->send_blocks(walk, &sink);
+    const uint32_t n_blocks = sink.n_nodes;
+    if (walk && !failed)
         failed = c->walker->send_nodes(walk, &sink);
     if (walk && !failed)
         failed = c->walker->send_references(walk, &sink);
@@ -478,7 +481,7 @@ static int send_all(struct copy *c) {
         failed = c->walker->send_roots(walk, &sink, NULL);
     if (failed)
         return failed;
-    const struct wire_end end = {0};
+    const struct wire_end end = {.n_blocks = n_blocks, .block_bytes = sink.block_bytes};
     put_section(c, WIRE_END, 1, &end, sizeof end);
     return c->error;
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANAGED_VERSION 3u
+#define MANAGED_VERSION 4u
 
 /* Where a walker's sections go. */
 struct managed_sink {
@@ -25,6 +25,7 @@ struct managed_sink {
     uint32_t (*thread)(void *context, uint32_t tid);
     /* Numbers given out so far in the stream; the walker counts on. */
     uint32_t n_nodes, n_strings, n_types, n_frames, n_roots;
+    uint64_t block_bytes; /* of the blocks that the walker has sent */
 };
 
 struct managed_object {
@@ -45,13 +46,15 @@ struct managed_walker {
      * memory, where nobody takes it for the program's; both 0: anywhere. is_shared: the memory is
      * the program's own, in which nothing may be changed. */
     void (*enter)(uint64_t room_start, uint64_t room_end, int is_shared);
-    /* Finds all objects. NULL: the runtime is not up, or there is no memory. has_blocks: memory
-     * that objects have from malloc is not counted with them. */
+    /* Finds all objects. NULL: the runtime is not up, or there is no memory. has_blocks: somebody
+     * else tells of all blocks of malloc, and memory that objects have from it is not counted with
+     * them; otherwise the walker looks for what native memory its objects lead to. */
     struct managed_walk *(*open)(int has_blocks);
     /* The nodes that it will send, in the order in which it will send them. */
     size_t (*objects)(const struct managed_walk *walk, const struct managed_object **out);
     /* In this order. 0, or what the sink returned, or -ENOMEM. */
     int (*send_counters)(struct managed_walk *walk, struct managed_sink *sink);
+    int (*send_blocks)(struct managed_walk *walk, struct managed_sink *sink); /* not has_blocks */
     int (*send_nodes)(struct managed_walk *walk, struct managed_sink *sink);
     int (*send_references)(struct managed_walk *walk, struct managed_sink *sink);
     /* held[i]: who holds object i has been found in native memory; NULL: nobody has looked. */

@@ -10,8 +10,7 @@
 
 #include "capture/raw.h"
 #include "capture/scan_internal.h"
-
-enum { NAME_MAX_LENGTH = 4095 };
+#include "capture/vtable.h"
 
 static const struct scan_image *image_of(const struct scan *s, uint32_t i) {
     return (const struct scan_image *)(const void *)s->images.data + i;
@@ -144,12 +143,6 @@ static const struct scan_range *range_at(const struct scan *s, uint64_t address)
     return low < n && all[low].start <= address ? &all[low] : NULL;
 }
 
-/* Whether `size` bytes at an address are an image's, and no code. */
-static const struct scan_range *data_at(const struct scan *s, uint64_t address, uint64_t size) {
-    const struct scan_range *const r = range_at(s, address);
-    return r && !r->is_code && r->end - address >= size ? r : NULL;
-}
-
 /* --- functions --- */
 
 static unsigned encoded_size(unsigned encoding) {
@@ -208,80 +201,40 @@ int scan_images_is_function(struct scan_worker *w, uint64_t value) {
 
 /* --- virtual tables --- */
 
-/* The name of a type_info, NULL if it is none. */
-static const char *type_info_name(const struct scan *s, uint64_t type_info, size_t *out_length) {
-    if (type_info % 8 != 0 || !data_at(s, type_info, 16))
-        return NULL;
-    const uint64_t *const words = (const void *)type_info;
-    /* Older linkers put names and code in one segment. */
-    const struct scan_range *const r = range_at(s, words[1]);
-    if (words[0] % 8 != 0 || !data_at(s, words[0], 8) || !r)
-        return NULL;
-    /* A star marks a name that is not the same in other images; it is no part of it. */
-    const unsigned skip = *(const char *)words[1] == '*';
-    const char *const name = (const char *)words[1] + skip;
-    const uint64_t room = r->end - words[1] - skip;
-    const size_t length =
-        strnlen(name, room < NAME_MAX_LENGTH ? (size_t)room : (size_t)NAME_MAX_LENGTH);
-    if (length == room || length == 0 || length == NAME_MAX_LENGTH)
-        return NULL;
-    for (size_t i = 0; i < length; i++)
-        if (name[i] <= ' ' || name[i] > '~')
-            return NULL;
-    *out_length = length;
-    return name;
+static uint64_t end_of_range(const void *scan, uint64_t address, int is_data) {
+    const struct scan_range *const r = range_at(scan, address);
+    return r && !(is_data && r->is_code) ? r->end : 0;
 }
 
-/* Whether a type_info is that of a class: by the name of its own class. */
-static int is_of_class(const struct scan *s, uint64_t type_info) {
-    static const char suffix[] = "class_type_infoE";
-    const uint64_t table = *(const uint64_t *)type_info;
-    size_t length;
-    if (!data_at(s, table - 16, 24))
-        return 0;
-    const char *const name = type_info_name(s, ((const uint64_t *)table)[-1], &length);
-    return name && length >= sizeof suffix - 1 &&
-           memcmp(name + length - (sizeof suffix - 1), suffix, sizeof suffix - 1) == 0;
-}
-
-static int looks_like_vtable(const struct scan *s, uint64_t value) {
-    if (value % 8 != 0 || !data_at(s, value - 16, 24))
-        return 0;
-    const int64_t offset_to_top = ((const int64_t *)(const void *)value)[-2];
-    const uint64_t type_info = ((const uint64_t *)(const void *)value)[-1];
-    size_t length;
-    return offset_to_top <= 0 && offset_to_top >= -((int64_t)1 << 24) &&
-           type_info_name(s, type_info, &length) != NULL && is_of_class(s, type_info);
+static struct vtable_images images_of(const struct scan *s) {
+    return (struct vtable_images){.context = s, .end = end_of_range};
 }
 
 int scan_images_is_vtable(struct scan_worker *w, uint64_t value) {
     uint64_t *const known = cached(w->vtables, value);
     if (*known >> 2 == value)
         return *known & 1;
-    const int answer = looks_like_vtable(w->scan, value);
+    const struct vtable_images images = images_of(w->scan);
+    const int answer = vtable_is(&images, value);
     *known = value << 2 | (uint64_t)answer;
     return answer;
 }
 
 uint32_t scan_images_vtable_id(struct scan *s, uint64_t vtable, uint32_t *n_new) {
     static const char zeros[8];
+    const struct vtable_images images = images_of(s);
     uint32_t first = 0;
     /* Its record, that of its type_info's table, and that one's: they end in themselves. */
-    for (unsigned depth = 0; depth < 3 && (depth == 0 || looks_like_vtable(s, vtable)); depth++) {
+    for (unsigned depth = 0; depth < 3 && (depth == 0 || vtable_is(&images, vtable)); depth++) {
         int is_new = 0;
         const uint32_t id = scan_map_id(&s->vtable_ids, vtable, &is_new);
         if (depth == 0)
             first = id;
         if (!is_new)
             break;
-        const uint64_t *const words = (const void *)vtable;
-        size_t length = 0;
-        const char *const name = type_info_name(s, words[-1], &length);
-        struct wire_vtable record = {.address = vtable,
-                                     .type_info = words[-1],
-                                     .offset_to_top = (int64_t)words[-2],
-                                     .name_len = (uint32_t)length};
-        record.type_info_vtable = *(const uint64_t *)(const void *)words[-1];
+        struct wire_vtable record;
+        const char *const name = vtable_record(&images, vtable, &record);
+        const size_t length = record.name_len;
         char *const to = scan_array_more(&s->scratch, sizeof record + ((length + 7) & ~(size_t)7));
         if (!to)
             break;

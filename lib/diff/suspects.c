@@ -624,12 +624,24 @@ static int add_bounded(struct work *w, const snap_diff_suspect *s) {
     return 1;
 }
 
+/* Blocks without a stack are in the row of their type, but they are one site, too. */
+static uint32_t site_of(const struct work *w, size_t cell, uint64_t no_stack) {
+    const uint32_t row = w->row_of[cell];
+    if (row > w->d->n_sites && w->c.cells[cell].stack == 0)
+        return map_get(&w->sites, mix(no_stack, w->c.cells[cell].domain));
+    return row <= w->d->n_sites ? row : 0;
+}
+
 /* The growth of a candidate's cells is explained. */
-static void cover_sites(struct work *w, size_t candidate) {
-    for (size_t k = 0; k < w->c.n_cells; k++)
-        if (w->c.cells[k].candidate == candidate && w->row_of[k] != 0 &&
-            w->row_of[k] <= w->d->n_sites)
-            w->site_covered[w->row_of[k] - 1] += w->c.cells[k].net_bytes;
+static int cover_sites(struct work *w, size_t candidate, snap_error *err) {
+    uint64_t no_stack = 0;
+    SNAP_TRY(snap_stack_key(w->c.heap->snapshot, 0, &no_stack, err));
+    for (size_t k = 0; k < w->c.n_cells; k++) {
+        const uint32_t site = w->c.cells[k].candidate == candidate ? site_of(w, k, no_stack) : 0;
+        if (site != 0)
+            w->site_covered[site - 1] += w->c.cells[k].net_bytes;
+    }
+    return 0;
 }
 
 /* What a suspect did over time: counts, then bytes, one per snapshot. */
@@ -695,8 +707,7 @@ static int judge_candidate(struct work *w, size_t candidate, const double *row, 
     SNAP_TRY(make_suspect(w, candidate, shape, r->total_bytes, &suspect, err));
     if (!add_bounded(w, &suspect->s))
         w->n_suspects++;
-    cover_sites(w, candidate);
-    return 0;
+    return cover_sites(w, candidate, err);
 }
 
 /* Modules that did not grow on by themselves: each came once, but more and more may come. */
@@ -715,7 +726,7 @@ static int judge_imports(struct work *w, const struct imports *m, uint64_t line,
         SNAP_TRY(imports_name(m, w->d, &w->c, lead, &suspect->s, err));
     w->n_suspects++;
     for (size_t i = 0; i < m->n_members; i++)
-        cover_sites(w, m->members[i]);
+        SNAP_TRY(cover_sites(w, m->members[i], err));
     return 0;
 }
 

@@ -577,17 +577,25 @@ static void set_bit(uint64_t *bits, uint32_t node) {
     bits[node >> 6] |= (uint64_t)1 << (node & 63);
 }
 
-/* Numbers are no addresses, but many look like some; and nobody frees what a storage frees. */
+/* Numbers are no addresses, but many look like some; and nobody frees what a storage frees, which
+ * refers to it a second time to do so. */
 static void find_data(struct autograd *a) {
-    const struct heap *const h = a->heap;
+    struct heap *const h = a->heap;
+    const uint32_t word = a->fields[FIELD_DATA].word;
     for (uint32_t node = 1; node <= h->n_blocks; node++) {
         const uint32_t block = role_of(a, node) == ROLE_STORAGE ? follow(a, node, FIELD_DATA) : 0;
         unsigned n = 0;
         if (!block || !is_plain(h, block))
             continue;
         for (uint64_t e = h->first_edge[node - 1]; e < h->first_edge[node]; e++)
-            n += h->edges[e].target == block && h->edges[e].target_offset == 0;
+            if (h->edges[e].target == block && h->edges[e].target_offset == 0) {
+                n++;
+                if (h->edges[e].source_word + 1 != word)
+                    drop_edge(a, e);
+            }
         set_bit(a->is_data, block);
+        if (h->stack[block - 1] == 0) /* else it is known by its site */
+            h->type[block - 1] = heap_type_add(h, "tensor data", SNAP_TYPE_GUESS, 0, 0, 0);
         if (n > 1)
             set_bit(a->is_owned, block);
     }

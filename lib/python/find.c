@@ -637,6 +637,7 @@ static void walk_close(struct managed_walk *w) {
         &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records, &w->origins};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
+    natives_release(w);
     raw_unmap(w, (size_t)64 << 10);
 }
 
@@ -651,7 +652,11 @@ static int walk_all(struct managed_walk *w) {
     if (w->failed || sort_nodes(w) < 0)
         return -1;
     find_garbage(w);
-    return w->failed ? -1 : list_objects(w);
+    if (w->failed || list_objects(w) < 0)
+        return -1;
+    if (!w->has_blocks)
+        natives_find(w);
+    return 0;
 }
 
 /* Some types' own traversals ask for the running thread's state, and there is none while all
@@ -708,6 +713,7 @@ __attribute__((visibility("default"))) const struct managed_walker heapsnap_walk
     .open = walk_open,
     .objects = walk_objects,
     .send_counters = send_counters,
+    .send_blocks = send_blocks,
     .send_nodes = send_nodes,
     .send_references = send_references,
     .send_roots = send_roots,

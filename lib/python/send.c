@@ -41,18 +41,18 @@ static void flush_names(struct managed_walk *w) {
     w->sink->n_strings = w->first_string + s->n_sent;
 }
 
-static void flush(struct managed_walk *w, uint32_t kind) {
+void send_flush(struct managed_walk *w, uint32_t kind) {
     flush_names(w);
     put(w, kind, w->n_records, &w->records);
     w->records.length = 0;
     w->n_records = 0;
 }
 
-static void record(struct managed_walk *w, uint32_t kind, const void *data, size_t size) {
+void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t size) {
     memory_add(&w->records, data, size);
     w->n_records++;
     if (w->records.length >= SECTION_SIZE)
-        flush(w, kind);
+        send_flush(w, kind);
 }
 
 static int result(const struct managed_walk *w) {
@@ -82,12 +82,22 @@ int send_counters(struct managed_walk *w, struct managed_sink *sink) {
     for (int i = 0; i < NUM_GENERATIONS; i++)
         say(sink->context, SNAP_META_PROCESS, thresholds[i],
             (uint64_t)(unsigned)interp->gc.generations[i].threshold);
+    if (w->natives.n_missed)
+        say(sink->context, SNAP_META_COMPLETENESS, "native_objects_unread", w->natives.n_missed);
     if (w->n_bad)
         say(sink->context, SNAP_META_COMPLETENESS, missing, w->n_bad);
     if (w->n_unlisted || w->is_collecting)
         say(sink->context, SNAP_META_COMPLETENESS, "python_lists_unreadable",
             w->n_unlisted + (uint64_t)(w->is_collecting != 0));
     return 0;
+}
+
+/* --- blocks --- */
+
+int send_blocks(struct managed_walk *w, struct managed_sink *sink) {
+    w->sink = sink;
+    natives_send_blocks(w);
+    return result(w);
 }
 
 /* --- types and nodes --- */
@@ -106,7 +116,7 @@ static int send_type(void *context, size_t i) {
         .flags = origin_flags(w, e->type),
     };
     e->id = ++w->sink->n_types;
-    record(w, WIRE_TYPE, &r, sizeof r);
+    send_record(w, WIRE_TYPE, &r, sizeof r);
     return 0;
 }
 
@@ -135,7 +145,7 @@ static void send_node(struct managed_walk *w, uint32_t i, uint64_t external) {
         .domain = SNAP_DOMAIN_PYTHON,
         .kind = n->is_gc ? SNAP_NODE_OBJECT : SNAP_NODE_PLAIN_OBJECT,
     };
-    record(w, WIRE_NODE, &r, sizeof r);
+    send_record(w, WIRE_NODE, &r, sizeof r);
 }
 
 static int send_one_node(void *context, size_t i) {
@@ -157,13 +167,13 @@ int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
     w->sink = sink;
     guard_start();
     w->first_node = sink->n_nodes;
-    w->first_string = sink->n_strings;
+    w->first_string = sink->n_strings - w->strings.n_sent;
     origins_find(w);
     guard_each(0, send_type, NULL, w);
-    flush(w, WIRE_TYPE);
+    send_flush(w, WIRE_TYPE);
     guard_each(0, send_one_node, send_bad_node, w);
     guard_stop();
-    flush(w, WIRE_NODE);
+    send_flush(w, WIRE_NODE);
     sink->n_nodes += w->n_nodes;
     return result(w);
 }
@@ -180,7 +190,7 @@ void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint
         .kind = (uint16_t)kind,
         .flags = (uint16_t)flags,
     };
-    record(w, WIRE_REFERENCE, &r, sizeof r);
+    send_record(w, WIRE_REFERENCE, &r, sizeof r);
 }
 
 static int send_references_of(void *context, size_t i) {
@@ -199,10 +209,11 @@ static int count_bad(void *context, size_t i) {
 
 int send_references(struct managed_walk *w, struct managed_sink *sink) {
     w->sink = sink;
+    natives_send_edges(w);
     guard_start();
     guard_each(0, send_references_of, count_bad, w);
     guard_stop();
-    flush(w, WIRE_REFERENCE);
+    send_flush(w, WIRE_REFERENCE);
     return result(w);
 }
 
@@ -216,10 +227,10 @@ static void send_places(struct managed_walk *w) {
                                              .file = string_id(w, places[i].file),
                                              .line = places[i].line,
                                              .kind = SNAP_FRAM_PYTHON};
-        record(w, WIRE_MANAGED_FRAME, &r, sizeof r);
+        send_record(w, WIRE_MANAGED_FRAME, &r, sizeof r);
     }
     w->sink->n_frames += w->n_places;
-    flush(w, WIRE_MANAGED_FRAME);
+    send_flush(w, WIRE_MANAGED_FRAME);
 }
 
 static void send_hooks(struct managed_walk *w) {
@@ -233,15 +244,16 @@ static void send_hooks(struct managed_walk *w) {
         r.file = string_id(w, r.file);
         r.holder = r.holder ? w->first_node + r.holder : 0;
         r.argument = w->first_node + r.argument;
-        record(w, WIRE_HOOK, &r, sizeof r);
+        send_record(w, WIRE_HOOK, &r, sizeof r);
     }
-    flush(w, WIRE_HOOK);
+    send_flush(w, WIRE_HOOK);
 }
 
 int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held) {
     const struct root *const roots = (struct root *)(void *)w->roots.data;
     w->sink = sink;
     send_places(w);
+    held = held ? held : natives_held(w);
     for (uint32_t i = 0; i < w->n_roots && !w->error && !w->failed; i++) {
         const uint32_t target = walk_find(w, roots[i].target);
         if (held && target && roots[i].kind == SNAP_ROOT_NATIVE && held[target - 1])
@@ -256,9 +268,10 @@ int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t 
             .frame = roots[i].frame ? w->first_frame + roots[i].frame : 0,
         };
         if (target)
-            record(w, WIRE_ROOT, &r, sizeof r);
+            send_record(w, WIRE_ROOT, &r, sizeof r);
     }
-    flush(w, WIRE_ROOT);
+    natives_send_roots(w);
+    send_flush(w, WIRE_ROOT);
     send_hooks(w);
     return result(w);
 }

@@ -65,6 +65,20 @@ struct strings {
     uint32_t n, n_sent;
 };
 
+/* What is known of native memory without a recorder: see native.c. */
+struct natives {
+    struct memory segments, classes, class_index; /* struct segment, struct native_class */
+    struct memory blocks, index;                  /* struct native_block; uint32_t: hash table */
+    struct memory seeds, held;                    /* uint8_t by object */
+    uint64_t heap_low, heap_high, image_low, image_high;
+    uint64_t interpreter_start, interpreter_end;
+    uint64_t end_ns;
+    size_t last_segment[2];
+    int has_headers; /* malloc is glibc's */
+    uint32_t n_blocks, n_classes;
+    uint64_t n_missed;
+};
+
 struct managed_walk {
     struct memory nodes, index; /* struct node; uint32_t: hash table of index + 1 */
     uint32_t n_nodes;
@@ -81,6 +95,7 @@ struct managed_walk {
     struct memory claimed; /* uint8_t, for each of targets */
     struct memory origins; /* uint8_t, by name of a module: see origin.c */
     struct strings strings;
+    struct natives natives;
     uint64_t n_bad, n_unlisted, n_hidden;
     int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
@@ -146,7 +161,20 @@ uint32_t origin_flags(struct managed_walk *w, PyTypeObject *type);
 /* reference.c */
 void references_send(struct managed_walk *w, uint32_t index);
 
+/* native.c: finds blocks, when all objects are known; then sends them in parts. */
+void natives_find(struct managed_walk *w);
+void natives_send_blocks(struct managed_walk *w);
+void natives_send_edges(struct managed_walk *w);
+void natives_send_roots(struct managed_walk *w);
+/* By object: a block that was found refers to it. NULL: nothing has been looked for. */
+const uint8_t *natives_held(const struct managed_walk *w);
+void natives_release(struct managed_walk *w);
+
 /* send.c */
+void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t size);
+/* Sends what has gathered, after the names in it. */
+void send_flush(struct managed_walk *w, uint32_t kind);
+int send_blocks(struct managed_walk *w, struct managed_sink *sink);
 void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint32_t label,
                     uint64_t index, uint32_t flags);
 int send_counters(struct managed_walk *w, struct managed_sink *sink);

@@ -140,8 +140,14 @@ class Oracle(unittest.TestCase):
 
 
 class Storages(unittest.TestCase):
-    def test_bytes_of_tensors_are_those_of_storages(self):
-        program = Program(STORAGES, command=RUN, timeout=600)
+    def test_under_the_recorder(self):
+        self.check(RUN)
+
+    def test_imported_only(self):
+        self.check([])
+
+    def check(self, command):
+        program = Program(STORAGES, command=command, timeout=600)
         rows = Rows(program.bytes["a"])
         storages = {int(a): n for a, n in program.said[0].items()}
         self.assertGreater(len(storages), 40)

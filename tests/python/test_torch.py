@@ -1,7 +1,8 @@
-"""PyTorch under `snap run`: tensors, storages and the graph of autograd, by the names that Python has for them. What Python says
-of itself is the truth; it is asked after the snapshot, for asking makes objects.
+"""PyTorch under `snap run` and without it: tensors, storages and the graph of autograd, by the names that Python has for them.
+What Python says of itself is the truth; it is asked after the snapshot, for asking makes objects.
 
-test_torch.py Graph: a small graph in all detail. test_torch.py Accumulated: 2000 losses that keep their graphs."""
+test_torch.py Graph: a small graph in all detail; Untracked: the same without a recorder. Lies: what looks like PyTorch's
+objects, and is not. test_torch.py Accumulated: 2000 losses that keep their graphs."""
 import collections
 import importlib.util
 import json
@@ -71,9 +72,11 @@ main()
 
 
 class Graph(unittest.TestCase):
+    command = RUN
+
     @classmethod
     def setUpClass(cls):
-        program = Program(SMALL, command=RUN)
+        program = Program(SMALL, command=cls.command)
         cls.said, cls.graph = program.said, program["a"]
         (root,) = cls.graph.find_root("frame", "__main__:main", "total")
         cls.total = root.target
@@ -143,6 +146,61 @@ class Graph(unittest.TestCase):
 
     def test_no_callbacks_are_made_up(self):
         self.assertEqual([h for h in self.graph.hooks if h.kind == 1 and "DefaultCPUAllocator" in h.callback], [])
+
+
+class Untracked(Graph):
+    command = ()
+
+    def test_nothing_is_missing(self):
+        self.assertEqual([name for name in self.graph.meta if str(name).endswith(("_unread", "_unreadable"))], [])
+
+    def test_only_what_tensors_lead_to_is_there(self):
+        blocks = [node for node in self.graph.nodes[1:] if node.domain == 1]
+        self.assertLess(len(blocks), 1000)
+        self.assertEqual({hex(node.address): node.size for node in blocks if node.type == "tensor data" and hex(node.address) in self.said["storages"]},
+                         self.said["storages"])
+
+
+# Numbers in objects, as ctypes has them: addresses of memory that begins with the address of a real virtual table, but is no
+# block, or of a wrong size; that ends before the object would; that holds arrays of any length and bytes that are not there.
+LIES = """
+import ctypes, mmap, torch
+SIZE = 1 << 20
+def main():
+    leaf = torch.randn(300, requires_grad=True)
+    made = leaf.exp()
+    area = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    words = (ctypes.c_uint64 * (SIZE // 8)).from_address(base)
+    word = lambda address: ctypes.c_uint64.from_address(address).value
+    tables = [word(leaf._cdata), word(leaf.untyped_storage()._cdata), word(leaf._cdata) - 16, word(leaf._cdata) + 8, base, 8]
+    headers = [0, 1, 2, 0x20, 0x21, 0x22, 0x71, 0x1001, SIZE | 1, SIZE | 2, 1 << 40, (1 << 63) | 1, (1 << 64) - 1, (1 << 64) - 16]
+    inside = [0, 16, base + 16, base + SIZE - 16, base + SIZE, base - 16, (1 << 47) - 16, (1 << 64) - 16, leaf._cdata + 16, leaf._cdata]
+    lies = [ctypes.c_uint64(a) for a in inside + tables]
+    at = 2
+    for header in headers:
+        for table in tables:
+            words[at - 1], words[at] = header, table
+            lies.append(ctypes.c_uint64(base + at * 8))
+            for i, value in enumerate(inside):
+                words[at + 2 + 3 * i:at + 5 + 3 * i] = [value & ~7, (value + 8) % (1 << 64) & ~7, (value + (1 << 45)) % (1 << 64) & ~7]
+                words[at + 40 + 2 * i:at + 42 + 2 * i] = [value, value]
+            at += 64
+    words[SIZE // 8 - 2] = tables[0]  # the block would end behind the mapping
+    lies.append(ctypes.c_uint64(base + SIZE - 16))
+    snap("a")
+    print(json.dumps({hex(t.data_ptr()): t.nbytes for t in (leaf, made)}))
+main()
+"""
+
+
+class Lies(unittest.TestCase):
+    def test(self):
+        program = Program(LIES)
+        graph = program["a"]
+        found = {hex(node.address): node.size for node in graph.nodes[1:] if node.type == "tensor data"}
+        self.assertEqual({a: found.get(a) for a in program.said}, program.said)
+        self.assertLess(sum(node.size for node in graph.nodes[1:] if node.domain == 1), 4 << 20)
 
 
 STEPS = 2000
