@@ -434,7 +434,7 @@ static uint32_t flags_of(const struct device_record *r) {
 
 static void put_pool(struct run *r, const struct device_item *item) {
     const struct device_record *const d = item->record;
-    const int is_segment = is_address(d);
+    const int is_segment = is_address(d), is_private = (d->flags & DEVICE_FLAG_CAPTURED) != 0;
     r->pools[r->n] = (struct wire_pool){
         .address = item->address,
         .size = item->held,
@@ -442,9 +442,10 @@ static void put_pool(struct run *r, const struct device_item *item) {
         .cached = item->held - item->live,
         .largest_gap = item->largest_gap,
         .birth = d->birth,
-        .kind = item->name   ? SNAP_POOL_API
-                : is_segment ? SNAP_POOL_TORCH_SEGMENT
-                             : d->kind,
+        .kind = item->name    ? SNAP_POOL_API
+                : !is_segment ? d->kind
+                : is_private  ? SNAP_POOL_TORCH_PRIVATE
+                              : SNAP_POOL_TORCH_SEGMENT,
         .name = item->name ? r->sink->names + item->name : 0,
         .domain = d->domain,
         .device = device_of(item),

@@ -36,7 +36,8 @@ enum {
     DEVICE_FLAG_EXPORTED = 2,  /* shared with another process */
     DEVICE_FLAG_POOL = 4,      /* a framework hands out parts of it */
     DEVICE_FLAG_DEFAULT = 8,   /* pool of the driver's own making */
-    DEVICE_FLAG_IMPORTED = 16
+    DEVICE_FLAG_IMPORTED = 16,
+    DEVICE_FLAG_CAPTURED = 32 /* allocated while a stream was being captured into a graph */
 };
 
 struct device_record {

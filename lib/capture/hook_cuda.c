@@ -441,6 +441,48 @@ static void keep(struct call *c, struct device_record *r) {
     close(c);
 }
 
+/* --- captures --- */
+
+/* Streams that are being captured. A framework puts what it allocates meanwhile into a pool of the
+ * graph's own, which does not give back what is free. */
+static struct {
+    struct rawmem_lock lock;
+    _Atomic uint32_t n;
+    void *streams[16];
+} captures;
+
+static void captures_change(struct call *c, void *stream, bool add) {
+    if (!open(c))
+        return;
+    if (rawmem_lock(&captures.lock, c->t->cache.try)) {
+        uint32_t n = atomic_load(&captures.n), i = 0;
+        while (i < n && captures.streams[i] != stream)
+            i++;
+        if (!add && i < n)
+            captures.streams[i] = captures.streams[--n];
+        else if (add && i == n && n < sizeof captures.streams / sizeof *captures.streams)
+            captures.streams[n++] = stream;
+        atomic_store(&captures.n, n);
+        rawmem_unlock(&captures.lock);
+    }
+    close(c);
+}
+
+static void capture_begins(struct call *c, void *stream) {
+    captures_change(c, stream, true);
+}
+
+/* Before the driver is asked: whatever it answers, the capture is over. Also where its stream is
+ * destroyed. */
+static void capture_ends(struct call *c, void *stream) {
+    if (atomic_load(&captures.n) > 0 && !atomic_load(&is_forked))
+        captures_change(c, stream, false);
+}
+
+static uint32_t captured_flag(void) {
+    return atomic_load_explicit(&captures.n, memory_order_relaxed) > 0 ? DEVICE_FLAG_CAPTURED : 0;
+}
+
 /* --- memory --- */
 
 static void got_memory(struct call *c, uint64_t address, uint64_t size, uint32_t domain) {
@@ -450,6 +492,7 @@ static void got_memory(struct call *c, uint64_t address, uint64_t size, uint32_t
                                     .domain = domain,
                                     .key = address,
                                     .size = size,
+                                    .flags = captured_flag(),
                                     .context = place.context,
                                     .device = place.device});
 }
@@ -871,6 +914,7 @@ static void got_range(struct call *c, uint64_t address, uint64_t size) {
                                     .domain = SNAP_DOMAIN_DEVICE,
                                     .key = address,
                                     .size = size,
+                                    .flags = captured_flag(),
                                     .device = -1});
 }
 
@@ -954,6 +998,8 @@ static void got(struct call *c, uint32_t kind, void *handle) {
 }
 
 static void gone(struct call *c, uint32_t kind, void *handle) {
+    if (kind == SNAP_RSRC_STREAM)
+        capture_ends(c, handle);
     lost(c, DEVICE_RESOURCE + kind, (uintptr_t)handle);
 }
 
@@ -1071,6 +1117,7 @@ static bool is_of_context(const void *context, const struct device_record *r) {
 static void lost_context(struct call *c, void *context) {
     struct owner owner = {(uintptr_t)context, c->mark, 0};
     contexts_go();
+    atomic_store(&captures.n, 0);
     if (context == NULL || !open(c))
         return;
     device_table_sweep(is_of_context, NULL, &owner, c->t->cache.try);
@@ -1188,5 +1235,6 @@ struct hook_cuda_counts hook_cuda_counts(void) {
 void hook_cuda_after_fork_child(void) {
     atomic_store(&is_forked, true);
     rawmem_unlock(&sampled.lock);
+    rawmem_unlock(&captures.lock);
     device_table_after_fork_child();
 }

@@ -115,7 +115,10 @@ static int add_pool(void *context, const snap_batch *b, uint32_t i, snap_error *
     of->cached[index] = add_sat(of->cached[index], cached);
     if (gap > of->largest_gap[index])
         of->largest_gap[index] = gap;
-    /* A framework or a program gives back whole segments, the driver's pools any part. */
+    /* A framework or a program gives back whole segments, the driver's pools any part; what a
+     * framework holds for a graph it keeps while the graph is there. */
+    if (kind == SNAP_POOL_TORCH_PRIVATE)
+        return 0;
     if ((!is_framework && kind != SNAP_POOL_API) || cached == size)
         of->returnable[index] = add_sat(of->returnable[index], cached);
     return 0;

@@ -3,6 +3,7 @@
 #include <heapsnap/capture.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/caching.h"
 
@@ -14,7 +15,13 @@ int main(int argc, char **argv) {
     if (argc != 3)
         return 2;
     srand((unsigned)atoi(argv[2]));
+    const char *const mode = getenv("CACHING");
+    const int has_graphs = mode && strcmp(mode, "graphs") == 0;
     for (int i = 0; i < 2000; i++) {
+        if (has_graphs && i % 500 == 300)
+            caching_capture(1);
+        if (has_graphs && i % 500 == 350)
+            caching_capture(0);
         void **const h = &held[rand() % 200];
         if (*h)
             caching_free(*h);
@@ -32,7 +39,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     const struct caching_stats s = caching_stats();
-    printf("%zu %zu %zu %zu %zu\n", s.allocated, s.reserved, s.returnable, s.largest_gap,
-           c10_reports());
+    printf("%zu %zu %zu %zu %zu %zu %zu\n", s.allocated, s.reserved, s.returnable, s.largest_gap,
+           c10_reports(), s.private_reserved, s.private_allocated);
     return 0;
 }

@@ -19,7 +19,7 @@ def run(mode, seed):
         show = json.loads(subprocess.run([SNAP, "show", "--json", path], check=True, capture_output=True, timeout=60).stdout)
         text = subprocess.run([SNAP, "show", path], check=True, capture_output=True, text=True, timeout=60).stdout
         tables = json.loads(subprocess.run([SNAP, "convert", path], check=True, capture_output=True, timeout=60).stdout)["tables"]
-    names = ("allocated", "reserved", "returnable", "largest_gap", "reports")
+    names = ("allocated", "reserved", "returnable", "largest_gap", "reports", "private_reserved", "private_allocated")
     return dict(zip(names, map(int, out.split()))), show["devices"], tables, text
 
 
@@ -49,6 +49,19 @@ class Cache(unittest.TestCase):
         self.assertEqual(device["cached_bytes"], [books["reserved"] - books["allocated"]])
         self.assertEqual(device["largest_gap_bytes"], [books["largest_gap"]])
         self.assertEqual([p["flags"] for p in tables["POOL"]], [1])
+
+    def test_graphs(self):
+        """What is allocated while a stream is captured is of a graph, also after that; emptying the cache does not return it."""
+        for seed in range(2):
+            books, device, tables = self.compare("graphs", seed)
+            self.assertEqual(device["cached_bytes"], [books["reserved"] - books["allocated"]])
+            self.assertEqual(device["returnable_bytes"], [books["returnable"]])
+            private = [p for p in tables["POOL"] if p["kind"] == "torch_private"]
+            self.assertEqual((sum(p["size"] for p in private), sum(p.get("live", 0) for p in private)),
+                             (books["private_reserved"], books["private_allocated"]))
+            self.assertGreater(books["private_reserved"], books["private_allocated"])
+            self.assertGreater(books["private_allocated"], 0)
+            self.assertEqual({p["kind"] for p in tables["POOL"]}, {"torch_private", "torch_segment"})
 
     def test_without_cache(self):
         books, device, tables = self.compare("none", 1)

@@ -22,13 +22,14 @@ struct block {
 struct segment {
     uintptr_t address;
     size_t size;
-    int is_small;
+    int is_small, is_private;
 };
 
 static struct block blocks[MAX]; /* by address within a segment */
 static struct segment segments[MAX];
 static int n_blocks, n_segments;
 static size_t allocated, reserved;
+static int is_captured;
 
 /* c10::reportMemoryUsageToProfiler(void *, int64_t, size_t, size_t, c10::Device), of c10.c */
 struct device {
@@ -98,7 +99,7 @@ static int add_segment(size_t size, int is_small) {
                                            : (size + 2 * MIB - 1) / (2 * MIB) * (2 * MIB);
     if (cudaMalloc(&address, whole) != 0)
         return -1;
-    segments[n_segments] = (struct segment){(uintptr_t)address, whole, is_small};
+    segments[n_segments] = (struct segment){(uintptr_t)address, whole, is_small, is_captured};
     blocks[n_blocks++] = (struct block){(uintptr_t)address, whole, n_segments++, 0};
     reserved += whole;
     return 0;
@@ -109,7 +110,8 @@ static int find_block(size_t size, int is_small) {
     const int any = is_mode("expandable");
     for (int i = 0; i < n_blocks; i++)
         if (!blocks[i].is_used && blocks[i].size >= size &&
-            (any || segments[blocks[i].segment].is_small == is_small) &&
+            (any || (segments[blocks[i].segment].is_small == is_small &&
+                     segments[blocks[i].segment].is_private == is_captured)) &&
             (best < 0 || blocks[i].size < blocks[best].size))
             best = i;
     return best;
@@ -184,11 +186,20 @@ void caching_free(void *address) {
     }
 }
 
+void caching_capture(int on) {
+    static void *stream;
+    void *graph;
+    if ((!stream && cudaStreamCreate(&stream) != 0) ||
+        (on ? cudaStreamBeginCapture(stream, 0) : cudaStreamEndCapture(stream, &graph)) != 0)
+        abort();
+    is_captured = on;
+}
+
 void caching_empty(void) {
     for (int i = 0; i < n_blocks;) {
         struct block *const b = &blocks[i];
         if (b->is_used || b->segment < 0 || is_mode("expandable") ||
-            b->size != segments[b->segment].size) {
+            segments[b->segment].is_private || b->size != segments[b->segment].size) {
             i++;
             continue;
         }
@@ -201,11 +212,14 @@ void caching_empty(void) {
 struct caching_stats caching_stats(void) {
     struct caching_stats s = {.allocated = allocated, .reserved = reserved};
     for (int i = 0; i < n_blocks; i++) {
+        const int is_private = blocks[i].segment >= 0 && segments[blocks[i].segment].is_private;
+        s.private_reserved += is_private ? blocks[i].size : 0;
+        s.private_allocated += is_private && blocks[i].is_used ? blocks[i].size : 0;
         if (blocks[i].is_used)
             continue;
         if (blocks[i].size > s.largest_gap)
             s.largest_gap = blocks[i].size;
-        if (blocks[i].size == segments[blocks[i].segment].size)
+        if (!is_private && blocks[i].size == segments[blocks[i].segment].size)
             s.returnable += blocks[i].size;
     }
     return s;

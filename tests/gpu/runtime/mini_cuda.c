@@ -73,6 +73,12 @@ int cudaStreamCreate(void **out) {
 int cudaStreamDestroy(void *stream) {
     CALL(driver.cuStreamDestroy(stream));
 }
+int cudaStreamBeginCapture(void *stream, int mode) {
+    CALL(driver.cuStreamBeginCapture(stream, mode));
+}
+int cudaStreamEndCapture(void *stream, void **graph) {
+    CALL(driver.cuStreamEndCapture(stream, graph));
+}
 int cudaEventCreate(void **out) {
     CALL(driver.cuEventCreate(out, 0));
 }

@@ -17,6 +17,8 @@ int cudaMallocAsync(void **out, size_t size, void *stream);
 int cudaFreeAsync(void *address, void *stream);
 int cudaStreamCreate(void **out);
 int cudaStreamDestroy(void *stream);
+int cudaStreamBeginCapture(void *stream, int mode);
+int cudaStreamEndCapture(void *stream, void **graph);
 int cudaEventCreate(void **out);
 int cudaEventDestroy(void *event);
 
