@@ -286,6 +286,25 @@ class Opened(Case):
         self.browser.click("#types .open-row", 1)
         self.assertEqual(len(self.texts("#types .detail")), 1)
 
+    def test_what_did_not_change_is_not_in_the_way(self):
+        folder = self.make(LIFE)
+        types = json.loads(self.snapdiff(folder, "--json"))["types"]
+        changed = sum(row["growth_bytes"] != 0 for row in types)
+        self.assertLess(changed, 25)
+        self.open(folder)
+        self.assertEqual(len(self.texts("#types tbody tr")), max(changed, 5))
+        self.browser.click("#types .foot button")
+        self.assertEqual(len(self.texts("#types tbody tr")), len(types))
+
+    def test_lines_stay_in_folded_stacks(self):
+        deep = ">".join(f"level{i}" for i in range(20))
+        folder = self.make("".join(f"alloc main>{deep}>train@train.py:83>{deep}>malloc 100 x 4000\nstep {i}\nsnap {i}.snap\n" for i in (1, 2, 3, 4)))
+        self.open(folder)
+        frames = self.texts("#flame .cell")
+        self.assertTrue(any("train.py:83" in text for text in frames), frames)
+        self.assertEqual(sum("frames" in text for text in frames), 2, frames)
+        self.assertEqual(sum("level" in text for text in frames), 1, frames)
+
     def test_map_and_stacks(self):
         self.open(self.make(LIFE))
         cells = len(self.texts("#memory .cell"))

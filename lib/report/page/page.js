@@ -216,6 +216,7 @@ function culprit(s) {
     fact("through", el("span", {class: "clamp"}, nameNode(path, "mono")));
   const from = caller(s.site);
   if (from) fact("allocated in", el("span", {class: "clamp", title: name(from.function)}, frameNode(from).map((n) => [n, " "])));
+  if (s.usual) fact("usual", el("span", {class: "clamp", title: name(s.usual)}, name(s.usual)));
   return el("div", {class: "culprit"},
     el("p", {class: "eyebrow"}, data.suspects.length > 1 ? "First of " + plural(data.suspects.length, "suspect") : "The suspect"),
     el("h2", {id: "culprit"}, nameNode(typeName(s.type)), " ",
@@ -635,7 +636,7 @@ function flameTree(of) {
     if (frames.length === 0) frames.push({function: s.label, file: "", line: 0, module: "", offset: 0});
     for (const f of frames) {
       const title = frameText(f), place = placeText(f), key = title + "\n" + place;
-      if (!at.children.has(key)) at.children.set(key, {title, place, module: f.module, value: 0, children: new Map(), blamed: false});
+      if (!at.children.has(key)) at.children.set(key, {title, place, module: f.module, has_line: f.line > 0, value: 0, children: new Map(), blamed: false});
       at = at.children.get(key);
       at.value += value;
       at.blamed = at.blamed || s.blamed;
@@ -645,7 +646,7 @@ function flameTree(of) {
 }
 
 /* Runs of frames with a single caller and the same bytes are one row until they are opened. */
-const RUN = 7;
+const RUN = 7, KEPT = 3;
 function foldFlame(node, opened) {
   const run = [node];
   for (let n = node; n.children.size === 1; ) {
@@ -656,9 +657,17 @@ function foldFlame(node, opened) {
   const inner = run[run.length - 1];
   const tail = () => ({...inner, list: [...inner.children.values()].map((c) => foldFlame(c, opened)).sort((a, b) => b.value - a.value)});
   if (run.length <= RUN || opened.has(node)) return run.slice(0, -1).reduceRight((below, n) => ({...n, list: [below]}), tail());
-  const hidden = run.slice(1, -1);
-  const fold = {title: "… " + hidden.length + " frames", folded: node, frames: hidden, value: node.value, place: "", blamed: node.blamed, list: [tail()]};
-  return {...node, list: [fold]};
+  /* The innermost lines that are known say most: they stay, and what is between them is folded. */
+  const hidden = run.slice(1, -1), kept = new Set(hidden.filter((n) => n.has_line).slice(-KEPT)), rows = [];
+  for (const n of hidden) {
+    const above = rows[rows.length - 1];
+    if (kept.has(n) || !above || !above.frames)
+      rows.push(kept.has(n) ? {...n} : {folded: node, frames: [n], value: node.value, place: "", blamed: node.blamed});
+    else above.frames.push(n);
+  }
+  for (const r of rows)
+    if (r.frames) r.title = "… " + plural(r.frames.length, "frame");
+  return {...node, list: [rows.reduceRight((below, r) => ({...r, list: [below]}), tail())]};
 }
 
 function hue(text) {
@@ -749,11 +758,15 @@ function flameSection() {
 
 /* ---- Tables ---- */
 
-const PAGE = 25;
+const PAGE = 25, QUIET = 5;
 
-/* columns: {title, value(row): to sort by, show(row), num, wide, first: the row opens there} */
+/* What did not change at all is on the page, but not in the way: few such rows are shown at first.
+ * columns: {title, value(row): to sort by, show(row), num, wide, first: the row opens there} */
 function table(what, columns, rows, total, words, detail) {
-  let sorted = null, up = false, most = PAGE;
+  const changeOf = (r) => r.growth_bytes !== undefined ? r.growth_bytes : rise(r.counts);
+  const changed = rows.filter((r) => changeOf(r) !== 0).length;
+  const firstOnes = () => query !== "" ? PAGE : Math.max(QUIET, Math.min(PAGE, changed));
+  let sorted = null, up = false, most = firstOnes();
   const open = new Set();
   const lower = rows.map((r) => words(r).map(name).join("\n").toLowerCase());
   const body = el("tbody"), foot = el("p", {class: "foot", role: "status"});
@@ -761,10 +774,11 @@ function table(what, columns, rows, total, words, detail) {
     el("button", {type: "button", title: "Sort by " + c.title, onclick: () => {
       up = sorted === c ? !up : !c.num;
       sorted = c;
+      most = Math.max(most, PAGE);
       draw();
     }}, c.title)));
   function rowOf(r) {
-    const growth = r.growth_bytes !== undefined ? r.growth_bytes : rise(r.counts);
+    const growth = changeOf(r);
     const tr = el("tr", {class: (growth > 0 ? "plus" : growth < 0 ? "minus" : "") + (r.blamed ? " blamed" : "")});
     const toggle = () => { open.has(r) ? open.delete(r) : open.add(r); draw(); };
     for (const c of columns) {
@@ -793,12 +807,13 @@ function table(what, columns, rows, total, words, detail) {
     foot.replaceChildren(shown.length === 0 ? (query ? "No row fits the search." : "None.")
       : `${number(Math.min(most, shown.length))} of ${plural(shown.length, what)}` + (query ? " that fit the search" : ""));
     if (shown.length > most)
-      foot.append(el("button", {type: "button", class: "soft", onclick: () => { most += 200; draw(); }}, "Show more"));
+      foot.append(el("button", {type: "button", class: "soft", onclick: () => { most += 200; draw(); }}, "Show more"),
+        query === "" && most < PAGE ? (changed > 0 ? "The rest did not change. " : "None changed. ") : "");
     if (total > rows.length)
       foot.append(`This page holds the first ${number(rows.length)} of ${number(total)}; snapdiff --json --top all lists all.`);
   }
   draw();
-  onQuery.push(() => { most = PAGE; draw(); });
+  onQuery.push(() => { most = firstOnes(); draw(); });
   return el("div", null, el("div", {class: "scroll"}, el("table", {class: "rows"}, el("thead", null, el("tr", null, heads)), body)), foot);
 }
 
