@@ -62,10 +62,16 @@ static enum special special_of(PyTypeObject *type) {
         {"array.array", SPECIAL_PYARRAY},       {"functools._lru_cache_wrapper", SPECIAL_LRU},
         {"functools.partial", SPECIAL_PARTIAL},
     };
-    for (PyTypeObject *t = type; t; t = t->tp_base)
+    char text[32];
+    for (PyTypeObject *t = type; t; t = t->tp_base) {
+        if (t->tp_flags & Py_TPFLAGS_HEAPTYPE && strcmp(t->tp_name, "Module") == 0 &&
+            name_read_entry(t->tp_dict, "__module__", text, sizeof text) &&
+            strcmp(text, "torch.nn.modules.module") == 0)
+            return SPECIAL_MODULE;
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             if (t->tp_name && strcmp(t->tp_name, names[i].name) == 0)
                 return names[i].special;
+    }
     return SPECIAL_NONE;
 }
 
@@ -347,6 +353,18 @@ static int mark_bad(void *context, size_t i) {
 
 static void close_over(struct managed_walk *w) {
     guard_each(0, visit_node, mark_bad, w);
+}
+
+static int find_parts(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    if (i >= w->n_nodes)
+        return 1;
+    parts_find_one(w, (uint32_t)i);
+    return 0;
+}
+
+static int skip_parts(void *context, size_t i) {
+    return 0;
 }
 
 /* --- what is reached, and what is garbage --- */
@@ -652,6 +670,7 @@ static int walk_all(struct managed_walk *w) {
     if (w->failed || sort_nodes(w) < 0)
         return -1;
     find_garbage(w);
+    guard_each(0, find_parts, skip_parts, w);
     if (w->failed || list_objects(w) < 0)
         return -1;
     if (!w->has_blocks)

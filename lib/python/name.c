@@ -161,6 +161,14 @@ static int read_int(PyObject *op, char *out) {
     return length;
 }
 
+/* "['encoder.weight']": what optimizers keep by parameters. */
+static uint32_t name_of_part(struct managed_walk *w, PyObject *key) {
+    char text[NAME_MAX_SIZE] = "['";
+    const size_t n = part_path(w, key, text + 2, sizeof text - 4);
+    memcpy(text + 2 + n, "']", 2);
+    return n ? name_add(w, text, n + 4) : 0;
+}
+
 uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare) {
     char text[KEY_MAX_SIZE + 8];
     size_t length = 0;
@@ -183,7 +191,8 @@ uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare) {
         text[0] = '[';
         text[1 + n] = ']';
         length = (size_t)n + 2;
-    }
+    } else
+        return name_of_part(w, key);
     return name_add(w, text, length);
 }
 

@@ -14,7 +14,8 @@ enum special {
     SPECIAL_DEQUE,   /* collections.deque */
     SPECIAL_PYARRAY, /* array.array */
     SPECIAL_LRU,     /* functools._lru_cache_wrapper */
-    SPECIAL_PARTIAL  /* functools.partial */
+    SPECIAL_PARTIAL, /* functools.partial */
+    SPECIAL_MODULE   /* torch.nn.Module */
 };
 
 struct type_entry {
@@ -29,7 +30,8 @@ enum role {
     ROLE_NONE,
     ROLE_ATTRIBUTES, /* a dictionary whose strings are names of attributes */
     ROLE_CLOSURE,    /* of the code at `owner` */
-    ROLE_MODULES     /* sys.modules */
+    ROLE_MODULES,    /* sys.modules */
+    ROLE_PART        /* of the module of PyTorch at `owner` */
 };
 
 struct node {
@@ -160,6 +162,11 @@ uint32_t origin_flags(struct managed_walk *w, PyTypeObject *type);
 
 /* reference.c */
 void references_send(struct managed_walk *w, uint32_t index);
+
+/* part.c: says of the parts of a module, if the node is one, whose they are; then a part's path
+ * from the outermost module, which is not NUL-terminated; its length, 0: it is none. */
+int parts_find_one(struct managed_walk *w, uint32_t index);
+size_t part_path(struct managed_walk *w, PyObject *part, char *out, size_t size);
 
 /* native.c: finds blocks, when all objects are known; then sends them in parts. */
 void natives_find(struct managed_walk *w);

@@ -161,6 +161,43 @@ class Untracked(Graph):
                          self.said["storages"])
 
 
+OPTIMIZER = """
+import torch
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(2)])
+        self.scale = torch.nn.Parameter(torch.ones(4))
+    def forward(self, x):
+        for layer in self.layer:
+            x = layer(x) * self.scale
+        return x
+def main():
+    model = torch.nn.Sequential()
+    model.encoder = Block()
+    alone = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.Adam([*model.parameters(), alone])
+    (model.encoder(torch.randn(3, 4)).sum() * alone).backward()
+    optimizer.step()
+    snap("a")
+    print(json.dumps([name for name, _ in model.named_parameters()]))
+main()
+"""
+
+
+class Optimizer(unittest.TestCase):
+    def test_state_is_by_the_names_of_parameters(self):
+        program = Program(OPTIMIZER)
+        graph = program["a"]
+        (root,) = graph.find_root("frame", "__main__:main", "optimizer")
+        owner = graph.out[root.target]
+        state = graph.follow(root.target if any(e.label == "state" for e in owner) else graph.follow(root.target, "__dict__"), "state")
+        labels = sorted(e.label for e in graph.out[state] if e.kind == "value")
+        self.assertEqual(labels, sorted(["", *(f"['{name}']" for name in program.said)]))
+        for name in program.said:
+            self.assertEqual(graph.nodes[graph.follow(state, f"['{name}']", "['exp_avg']")].type, "torch.Tensor")
+
+
 # Numbers in objects, as ctypes has them: addresses of memory that begins with the address of a real virtual table, but is no
 # block, or of a wrong size; that ends before the object would; that holds arrays of any length and bytes that are not there.
 LIES = """
