@@ -190,7 +190,8 @@ void caching_capture(int on) {
     static void *stream;
     void *graph;
     if ((!stream && cudaStreamCreate(&stream) != 0) ||
-        (on ? cudaStreamBeginCapture(stream, 0) : cudaStreamEndCapture(stream, &graph)) != 0)
+        (on ? cudaStreamBeginCapture(stream, 2 /* relaxed */)
+            : cudaStreamEndCapture(stream, &graph)) != 0)
         abort();
     is_captured = on;
 }
