@@ -280,7 +280,7 @@ int main(void) {
     Suite *const suite = suite_create("codec_fault");
     TCase *const t = tcase_create("codec_fault");
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 120);
+    tcase_set_timeout(t, 600);
     tcase_add_loop_test(t, writing, 0, N_FAULTS);
     tcase_add_test(t, overwriting);
     tcase_add_test(t, short_writes);
