@@ -129,6 +129,8 @@ static json_t *stack_of(struct building *b, const snap_snapshot *s, uint64_t sta
         set(b, frame, "offset", number(f->offset));
         if (snap_location_is_allocator(s, f))
             set(b, frame, "allocator", json_true());
+        if (f->kind != SNAP_FRAM_NATIVE)
+            set(b, frame, "managed", json_true());
         append(b, array, frame);
     }
     if (result < 0)

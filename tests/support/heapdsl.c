@@ -336,14 +336,17 @@ static void free_ids(struct ids *ids) {
     free(ids->values);
 }
 
-/* function[@file[:line]]; the function may be empty: a frame without a name. */
+/* function[@file[:line]]; the function may be empty: a frame without a name. One of a file ".py" is
+ * Python's. */
 static uint64_t frame_id(snap_writer *w, struct ids *frames, const char *text) {
     uint64_t *const id = find_id(frames, text);
     if (*id != 0)
         return *id;
     snap_error err;
     uint64_t row[SNAP_COLUMNS_MAX] = {0};
-    row[SNAP_FRAM_COL_MODULE] = 1;
+    const int is_python = strstr(text, ".py:") != NULL;
+    row[SNAP_FRAM_COL_KIND] = is_python ? SNAP_FRAM_PYTHON : SNAP_FRAM_NATIVE;
+    row[SNAP_FRAM_COL_MODULE] = !is_python;
     row[SNAP_FRAM_COL_OFFSET] = 0x1000 + (hash(text) & 0xffffff);
     check(snap_writer_row(w, SNAP_TABLE_FRAM, row, id, &err), &err);
     return *id;

@@ -180,7 +180,8 @@ function brief(text) {
 }
 
 /* The innermost frame that is no allocator's. */
-const caller = (stack) => stack.find((f) => !f.allocator && f.function) || stack[0];
+/* Who asked for memory: the innermost line of a managed runtime, whatever libraries it went on through. */
+const caller = (stack) => stack.find((f) => f.managed && f.function) || stack.find((f) => !f.allocator && f.function) || stack[0];
 function frameText(f) {
   return f.function || (baseName(f.module) || "unknown code") + "+0x" + f.offset.toString(16);
 }
@@ -411,7 +412,8 @@ function chainList(chain) {
 function stackList(stack) {
   const list = el("ol", {class: "stack"});
   const show = (all) => {
-    const shown = all ? stack : stack.filter((f) => !f.allocator).slice(0, 12);
+    const called = stack.filter((f) => !f.allocator), managed = called.some((f) => f.managed);
+    const shown = all ? stack : called.filter((f, i) => i === 0 || !managed || f.managed).slice(0, 12);
     list.replaceChildren(...shown.map((f) => el("li", {title: name(f.function + "\n" + (f.file || f.module))}, frameNode(f))));
     if (shown.length < stack.length)
       list.append(el("li", null, el("button", {type: "button", class: "link", onclick: () => show(true)},
