@@ -12,35 +12,6 @@
 #include "python/guard.h"
 #include "python/hold.h"
 
-/* --- nodes by address --- */
-
-static uint32_t *index_slot(struct managed_walk *w, const void *op) {
-    uint32_t *const table = (uint32_t *)(void *)w->index.data;
-    const size_t mask = w->index.length / sizeof *table - 1;
-    const struct node *const nodes = walk_nodes(w);
-    size_t at = ((uintptr_t)op >> 4) * 0x9e3779b97f4a7c15u >> 20 & mask;
-    while (table[at] && nodes[table[at] - 1].object != op)
-        at = (at + 1) & mask;
-    return &table[at];
-}
-
-static int index_make(struct managed_walk *w, size_t n_slots) {
-    struct memory old = w->index;
-    w->index = (struct memory){0};
-    if (!memory_zeroed(&w->index, n_slots * sizeof(uint32_t))) {
-        w->index = old;
-        return -1;
-    }
-    memory_release(&old);
-    for (uint32_t i = 0; i < w->n_nodes; i++)
-        *index_slot(w, walk_nodes(w)[i].object) = i + 1;
-    return 0;
-}
-
-uint32_t walk_find(struct managed_walk *w, const void *op) {
-    return *index_slot(w, op);
-}
-
 /* --- types --- */
 
 static int is_type(PyTypeObject *type) {
@@ -132,9 +103,9 @@ static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
 uint32_t walk_add(struct managed_walk *w, PyObject *op) {
     if (!op || (uintptr_t)op & 7 || (uintptr_t)op < 4096)
         return 0;
-    uint32_t *slot = index_slot(w, op);
-    if (*slot)
-        return *slot;
+    const uint32_t found = walk_find(w, op);
+    if (found)
+        return found;
     if (w->failed || Py_REFCNT(op) <= 0 || !Py_TYPE(op))
         return 0;
     const struct type_entry *const type = type_get(w, Py_TYPE(op));
@@ -147,19 +118,13 @@ uint32_t walk_add(struct managed_walk *w, PyObject *op) {
         .is_gc = is_gc != 0,
         .is_tracked = is_gc && cpython_is_tracked(op),
     };
-    if (w->n_nodes >= VIA_ROOT - 1 || (w->n_nodes * 2 >= w->index.length / sizeof(uint32_t) &&
-                                       index_make(w, w->index.length / sizeof(uint32_t) * 2) < 0)) {
+    if (w->n_nodes < VIA_ROOT - 1)
+        memory_add(&w->nodes, &node, sizeof node);
+    if (w->n_nodes >= VIA_ROOT - 1 || w->nodes.failed || index_add(w, op, w->n_nodes) < 0) {
         w->failed = 1;
         return 0;
     }
-    memory_add(&w->nodes, &node, sizeof node);
-    if (w->nodes.failed) {
-        w->failed = 1;
-        return 0;
-    }
-    slot = index_slot(w, op);
-    *slot = ++w->n_nodes;
-    return *slot;
+    return ++w->n_nodes;
 }
 
 /* --- what an object refers to --- */
@@ -581,10 +546,7 @@ static int sort_nodes(struct managed_walk *w) {
         other = swap;
     }
     memory_release(&other);
-    memset(w->index.data, 0, w->index.length);
-    for (uint32_t i = 0; i < w->n_nodes; i++)
-        *index_slot(w, walk_nodes(w)[i].object) = i + 1;
-    return 0;
+    return index_sorted(w);
 }
 
 /* Values are bytes that only look like addresses; tuples and code refer to objects only. */
@@ -650,9 +612,10 @@ static int is_known(void) {
 
 static void walk_close(struct managed_walk *w) {
     struct memory *const all[] = {
-        &w->nodes,        &w->index,           &w->types,         &w->roots,   &w->places,
-        &w->hooks,        &w->names,           &w->objects,       &w->targets, &w->claimed,
-        &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records, &w->origins};
+        &w->nodes,           &w->index,         &w->pages,   &w->types,
+        &w->roots,           &w->places,        &w->hooks,   &w->names,
+        &w->objects,         &w->targets,       &w->claimed, &w->strings.text,
+        &w->strings.offsets, &w->strings.table, &w->records, &w->origins};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     natives_release(w);
@@ -661,8 +624,7 @@ static void walk_close(struct managed_walk *w) {
 
 static int walk_all(struct managed_walk *w) {
     w->types_size = 4096;
-    if (!memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry)) ||
-        index_make(w, (size_t)1 << 18) < 0)
+    if (!memory_zeroed(&w->types, w->types_size * sizeof(struct type_entry)) || index_start(w) < 0)
         return -1;
     add_lists(w);
     roots_find(w);

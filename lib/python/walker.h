@@ -82,7 +82,8 @@ struct natives {
 };
 
 struct managed_walk {
-    struct memory nodes, index; /* struct node; uint32_t: hash table of index + 1 */
+    struct memory nodes;        /* struct node */
+    struct memory index, pages; /* of index.c */
     uint32_t n_nodes;
     struct memory types; /* struct type_entry: hash table */
     uint32_t n_types, types_size;
@@ -119,7 +120,12 @@ static inline struct type_entry *walk_types(struct managed_walk *w) {
 
 /* Index + 1 of an object's node, 0: none. */
 uint32_t walk_find(struct managed_walk *w, const void *object);
-/* The same, after making it a node; 0 for what cannot be an object. */
+/* index.c: begins; has one more, whose node is the last; all nodes are in order of their addresses
+ * and no more come. -1: no memory. */
+int index_start(struct managed_walk *w);
+int index_add(struct managed_walk *w, const void *object, uint32_t index);
+int index_sorted(struct managed_walk *w);
+/* The same as walk_find(), after making it a node; 0 for what cannot be an object. */
 uint32_t walk_add(struct managed_walk *w, PyObject *object);
 /* Calls visit with all that an object refers to: what the collector would be told, and what it
  * would not. */
