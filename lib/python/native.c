@@ -592,8 +592,10 @@ void natives_find(struct managed_walk *w) {
     }
     guard_each(0, read_mapping, miss_mapping, &maps);
     procfs_lines_close(&maps.lines);
-    if (n->segments.failed || n_segments(n) == 0)
+    if (n->segments.failed || n_segments(n) == 0) {
+        n->n_missed++;
         return;
+    }
     n->end_ns = raw_clock_ns(CLOCK_MONOTONIC) + TIME_MAX_NS;
     guard_each(0, look_at_object, count_missed, w);
     guard_each(0, look_at_block, count_missed, w);
