@@ -43,7 +43,9 @@ enum field {
     FIELD_NEXT,        /* node -> array of edges */
     FIELD_DATA,        /* storage -> its bytes */
     FIELD_TENSOR,      /* Python's object -> tensor */
-    FIELD_FUNCTION,    /* the object of a function that is written in Python -> its node */
+    FIELD_CONTEXT,  /* node -> the object of its function; other nodes have one that stands for them
+                     */
+    FIELD_FUNCTION, /* the object of a function that is written in Python -> its node */
     N_FIELDS
 };
 
@@ -122,10 +124,12 @@ static int is_node(enum role role) {
     return role == ROLE_NODE || role == ROLE_ACCUMULATOR;
 }
 
+static const char python_node[] = "torch::autograd::PyNode";
+
 /* A node whose backward pass is written in Python: it has an object, which saves in its place. */
 static int is_python_node(const struct autograd *a, uint32_t node) {
     return role_of(a, node) == ROLE_NODE &&
-           strcmp(a->heap->types[a->heap->type[node - 1] - 1].name, "torch::autograd::PyNode") == 0;
+           strcmp(a->heap->types[a->heap->type[node - 1] - 1].name, python_node) == 0;
 }
 
 static int is_object(const struct heap *h, uint32_t node) {
@@ -239,6 +243,18 @@ static void vote_object(struct autograd *a, uint32_t node, const struct heap_edg
         vote(a, FIELD_FUNCTION, e->source_word);
 }
 
+/* A node's word that refers to an object which refers back. */
+static void learn_contexts(struct autograd *a) {
+    const struct heap *const h = a->heap;
+    for (uint32_t node = 1; node <= h->n_blocks; node++)
+        for (uint64_t e = h->first_edge[node - 1];
+             is_python_node(a, node) && e < h->first_edge[node]; e++)
+            if (h->edges[e].target_offset == 0 && is_object(h, h->edges[e].target) &&
+                follow(a, h->edges[e].target, FIELD_FUNCTION) == node)
+                vote(a, FIELD_CONTEXT, h->edges[e].source_word);
+    decide(a, FIELD_CONTEXT);
+}
+
 static void learn(struct autograd *a) {
     const struct heap *const h = a->heap;
     for (uint32_t node = 1; node <= h->n_nodes; node++) {
@@ -260,6 +276,7 @@ static void learn(struct autograd *a) {
     for (int field = 0; field < N_FIELDS; field++)
         if (field != FIELD_DATA)
             decide(a, (enum field)field);
+    learn_contexts(a);
 }
 
 /* Bytes of an array of edges that are in use: up to where the node's next word refers. */
@@ -411,6 +428,11 @@ static uint32_t label_of_field(struct autograd *a, enum role role, uint32_t type
             *kind = known[i].kind;
             return heap_string(h, known[i].label);
         }
+    if (is_node(role) && a->fields[FIELD_CONTEXT].word == word + 1) {
+        const int is_python = strcmp(h->types[type - 1].name, python_node) == 0;
+        *kind = is_python ? SNAP_EDGE_ATTRIBUTE : *kind;
+        return heap_string(h, is_python ? "ctx" : "pyobj");
+    }
     if (!is_node(role) || !is_marked(a, type, word))
         return 0;
     if (role == ROLE_ACCUMULATOR) {

@@ -61,6 +61,7 @@ def main():
     for _ in range(5):
         total = total + (model(x) * scale.exp()).pow(2).mean()
     custom = Doubled.apply(scale)
+    deep = Doubled.apply(scale).exp()
     view = x[0]
     view.label = "of a row"
     loss = total.detach()
@@ -119,6 +120,8 @@ class Graph(unittest.TestCase):
         context = self.graph.follow(node, "ctx")
         self.assertTrue(self.graph.nodes[context].type.endswith("DoubledBackward"))
         saved = [e.target for e in self.graph.out[context] if e.kind == "saved"]
+        deep = self.graph.follow(self.local("deep"), "grad_fn", "next_functions[0]", "ctx")
+        self.assertEqual(self.graph.nodes[deep].type, self.graph.nodes[context].type)
         self.assertEqual(saved, [self.graph.follow(self.local("scale"), "_cdata")])
 
     def test_storages(self):
