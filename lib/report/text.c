@@ -301,6 +301,8 @@ static void put_devices(struct page *p, const snap_diff *d) {
                 page_name(text, v->name, p->width - 12));
         put_device_line(p, "live", v->live, n);
         put_device_line(p, "cached", v->cached, n);
+        put_device_line(p, "- returnable", v->returnable, n); /* parts of what is cached */
+        put_device_line(p, "- largest gap", v->largest_gap, n);
         put_device_line(p, "of graphs", v->graphs, n);
         put_device_line(p, "driver says", v->reported, n);
         if (v->reported[n - 1] != 0)

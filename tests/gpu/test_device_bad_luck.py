@@ -67,6 +67,14 @@ class BadLuck(unittest.TestCase):
         self.assertEqual(len(blocks(self.run_case("newer", FAKE_CUDA_VERSION="99000"))), 4)
         self.assertEqual(len(blocks(self.run_case("newer", FAKE_CUDA_VERSION="99000", FAKE_CUDA_ODD="1"))), 4)
 
+    def test_driver_has_a_function_of_a_new_form(self):
+        """What takes other arguments than any that we know is not called through ours, and the file says that something is missing."""
+        tables = self.run_case("newer", FAKE_CUDA_VERSION="99000", FAKE_CUDA_FRESH="cuMemAlloc")
+        self.assertEqual(blocks(tables), [])
+        self.assertEqual([r["kind"] for r in tables["RSRC"]].count("stream"), 3)
+        missing = {m["name"]: m["value"] for m in tables["META"] if m["key"] == "completeness"}
+        self.assertEqual(missing.get("unseen_device_calls"), 1, missing)
+
     def test_no_driver(self):
         paths = [p for p in os.environ["LD_LIBRARY_PATH"].split(":") if os.path.abspath(p) != os.path.abspath(FAKE)]
         probe = subprocess.run([PROGRAM, "nothing"], capture_output=True, text=True, env={**os.environ, "LD_LIBRARY_PATH": ":".join(paths)})

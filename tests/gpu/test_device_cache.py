@@ -29,6 +29,8 @@ class Cache(unittest.TestCase):
         self.assertEqual([row["device"] for row in devices], [0])
         device = devices[0]
         self.assertEqual(device["live_bytes"], [books["allocated"]])
+        self.assertEqual("- returnable " in text, device["returnable_bytes"] != [0])
+        self.assertEqual("- largest gap " in text, device["largest_gap_bytes"] != [0])
         if device["reported_bytes"] == [0]:
             self.assertEqual(device["residual_bytes"], [0])
             self.assertIn("the rest       unknown", text)

@@ -8,7 +8,8 @@
  *
  * Environment: FAKE_CUDA_VERSION (13000); FAKE_CUDA_FAIL=N: the Nth allocation fails,
  * FAKE_CUDA_FAIL=N+: and all after it, FAKE_CUDA_FAIL=/N: each Nth; FAKE_CUDA_ODD=1:
- * cuGetProcAddress returns other addresses than dlsym; FAKE_CUDA_LOG=FILE: names asked for, with
+ * cuGetProcAddress returns other addresses than dlsym; FAKE_CUDA_FRESH=NAME: it does for that name
+ * from versions after 13.0 on; FAKE_CUDA_LOG=FILE: names asked for, with
  * what they were answered; FAKE_CUDA_BARE=1: linear memory is only numbers, in no books, so that
  * allocating costs next to nothing. */
 #include "fake_cuda.h"
@@ -1202,8 +1203,9 @@ static int look_up(const char *name, void **out, int version, uint64_t flags) {
              (entries[i].per_thread == entries[best].per_thread &&
               entries[i].version > entries[best].version)))
             best = i;
-    const char *const odd = getenv("FAKE_CUDA_ODD");
-    *out = best < 0 ? NULL : odd && *odd ? entries[best].odd : entries[best].address;
+    const char *const odd = getenv("FAKE_CUDA_ODD"), *const fresh = getenv("FAKE_CUDA_FRESH");
+    const int is_fresh = fresh && version > 13000 && strcmp(fresh, name) == 0;
+    *out = best < 0 ? NULL : (odd && *odd) || is_fresh ? entries[best].odd : entries[best].address;
     log_answer(name, version, flags, *out);
     return best < 0 ? NOT_FOUND : OK;
 }
