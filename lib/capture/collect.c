@@ -416,7 +416,7 @@ static void put_meta(struct copy *c) {
         struct managed_sink sink = {.context = c, .counter = add_counter};
         c->n_meta = &n;
         c->objects.walker->send_counters(c->objects.walk, &sink);
-    } else if (c->objects.walker)
+    } else if (c->objects.walker || c->objects.is_unknown)
         meta_missing(c, &n, "python_objects_unread", 1);
     if (c->objects.walk && c->objects.is_moving)
         meta_missing(c, &n, "python_objects_moving", 1);

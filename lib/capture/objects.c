@@ -21,6 +21,7 @@
 #include <heapsnap/snapdef.h>
 
 static const struct managed_walker *walker;
+static const char *unknown; /* version of an interpreter that no walker is made for */
 
 /* --- in the target --- */
 
@@ -52,20 +53,22 @@ static void *load(const char *version, size_t length) {
     return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
-void objects_load(void) {
+const char *objects_load(void) {
     const char *(*get_version)(void);
     *(void **)&get_version = next_symbol(RTLD_DEFAULT, "Py_GetVersion");
     if (!get_version || !next_symbol(RTLD_DEFAULT, "_PyRuntime"))
-        return;
+        return NULL;
     const char *const version = get_version();
     const size_t length = version_length(version);
-    if (length == 0 || strstr(version, "free-threading"))
-        return;
-    void *const handle = load(version, length);
+    void *const handle =
+        length == 0 || strstr(version, "free-threading") ? NULL : load(version, length);
     const struct managed_walker *const found =
         handle ? next_symbol(handle, MANAGED_WALKER_NAME) : NULL;
     if (found && found->version == MANAGED_VERSION)
         walker = found;
+    else
+        unknown = version;
+    return unknown;
 }
 
 void objects_start(void (*at_end)(void)) {
@@ -96,6 +99,7 @@ void objects_open(struct objects *o, int is_caller_fine, int is_shared) {
     }
     o->is_moving = walker && !walker->is_whole(is_caller_fine);
     o->walker = walker;
+    o->is_unknown = unknown != NULL;
     o->walk = walker ? walker->open(1) : NULL;
     if (!o->walk)
         return;

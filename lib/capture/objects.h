@@ -15,8 +15,9 @@ struct object_origin { /* of the block that an object stands in */
 
 /* --- in the target --- */
 
-/* Loads the walker for the runtime that the program consists of, if there is one for it. */
-void objects_load(void);
+/* Loads the walker for the runtime that the program consists of. NULL, or the version of a runtime
+ * that there is none for: its objects are missing in every moment. */
+const char *objects_load(void);
 /* The functions of struct managed_walker, also where there is none: all is at rest then. */
 void objects_start(void (*at_end)(void));
 int objects_are_free(void);
@@ -25,8 +26,9 @@ int objects_call(int (*fn)(void *), void *argument);
 /* --- in the copy --- */
 
 struct objects {
-    const struct managed_walker *walker; /* NULL: no runtime */
-    struct managed_walk *walk;           /* NULL: it could not be read */
+    const struct managed_walker *walker; /* NULL: no runtime, or an unknown one */
+    int is_unknown;
+    struct managed_walk *walk; /* NULL: it could not be read */
     const struct managed_object *list;
     size_t n;
     struct scan_target *targets; /* n of them, for the scan */

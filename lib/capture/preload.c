@@ -200,6 +200,20 @@ static void log_line(const char *kind, const char *message) {
     raw_close(fd);
 }
 
+static void note_unknown(const char *version) {
+    char message[CTL_TEXT_MAX];
+    struct text t;
+    if (!version)
+        return;
+    text_init(&t, message, sizeof message);
+    text_add(&t, "no objects of Python's are in snapshots, only blocks: no reader for CPython ");
+    text_add_n(&t, version, strcspn(version, " "));
+    if (strstr(version, "free-threading"))
+        text_add(&t, " without the global lock");
+    text_add(&t, " is installed");
+    log_line("note", message);
+}
+
 /* --- moments in signal handlers --- */
 
 /* Calls fn(argument) on another stack: the interrupted one may be a small one of a coroutine, or
@@ -571,7 +585,7 @@ __attribute__((constructor)) static void start(void) {
     python_frames_start();
     if (keep_flag("HEAPSNAP_PYTHON_ALLOCATIONS", 0))
         python_alloc_start();
-    objects_load();
+    note_unknown(objects_load());
     notes_device_at = device_table_serial_at;
     if (!hook_dlsym_start())
         log_line("note", "CUDA runtimes inside libraries opened with RTLD_DEEPBIND are not seen");

@@ -20,6 +20,23 @@ class Folder(unittest.TestCase):
         return os.path.join(self.folder, name)
 
 
+class Interpreters(Folder):
+    def test_objects_of_another_interpreter(self):
+        program = (
+            "try:\n    import _interpreters as them\nexcept ImportError:\n    import _xxsubinterpreters as them\n"
+            "other = them.create()\n"
+            "(getattr(them, 'exec', None) or them.run_string)(other, 'class Other: pass\\nkept = [Other() for _ in range(321)]')\n"
+            "snap('a')\n"
+        )
+        self.assertEqual(len(Program(program)["a"].of_type("__main__.Other")), 321)
+
+    def test_free_threaded_builds_are_refused(self):
+        program = "import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1; import heapsnap"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("ImportError: heapsnap does not know free-threaded builds of CPython yet", done.stderr)
+
+
 class Snap(Folder):
     def test_what_it_says(self):
         path = self.path("a.snap")
