@@ -22,18 +22,26 @@ struct table {
     uintptr_t bias;
 };
 
+/* The C library's own may be another tool's, and that tool not ready. */
+static bool starts_with(const char *text, const char *start) {
+    while (*start && *text == *start)
+        text++, start++;
+    return !*start;
+}
+static bool is_same(const char *a, const char *b) {
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
 static uintptr_t at(uintptr_t bias, uintptr_t pointer) {
     return pointer < bias ? bias + pointer : pointer; /* the vdso's are not relocated */
 }
 
-static bool read_table(const struct dl_phdr_info *info, struct table *out) {
-    const ElfW(Dyn) *d = NULL;
-    for (int i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-            d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-    *out = (struct table){.bias = info->dlpi_addr};
+static bool read_dynamic(uintptr_t bias, const ElfW(Dyn) * d, struct table *out) {
+    *out = (struct table){.bias = bias};
     for (; d != NULL && d->d_tag != DT_NULL; d++) {
-        const uintptr_t p = at(info->dlpi_addr, d->d_un.d_ptr);
+        const uintptr_t p = at(bias, d->d_un.d_ptr);
         if (d->d_tag == DT_SYMTAB)
             out->symbols = (const void *)p;
         else if (d->d_tag == DT_STRTAB)
@@ -42,6 +50,14 @@ static bool read_table(const struct dl_phdr_info *info, struct table *out) {
             out->hash = (const void *)p;
     }
     return out->symbols != NULL && out->strings != NULL && out->hash != NULL;
+}
+
+static bool read_table(const struct dl_phdr_info *info, struct table *out) {
+    const ElfW(Dyn) *d = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+    return read_dynamic(info->dlpi_addr, d, out);
 }
 
 /* A function that the object defines; `after`: the next one of that name, which another version of
@@ -60,7 +76,7 @@ static const ElfW(Sym) *
         const uint32_t h = chain[i - first];
         const ElfW(Sym) *const s = &t->symbols[i];
         if (s > after && (h | 1) == (hash | 1) && s->st_shndx != SHN_UNDEF &&
-            ELF64_ST_TYPE(s->st_info) == STT_FUNC && strcmp(t->strings + s->st_name, name) == 0)
+            ELF64_ST_TYPE(s->st_info) == STT_FUNC && is_same(t->strings + s->st_name, name))
             return s;
         if (h & 1)
             break;
@@ -70,7 +86,7 @@ static const ElfW(Sym) *
 
 struct wanted {
     const char *name;
-    void *found, *ours; /* ours: to be put in its place */
+    void *ours; /* to be put in its place */
     bool is_replaced;
 };
 
@@ -103,27 +119,39 @@ static bool replace_all(const struct dl_phdr_info *info, const struct table *t,
     return true;
 }
 
-static int find_in_libc(struct dl_phdr_info *info, size_t size, void *out) {
+static bool is_libc(const char *path) {
+    const char *name = path;
+    for (; *path; path++)
+        name = *path == '/' ? path + 1 : name;
+    return starts_with(name, "libc.so") || starts_with(name, "libdl.so");
+}
+
+static int replace_in_libc(struct dl_phdr_info *info, size_t size, void *out) {
     struct wanted *const wanted = out;
     struct table t;
-    const char *const slash = strrchr(info->dlpi_name, '/');
-    const char *const name = slash ? slash + 1 : info->dlpi_name;
     (void)size;
-    if ((strncmp(name, "libc.so", 7) != 0 && strncmp(name, "libdl.so", 8) != 0) ||
-        !read_table(info, &t))
+    if (!is_libc(info->dlpi_name) || !read_table(info, &t))
         return 0;
     const ElfW(Sym) *const s = find_symbol(&t, wanted->name, NULL);
     if (s == NULL)
         return 0;
-    wanted->found = (void *)(t.bias + s->st_value);
-    wanted->is_replaced = wanted->ours != NULL && replace_all(info, &t, wanted, s);
+    wanted->is_replaced = replace_all(info, &t, wanted, s);
     return 1;
 }
 
+/* By the list that the loader keeps for debuggers: this may be the first that is called in a
+ * process, when another tool's dl_iterate_phdr does not work yet. libc is among what was loaded at
+ * the start, which is never taken out. */
 void *next_of_libc(const char *name) {
-    struct wanted wanted = {.name = name};
-    dl_iterate_phdr(find_in_libc, &wanted);
-    return wanted.found;
+    for (const struct link_map *l = _r_debug.r_map; l != NULL; l = l->l_next) {
+        struct table t;
+        const ElfW(Sym) *s = NULL;
+        if (l->l_name != NULL && is_libc(l->l_name) && read_dynamic(l->l_addr, l->l_ld, &t))
+            s = find_symbol(&t, name, NULL);
+        if (s != NULL)
+            return (void *)(t.bias + s->st_value);
+    }
+    return NULL;
 }
 
 struct anywhere {
@@ -151,7 +179,7 @@ void *next_anywhere(const char *name, bool (*is_ours)(const void *address)) {
 
 bool next_replace_in_libc(const char *name, void *ours) {
     struct wanted wanted = {.name = name, .ours = ours};
-    dl_iterate_phdr(find_in_libc, &wanted);
+    dl_iterate_phdr(replace_in_libc, &wanted);
     return wanted.is_replaced;
 }
 
