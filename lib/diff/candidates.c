@@ -600,6 +600,7 @@ static int merge_buffers(struct candidates *c, snap_error *err) {
     for (uint32_t p = c->places.n; p > 0; p--) {
         const uint32_t own = c->place_candidate[p], parent = c->places.rows[p].parent;
         if (own != 0 && c->rows[own - 1].kind == CANDIDATE_HELD &&
+            c->rows[own - 1].merged_into == 0 &&
             (best[p] == 0 || c->rows[own - 1].net_bytes >= c->rows[best[p] - 1].net_bytes))
             best[p] = own;
         if (parent != 0 && best[p] != 0 &&
@@ -726,7 +727,7 @@ static int find_owners(struct candidates *c, snap_error *err) {
         if (own != 0) {
             const struct candidate *const r = &c->rows[own - 1];
             const int is_merged_buffer = r->kind == CANDIDATE_BUFFER && r->merged_into != 0;
-            c->place_owner[p] = pack_owner(c, own - 1, !is_merged_buffer);
+            c->place_owner[p] = pack_owner(c, own - 1, !is_merged_buffer && !r->is_below);
             below[p] = is_merged_buffer ? OWNER_NONE : c->place_owner[p] & ~2u;
             if (is_merged_buffer)
                 c->place_owner[p] &= ~1u;
@@ -739,6 +740,65 @@ static int find_owners(struct candidates *c, snap_error *err) {
     }
     free(below);
     return result;
+}
+
+/* The candidate of the nearest place above that has one; 0: none. */
+static uint32_t candidate_above(const struct candidates *c, uint32_t place) {
+    do
+        place = c->places.rows[place].parent;
+    while (place != 0 && c->place_candidate[place] == 0);
+    return place != 0 ? c->place_candidate[place] : 0;
+}
+
+/* Fresh nodes on nodes that are not: one thing with what is above, if what is fresh there has at
+ * least as much in that place. So it is where some of the nodes above came from elsewhere, or look
+ * like earlier ones at their addresses; but not where something grows in what was there before. */
+static int merge_below(struct candidates *c, snap_error *err) {
+    double *const own = mem_zalloc(c->n + 1, sizeof *own);
+    double *const above = mem_zalloc(c->n + 1, sizeof *above);
+    if (own == NULL || above == NULL) {
+        free(own);
+        free(above);
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < c->n_cells; i++) {
+        const struct cell *const cell = &c->cells[i];
+        const uint32_t of_place = cell->place != 0 ? c->place_candidate[cell->place] : 0;
+        if (of_place == 0)
+            continue;
+        if (cell->candidate == of_place - 1)
+            own[of_place - 1] += cell->net_bytes;
+        else if (cell->candidate + 1 == candidate_above(c, cell->place))
+            above[of_place - 1] += cell->net_bytes;
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct candidate *const r = &c->rows[i];
+        if (r->kind != CANDIDATE_HELD || above[i] <= 0 || above[i] < own[i])
+            continue;
+        const uint32_t to = candidate_above(c, r->place);
+        struct candidate *const into = &c->rows[to - 1];
+        if (into->kind != CANDIDATE_HELD)
+            continue;
+        r->merged_into = to;
+        r->is_below = 1;
+    }
+    /* Places come after those above them, their candidates in no order. */
+    for (size_t i = 0; i < c->n; i++) {
+        const struct candidate *const r = &c->rows[i];
+        if (r->merged_into == 0)
+            continue;
+        struct candidate *const into = &c->rows[candidates_lead(c, (uint32_t)i)];
+        into->net_bytes = add_sat(into->net_bytes, r->net_bytes);
+        into->total_bytes = add_sat(into->total_bytes, r->total_bytes);
+        into->garbage_bytes = add_sat(into->garbage_bytes, r->garbage_bytes);
+        into->device_bytes = add_sat(into->device_bytes, r->device_bytes);
+        into->autograd_bytes = add_sat(into->autograd_bytes, r->autograd_bytes);
+    }
+    free(own);
+    free(above);
+    for (size_t i = 0; i < c->n_cells; i++)
+        c->cells[i].candidate = candidates_lead(c, c->cells[i].candidate);
+    return 0;
 }
 
 struct reading_first {
@@ -804,6 +864,7 @@ static int run(struct work *w, const snap_snapshot *first, const snap_snapshot *
     sum_totals(c);
     SNAP_TRY(settle_cells(w, err));
     sum_net(c);
+    SNAP_TRY(merge_below(c, err));
     SNAP_TRY(merge_buffers(c, err));
     SNAP_TRY(merge_siblings(c, err));
     return find_owners(c, err);

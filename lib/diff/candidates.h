@@ -23,6 +23,7 @@ struct candidate {
     uint64_t garbage_bytes, device_bytes; /* of what is fresh */
     uint64_t autograd_bytes;
     uint32_t merged_into; /* candidate + 1; 0: none */
+    int is_below;         /* merged into one above it: none of its nodes is topmost */
     int is_cycle;         /* lost: a circle that counts references */
     int is_garbage;       /* lost: a circle of objects under a collector */
     uint32_t cycle_node;  /* lost: one of the largest circle; 0: none */

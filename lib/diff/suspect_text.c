@@ -136,6 +136,12 @@ static int put_step(struct naming *n, uint32_t place, const char *edge, int is_s
     return out->edge != NULL && out->node != NULL ? 0 : no_memory(err);
 }
 
+/* Whether a place below that of a candidate belongs to another one. */
+static int is_of_another(const struct candidates *c, uint32_t place, const struct candidate *r) {
+    const uint32_t own = c->place_candidate[place];
+    return own != 0 && (!c->rows[own - 1].is_below || &c->rows[candidates_lead(c, own - 1)] != r);
+}
+
 static int put_chain(struct naming *n, const struct candidate *r, snap_diff_suspect *s,
                      snap_error *err) {
     const struct places *const places = &n->c->places;
@@ -164,7 +170,7 @@ static int put_chain(struct naming *n, const struct candidate *r, snap_diff_susp
     for (uint32_t p = n->heaviest[r->place]; p != 0 && s->n_chain < 2 * CHAIN_MAX - 1;
          p = n->heaviest[p]) {
         const char *edge;
-        if (n->fresh_below[p] < all / 3 || n->fresh_below[p] == 0 || n->c->place_candidate[p] != 0)
+        if (n->fresh_below[p] < all / 3 || n->fresh_below[p] == 0 || is_of_another(n->c, p, r))
             break;
         SNAP_TRY(edge_text(n, &places->rows[p], &edge, err));
         SNAP_TRY(put_step(n, p, edge, 0, &steps[s->n_chain++], err));

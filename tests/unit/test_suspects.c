@@ -577,6 +577,46 @@ START_TEST(only_a_way_back_makes_a_circle) {
 }
 END_TEST
 
+/* Some of what a list gets was there before, elsewhere; what hangs on it is new: one thing. But
+ * what grows in what the list has had is a matter of its own. */
+START_TEST(what_hangs_on_old_nodes_goes_with_those_beside_them) {
+    const uint32_t list = add("struct list", 0, 4096), spare = add("struct spare", 0, 4096);
+    uint32_t old[2];
+    root(SNAP_ROOT_GLOBAL, "g_history", "", list);
+    root(SNAP_ROOT_GLOBAL, "g_spare", "", spare);
+    for (uint32_t i = 0; i < 2; i++) {
+        old[i] = add("struct tensor", 3, 80);
+        refer(spare, old[i], "[*]", i * 8);
+    }
+    uint32_t first = 0, n_moved = 0;
+    for (uint32_t round = 0; round < 8; round++) {
+        const int is_old = _i == 0 && (round == 3 || round == 5);
+        const uint32_t entry = is_old ? old[n_moved] : add("struct tensor", 3, 80);
+        for (size_t i = 0; is_old && i < heap.n_edges; i++) /* references are sorted meanwhile */
+            if (heap.edges[i].from == spare && heap.edges[i].to == entry)
+                heap.edges[i].to = 0;
+        n_moved += (uint32_t)is_old;
+        first = round == 0 ? entry : first;
+        refer(list, entry, "[*]", round * 8);
+        refer(entry, add("struct impl", 1, 4000), "impl", 8);
+        if (_i == 1 && round > 0)
+            for (uint32_t i = 0; i < 5; i++)
+                refer(first, add("struct impl", 1, 4000), "impl", 16 + (round * 5 + i) * 8);
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n;
+    const snap_diff_suspect *const s = suspects(d, &n);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(s->holder, _i == 0 ? "g_history[*]" : "g_history[*].impl");
+    ck_assert_int_ge(s->growth_bytes, _i == 0 ? 7 * 4000 : 35 * 4000);
+    ck_assert_int_ge(s->growth_count, _i == 0 ? 5 : 35);
+    ck_assert_str_eq(s->chain[s->n_chain - 1].node, "struct impl");
+    snap_diff_free(d);
+    heap_reset();
+}
+END_TEST
+
 START_TEST(callbacks_are_told_by_their_arguments) {
     const uint32_t table = add("struct listener[]", 0, 4096);
     root(SNAP_ROOT_GLOBAL, "g_bus.listeners", "", table);
@@ -1345,6 +1385,7 @@ int main(int argc, char **argv) {
     tcase_add_test(c, lost_blocks_are_told_with_what_they_hold);
     tcase_add_loop_test(c, a_circle_is_told_if_references_are_counted, 0, 2);
     tcase_add_loop_test(c, only_a_way_back_makes_a_circle, 0, 3);
+    tcase_add_loop_test(c, what_hangs_on_old_nodes_goes_with_those_beside_them, 0, 2);
     tcase_add_test(c, callbacks_are_told_by_their_arguments);
     tcase_add_test(c, a_stack_alone_is_doubtful);
     tcase_add_test(c, the_script_is_named_before_what_it_calls);
