@@ -201,14 +201,24 @@ static inline bool is_same(const struct python_frame *a, const struct python_fra
            a->bound == b->bound;
 }
 
+/* In a signal handler the interpreter may be just about to link a frame: what stands there may lead
+ * in a circle. It is noticed as Brent does it (An improved Monte Carlo factorization algorithm,
+ * 1980): each frame is compared with one that is moved on at distances that double. */
 static bool walk_whole(struct python_copy *copy, const struct python_place_on_stack *place,
                        unsigned *out_n) {
     struct walk w;
     struct python_frame now;
     unsigned n = 0, n_bound = 0;
+    uint64_t n_steps = 0;
+    uintptr_t seen = 0;
     bool cut = false;
     if (walk_start(&w, place))
         while (walk_step(&w, &now)) {
+            if (now.frame != 0 && now.frame == seen)
+                break;
+            n_steps++;
+            if (now.frame != 0 && (n_steps & (n_steps - 1)) == 0)
+                seen = now.frame;
             if (now.frame == 0) {
                 while (n_bound < n)
                     copy->fresh[n_bound++].bound = now.bound;

@@ -50,6 +50,18 @@ void stacked_for_ever(void) {
         free(stacked_block(5000));
 }
 
+/* Maps memory while a frame says that it was called by itself, as what the interpreter is just
+ * making may do. */
+void stacked_in_circle(void *frame, void **previous);
+void stacked_in_circle(void *frame, void **previous) {
+    void *const before = *previous;
+    *previous = frame;
+    void *const page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *previous = before;
+    if (page != MAP_FAILED)
+        munmap(page, 4096);
+}
+
 static volatile long n_signals;
 static volatile int wanted;
 

@@ -147,6 +147,15 @@ class InEveryVersion(unittest.TestCase):
                 self.assertGreater(json.loads(said)["signals"], 100)
                 self.assertGreater(len(stacks.nodes), 10)
 
+    def test_circle(self):
+        for python in ALL:
+            if subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"], check=False).returncode != 0:
+                continue  # frames are objects there, and walks go by calls
+            with self.subTest(python=python):
+                stacks, said = self.run_program(python, os.path.join(HERE, "frames_circle.py"))
+                self.assertEqual(said, "3\n")
+                self.assertGreater(len(stacks.nodes), 10)
+
     def test_threads_at_the_end(self):
         for python in ALL:
             with self.subTest(python=python):
