@@ -44,6 +44,9 @@ def main():
             n_skipped += run.returncode == 77
             n_failed += run.returncode not in (0, 77)
             print(f"{os.path.basename(library)} {how}: status {run.returncode}, {run.stdout.strip()} {run.stderr.strip()[-300:]}")
+    if not n and not n_failed and not n_skipped:
+        print("none of NVIDIA's libraries is here")
+        return 77
     print(f"{n} as they should, {n_failed} not, {n_skipped} that cannot be loaded")
     if n_failed:
         return 1
