@@ -82,12 +82,16 @@ static void *run_thread(void *unused) {
     return NULL;
 }
 
+static pthread_mutex_t sleepers_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned n_asleep; /* under the lock, which is free again when they sleep */
+static _Atomic int is_deaf;
+
 static void *sleep_thread(void *unused) {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&sleepers_lock);
+    n_asleep++;
     while (!stop)
-        pthread_cond_wait(&never, &lock);
+        pthread_cond_wait(&never, &sleepers_lock);
     return NULL;
 }
 
@@ -95,6 +99,7 @@ static void *deaf_thread(void *unused) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    is_deaf = 1;
     return run_thread(unused);
 }
 
@@ -106,6 +111,11 @@ static int threads(char **argv) {
     pthread_setname_np(t, "runner");
     pthread_create(&t, NULL, deaf_thread, NULL);
     pthread_setname_np(t, "deaf");
+    for (unsigned n = 0; n < 2 || !is_deaf; sleep_ms(1)) {
+        pthread_mutex_lock(&sleepers_lock);
+        n = n_asleep;
+        pthread_mutex_unlock(&sleepers_lock);
+    }
     puts("ready");
     fflush(stdout);
     sleep_ms(number(argv, 1500));
