@@ -10,6 +10,7 @@
 
 #include "capture/raw.h"
 #include "capture/scan_internal.h"
+#include "capture/spans.h"
 #include "capture/vtable.h"
 
 static const struct scan_image *image_of(const struct scan *s, uint32_t i) {
@@ -132,15 +133,8 @@ int scan_images_is_slot(const struct scan *s, uint64_t address) {
 static const struct scan_range *range_at(const struct scan *s, uint64_t address) {
     const struct scan_range *const all = (const void *)s->ranges.data;
     const size_t n = s->ranges.length / sizeof *all;
-    size_t low = 0, high = n;
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (all[middle].end <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n && all[low].start <= address ? &all[low] : NULL;
+    const size_t i = spans_ending_after(all, sizeof *all, n, address);
+    return i < n && all[i].start <= address ? &all[i] : NULL;
 }
 
 /* --- functions --- */

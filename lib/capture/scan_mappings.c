@@ -10,6 +10,7 @@
 
 #include "capture/moment.h"
 #include "capture/scan_internal.h"
+#include "capture/spans.h"
 
 #define PAGE UINT64_C(4096)
 /* glibc's arenas begin at multiples of this and are no greater. */
@@ -23,29 +24,6 @@ static void leave_out(struct exclusions *x, uint64_t start, uint64_t end) {
     struct scan_range *const r = start < end ? scan_array_more(&x->ranges, sizeof *r) : NULL;
     if (r)
         *r = (struct scan_range){.start = start, .end = end};
-}
-
-static void sift(struct scan_range *r, size_t i, size_t n) {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && r[child + 1].start > r[child].start)
-            child++;
-        if (r[i].start >= r[child].start)
-            return;
-        const struct scan_range t = r[i];
-        r[i] = r[child];
-        r[child] = t;
-    }
-}
-
-static void sort(struct scan_range *r, size_t n) {
-    for (size_t i = n / 2; i-- > 0;)
-        sift(r, i, n);
-    for (size_t i = n; i-- > 1;) {
-        const struct scan_range t = r[0];
-        r[0] = r[i];
-        r[i] = t;
-        sift(r, 0, i);
-    }
 }
 
 static void leave_out_known(const struct scan *s, struct exclusions *x) {
@@ -143,7 +121,7 @@ void scan_mappings(struct scan *s, void (*fn)(void *context, uint64_t start, uin
         leave_out_arenas(s, &x, &segments[i], &entry);
     struct scan_range *const out = (void *)x.ranges.data;
     const size_t n = x.ranges.length / sizeof *out;
-    sort(out, n);
+    spans_sort(out, sizeof(struct scan_range), n);
     size_t k = 0;
     uint64_t covered = 0; /* everything before it is done with */
     for (size_t i = 0; i < n_segments && !s->error; i++) {

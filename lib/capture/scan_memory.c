@@ -13,6 +13,7 @@
 #include "capture/raw.h"
 #include "capture/rawmem.h"
 #include "capture/scan_internal.h"
+#include "capture/spans.h"
 
 #define PAGE UINT64_C(4096)
 #define LARGE ((uint64_t)SCAN_SHARD_BYTES / 2)
@@ -53,15 +54,7 @@ static size_t segment_after(const struct scan *s, uint64_t address, size_t hint)
     const struct scan_segment *const all = segments(s, &n);
     if (hint < n && all[hint].end > address && (hint == 0 || all[hint - 1].end <= address))
         return hint;
-    size_t low = 0, high = n;
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (all[middle].end <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return spans_ending_after(all, sizeof *all, n, address);
 }
 
 int scan_memory_is_plain(const struct scan *s, uint64_t start, uint64_t end, size_t *hint) {

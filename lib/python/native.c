@@ -21,6 +21,7 @@
 #include <malloc.h>
 
 #include "capture/procfs.h"
+#include "capture/spans.h"
 #include "capture/vtable.h"
 #include "python/guard.h"
 
@@ -151,18 +152,11 @@ static const struct segment *segment_at(struct natives *n, uint64_t address, int
     const struct segment *const last = &all[n->last_segment[is_heap]];
     if (address >= last->start && address < last->end)
         return last;
-    size_t low = 0, high = n_segments(n);
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (all[middle].end <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == n_segments(n) || all[low].start > address)
+    const size_t i = spans_ending_after(all, sizeof *all, n_segments(n), address);
+    if (i == n_segments(n) || all[i].start > address)
         return NULL;
-    n->last_segment[is_heap] = low;
-    return &all[low];
+    n->last_segment[is_heap] = i;
+    return &all[i];
 }
 
 static uint64_t end_of_data(const void *natives, uint64_t address, int is_data) {
@@ -464,28 +458,9 @@ static void add_all_data(struct managed_walk *w) {
 
 /* --- the order of blocks --- */
 
-static void sift(struct native_block *all, uint32_t i, uint32_t n) {
-    const struct native_block moved = all[i];
-    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
-        child += child + 1 < n && all[child + 1].address > all[child].address;
-        if (all[child].address <= moved.address)
-            break;
-        all[i] = all[child];
-    }
-    all[i] = moved;
-}
-
-/* In place: libc's sort allocates. */
 static void sort_blocks(struct natives *n) {
     struct native_block *const all = blocks(n);
-    for (uint32_t i = n->n_blocks / 2; i-- > 0;)
-        sift(all, i, n->n_blocks);
-    for (uint32_t i = n->n_blocks; i-- > 1;) {
-        const struct native_block last = all[i];
-        all[i] = all[0];
-        all[0] = last;
-        sift(all, 0, i);
-    }
+    spans_sort(all, sizeof *all, n->n_blocks);
     for (uint32_t i = 0; i + 1 < n->n_blocks; i++)
         if (all[i + 1].address - all[i].address < all[i].size)
             all[i].size = all[i + 1].address - all[i].address;

@@ -6,23 +6,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static double cpu_seconds(void) {
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
-}
+#include "clock.h"
 
 /* A third of the references goes to a few hundred nodes, as to classes and empty values, half to
  * what was allocated at about the same time, the rest anywhere. */
@@ -69,7 +56,7 @@ int main(int argc, char **argv) {
     make(&s, n, per_block);
     const struct ingest_options options = {.no_symbols = 1};
     const uint64_t start_ns = now_ns();
-    const double cpu = cpu_seconds();
+    const double cpu = processor_seconds(RUSAGE_SELF);
     char *path = NULL;
     snap_error err = {0};
     if (wire_ingest(s.bytes.data, s.bytes.size, &options, &path, &err) < 0) {
@@ -82,7 +69,7 @@ int main(int argc, char **argv) {
         return 2;
     printf("%u blocks, %.0f references: %.2f s, %.2f s of processor, %.1f M references/s, "
            "%.2f bytes per block and reference\n",
-           n, edges, seconds, cpu_seconds() - cpu, edges / seconds / 1e6,
+           n, edges, seconds, processor_seconds(RUSAGE_SELF) - cpu, edges / seconds / 1e6,
            (double)st.st_size / (n + edges));
     unlink(path);
     free(path);

@@ -11,28 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "scan_heap.h"
-
-/* Of the copy and of the process that writes, which it has waited for. */
-static double children_seconds(void) {
-    struct rusage r;
-    getrusage(RUSAGE_CHILDREN, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
-}
 
 /* Seconds from the call to the complete file, negative if there is none. */
 static double take(const char *what, int no_edges, size_t n_edges, const char *wanted) {
     snap_error err;
     const snap_take_options o = {.struct_size = sizeof o, .overwrite = 1, .no_edges = no_edges};
     const uint64_t start_ns = now_ns();
-    const double before = children_seconds();
+    const double before = processor_seconds(RUSAGE_CHILDREN);
     if (snap_take("scan.snap", &o, &err) < 0) {
         fprintf(stderr, "scan: %s\n", err.message);
         return -1;
@@ -41,7 +31,7 @@ static double take(const char *what, int no_edges, size_t n_edges, const char *w
     struct stat st;
     const double size = stat("scan.snap", &st) == 0 ? (double)st.st_size / 1048576.0 : 0;
     printf("%s: %.2f s from call to file, %.2f s of one core, %.1f MiB", what, seconds,
-           children_seconds() - before, size);
+           processor_seconds(RUSAGE_CHILDREN) - before, size);
     if (n_edges > 0)
         printf(", %.2f bytes a reference, its block and all", size * 1048576 / (double)n_edges);
     printf("%s\n", wanted);

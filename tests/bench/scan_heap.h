@@ -5,13 +5,8 @@
 
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+#include "clock.h"
 
 static uint64_t seed = 88172645463325252u;
 

@@ -6,29 +6,15 @@
 #include <heapsnap/capture.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
+
+#include "clock.h"
 
 #if __has_attribute(noclone) /* not in clang, which makes no clones */
 #define KEEP __attribute__((noinline, noclone))
 #else
 #define KEEP __attribute__((noinline))
 #endif
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* Of the copy and of the process that writes, which it has waited for. */
-static double children_seconds(void) {
-    struct rusage r;
-    getrusage(RUSAGE_CHILDREN, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
-}
 
 static uint64_t seed = 1;
 
@@ -57,7 +43,7 @@ static int take(size_t n, int no_edges, const char *what, const char *wanted) {
     snap_error err;
     const snap_take_options o = {.struct_size = sizeof o, .overwrite = 1, .no_edges = no_edges};
     const uint64_t start_ns = now_ns();
-    const double before = children_seconds();
+    const double before = processor_seconds(RUSAGE_CHILDREN);
     if (snap_take("write.snap", &o, &err) < 0) {
         fprintf(stderr, "write: %s\n", err.message);
         return -1;
@@ -66,8 +52,8 @@ static int take(size_t n, int no_edges, const char *what, const char *wanted) {
     if (stat("write.snap", &st) != 0)
         return -1;
     printf("%zu blocks, %s: %.2f s from call to file, %.2f s of one core, %.2f bytes per block%s\n",
-           n, what, (double)(now_ns() - start_ns) / 1e9, children_seconds() - before,
-           (double)st.st_size / (double)n, wanted);
+           n, what, (double)(now_ns() - start_ns) / 1e9,
+           processor_seconds(RUSAGE_CHILDREN) - before, (double)st.st_size / (double)n, wanted);
     return 0;
 }
 
