@@ -48,10 +48,11 @@ struct native_class {
 
 struct native_block {
     uint64_t address, size;
-    uint64_t table;  /* 0: it has none */
-    uint32_t n_seen; /* words that refer to its start */
-    uint8_t is_data; /* numbers, no references */
-    uint8_t is_counted, is_storage;
+    uint64_t table;     /* 0: it has none */
+    uint32_t n_seen;    /* words that refer to its start */
+    uint32_t n_counted; /* references that it counts itself; 0: it does not count */
+    uint8_t is_data;    /* numbers, no references */
+    uint8_t is_storage;
 };
 
 static struct segment *segments(const struct natives *n) {
@@ -309,11 +310,12 @@ static int look_at_word(struct natives *n, uint64_t value) {
     const uint64_t size = class ? usable_size(n, value, OBJECT_SIZE_MAX) : 0;
     if (size < 16)
         return 0;
-    add_block(n, &(struct native_block){.address = value,
-                                        .size = size & ~UINT64_C(7),
-                                        .table = class->table,
-                                        .is_counted = class->is_counted,
-                                        .is_storage = class->is_storage});
+    add_block(
+        n, &(struct native_block){.address = value,
+                                  .size = size & ~UINT64_C(7),
+                                  .table = class->table,
+                                  .n_counted = class->is_counted ? ((const uint32_t *)value)[2] : 0,
+                                  .is_storage = class->is_storage});
     return 1;
 }
 
@@ -664,7 +666,7 @@ void natives_send_roots(struct managed_walk *w) {
         const struct native_block *const b = &blocks(n)[i];
         const struct wire_root r = {
             .target = i + 1, .kind = SNAP_ROOT_NATIVE, .flags = SNAP_EDGE_FLAG_LOW};
-        if (b->is_counted && ((const uint32_t *)(const void *)b->address)[2] > b->n_seen)
+        if (b->n_counted > b->n_seen)
             send_record(w, WIRE_ROOT, &r, sizeof r);
     }
 }
