@@ -343,6 +343,12 @@ static int set_preload(const struct run *r) {
     return status;
 }
 
+/* NVTX asks one tool only; one that was named before us keeps it. */
+static int set_nvtx(const struct run *r) {
+    const char *const other = getenv("NVTX_INJECTION64_PATH");
+    return other && *other ? 0 : set("NVTX_INJECTION64_PATH", r->recorder);
+}
+
 static int set_environment(const struct run *r, const char *pattern) {
     int control = SIGRTMAX - 7;
     if (control_signal && (!(control = parse_signal(control_signal)) || control == SIGKILL ||
@@ -350,6 +356,7 @@ static int set_environment(const struct run *r, const char *pattern) {
         return opt_usage_error(&command, "'%s' is no signal for this use", control_signal);
     const int has_moment = every_ns || on_signal.n || when.n || on_oom;
     int status = set_signals(control);
+    status = status ? status : set_nvtx(r);
     status = status ? status : set("HEAPSNAP_OUTPUT", pattern);
     status = status ? status : set("HEAPSNAP_DIR", r->directory);
     status = status ? status : set("HEAPSNAP_RUN", r->name);

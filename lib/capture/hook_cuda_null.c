@@ -1,5 +1,6 @@
 /* No device memory: nothing is hooked. */
 #include "capture/hook_cuda.h"
+#include "capture/hook_nvtx.h"
 
 #include <stddef.h>
 
@@ -21,3 +22,6 @@ bool hook_cuda_device(uint32_t device, char *out, size_t size) {
 }
 
 void hook_cuda_after_fork_child(void) {}
+
+void hook_nvtx_start(void) {}
+void hook_nvtx_after_fork_child(void) {}

@@ -594,6 +594,10 @@ __attribute__((visibility("default"))) int64_t heapsnap_preload_annotate(const s
 
 int64_t heapsnap_preload_annotate(const snap_annotation *a) {
     const struct stack_start start = STACKS_START_HERE();
+    return notes_annotate(a, &start);
+}
+
+int64_t notes_annotate(const snap_annotation *a, const struct stack_start *start) {
     if (a->struct_size < sizeof *a)
         return SNAP_E_ARG;
     const unsigned needs = demands(a->what);
@@ -610,7 +614,7 @@ int64_t heapsnap_preload_annotate(const snap_annotation *a) {
     int64_t result =
         a->name != NULL && *a->name ? intern(t, a->name, (needs & ADDS) != 0, &note.name) : 0;
     if (result == 0 && (needs & HAS_STACK)) {
-        note.stack = stack_of(t, &start, a->caller);
+        note.stack = stack_of(t, start, a->caller);
         note.birth = new_birth(t);
     }
     if (result == 0)
@@ -619,6 +623,48 @@ int64_t heapsnap_preload_annotate(const snap_annotation *a) {
     if ((needs & ADDS) && (result == SNAP_E_NOMEM || result == SNAP_E_LIMIT))
         atomic_fetch_add(&n_dropped, 1);
     return result;
+}
+
+uint64_t notes_pool_at(uint64_t start) {
+    const struct note key = {.a = start};
+    const uint64_t hash = hash_of(NOTE_RANGE, &key);
+    struct shard *const s = shard_of(NOTE_RANGE, hash);
+    struct note *place;
+    struct hook_thread *const t = hook_begin();
+    if (t == NULL || !hook_enter(t))
+        return 0;
+    uint64_t id = 0;
+    if (rawmem_lock(&s->lock, t->cache.try)) {
+        const struct note *const n = find_note(s, hash, NOTE_RANGE, &key, &place);
+        if (n != NULL && notes_is_of_pool(n))
+            id = (uint64_t)pool_id(n->pool - 1, n->extra);
+        rawmem_unlock(&s->lock);
+    }
+    hook_leave(t);
+    return id;
+}
+
+void notes_block_resize(uint64_t address, uint64_t size_bytes) {
+    const struct note key = {.a = address};
+    const uint64_t hash = hash_of(NOTE_BLOCK, &key);
+    struct shard *const s = shard_of(NOTE_BLOCK, hash);
+    struct note *place;
+    struct hook_thread *const t = hook_begin();
+    if (t == NULL || !hook_enter(t)) {
+        notes_not_kept();
+        return;
+    }
+    if (rawmem_lock(&s->lock, t->cache.try)) {
+        struct note *const n = find_note(s, hash, NOTE_BLOCK, &key, &place);
+        if (n != NULL)
+            n->b = size_bytes;
+        rawmem_unlock(&s->lock);
+    }
+    hook_leave(t);
+}
+
+void notes_not_kept(void) {
+    atomic_fetch_add(&n_dropped, 1);
 }
 
 /* --- exit handlers --- */

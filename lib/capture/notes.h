@@ -61,6 +61,16 @@ const char *notes_name(uint32_t name, uint32_t *out_length);
 bool notes_is_of_pool(const struct note *note);
 uint64_t notes_dropped(void);
 
+/* What snap_type and so on do, said by someone else: where and in whose name is `start`. */
+struct snap_annotation;
+int64_t notes_annotate(const struct snap_annotation *annotation, const struct stack_start *start);
+/* Id of the pool that has memory which starts at an address; 0: none. */
+uint64_t notes_pool_at(uint64_t start);
+/* A block of a pool, if it is one, has another size now. */
+void notes_block_resize(uint64_t address, uint64_t size_bytes);
+/* Something was said that cannot be kept. */
+void notes_not_kept(void);
+
 /* Birth of the block of a pool or of malloc that holds an address; 0: none does. */
 uint64_t notes_birth_at(uint64_t address);
 /* Only of malloc. */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <heapsnap/common.h>
 #include <heapsnap/snapdef.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -26,6 +27,7 @@
 #include "capture/defer.h"
 #include "capture/device_table.h"
 #include "capture/hook_cuda.h"
+#include "capture/hook_nvtx.h"
 #include "capture/moment.h"
 #include "capture/next.h"
 #include "capture/notes.h"
@@ -403,6 +405,7 @@ static void after_fork_parent(void) {
 static void after_fork_child(void) {
     recorder_after_fork_child();
     hook_cuda_after_fork_child();
+    hook_nvtx_after_fork_child();
     if (preload.fork_mark)
         atomic_store(preload.fork_mark, 1);
     moment_after_fork();
@@ -554,8 +557,32 @@ static void start_on_oom(void) {
     oom_start(take_on_oom, interval_ms * 1000000);
 }
 
+/* Libraries that are preloaded stand before libc. NVTX opens us where the preloading was undone but
+ * its own variable was not, which is too late to record anything. */
+static bool is_late(void) {
+    Dl_info info;
+    void *own, *libc, *const in_libc = next_of_libc("dlsym");
+    if (in_libc == NULL || dladdr1((const void *)is_late, &info, &own, RTLD_DL_LINKMAP) == 0 ||
+        dladdr1(in_libc, &info, &libc, RTLD_DL_LINKMAP) == 0)
+        return false;
+    for (const struct link_map *l = own; l != NULL; l = l->l_prev)
+        if (l == libc)
+            return true;
+    return false;
+}
+
+static void start_nvtx(void) {
+    Dl_info info;
+    const char *const named = getenv("NVTX_INJECTION64_PATH");
+    hook_nvtx_start();
+    if (named && *named && dladdr((const void *)start_nvtx, &info) != 0 &&
+        strcmp(named, info.dli_fname) != 0)
+        log_line("note", "NVTX speaks to another tool: pools that tell only NVTX of their blocks "
+                         "are not seen");
+}
+
 __attribute__((constructor)) static void start(void) {
-    if (preload.is_ready)
+    if (preload.is_ready || is_late())
         return;
     recorder_init();
     recorder_mute(1);
@@ -589,6 +616,7 @@ __attribute__((constructor)) static void start(void) {
     notes_device_at = device_table_serial_at;
     if (!hook_dlsym_start())
         log_line("note", "CUDA runtimes inside libraries opened with RTLD_DEEPBIND are not seen");
+    start_nvtx();
     preload.stack = raw_map(MOMENT_STACK_SIZE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (preload.stack)
         rawmem_note(preload.stack, MOMENT_STACK_SIZE);

@@ -218,6 +218,7 @@ static const struct rule rules[] = {
     {"cudaStreamCreate", PREFIX},
     {"cudaEventCreate", PREFIX},
     {"cudaGraph", PREFIX},
+    {"nvtxMem", PREFIX},
     {"cuMem", PREFIX},
     {"cuArray", PREFIX},
     {"cuMipmappedArray", PREFIX},

@@ -131,6 +131,10 @@ def check_pools():
     own_tests("test_device_pools.py", ["Pools"], PROGRAM="device_pools")
 
 
+def check_nvtx():
+    own_tests("test_device_nvtx.py", ["Nvtx"], PROGRAM="device_nvtx", PROGRAMS="device_nvtx")
+
+
 def check_plugins():
     plugins = ":".join(os.path.join(BUILD, f"tests/gpu/runtime/libplugin_{protocol}.so") for protocol in range(3))
     own_tests("test_device_plugin.py", ["Plugin.test_local", "Plugin.test_searched_first", "Plugin.test_searched_first_while_it_is_loaded"],
@@ -304,7 +308,7 @@ def main():
     if not is_there or (not os.environ.get("ANY_DRIVER") and not os.path.exists("/dev/nvidiactl")):
         print("skipped: no GPU here")
         return 77
-    checks = {"entry points": check_entry_points, "caches": check_caches, "pools": check_pools, "plugins": check_plugins,
+    checks = {"entry points": check_entry_points, "caches": check_caches, "pools": check_pools, "NVTX": check_nvtx, "plugins": check_plugins,
               "bad luck": check_bad_luck, "leak programs": check_leak_programs, "sanitizer": check_sanitizer,
               "PyTorch's symbol": check_torch_symbol, "total of the driver": check_driver_total,
               "changing sizes": check_cache_row, "handles": check_handles, "profiler": check_profiler,
