@@ -460,15 +460,31 @@ static int attend(pid_t child, const sigset_t *signals) {
 
 /* --- what came of it --- */
 
+/* Different notes that the line has room for: every process of a run may have some. */
+#define NOTES_SHOWN 4
+
 struct outcome {
     unsigned n_written, n_skipped, n_failed, n_short;
     char last_written[PATH_MAX];
     char last_skip[512], last_failure[512];
-    char note[512];
+    unsigned n_notes, n_notes_more; /* that are shown, all different; further ones */
+    char notes[NOTES_SHOWN][512];
 };
 
 static void keep(char *to, size_t size, const char *text) {
     snprintf(to, size, "%.*s", (int)size - 1, text);
+}
+
+static void keep_note(struct outcome *o, const char *text) {
+    char note[sizeof o->notes[0]];
+    keep(note, sizeof note, text);
+    for (unsigned i = 0; i < o->n_notes; i++)
+        if (strcmp(o->notes[i], note) == 0)
+            return;
+    if (o->n_notes < NOTES_SHOWN)
+        keep(o->notes[o->n_notes++], sizeof note, note);
+    else
+        o->n_notes_more++;
 }
 
 static void read_log(const struct run *r, struct outcome *o) {
@@ -494,7 +510,7 @@ static void read_log(const struct run *r, struct outcome *o) {
         } else if (strcmp(kind, "short") == 0)
             o->n_short++;
         else if (strcmp(kind, "note") == 0)
-            keep(o->note, sizeof o->note, line + at);
+            keep_note(o, line + at);
     }
     free(line);
     if (f)
@@ -533,8 +549,10 @@ static void tell(const struct run *r, int status) {
     if (o.n_short)
         fprintf(out, "; %u short-lived process%s left out (--all-processes)", o.n_short,
                 o.n_short == 1 ? "" : "es");
-    if (o.note[0])
-        fprintf(out, "; %s", o.note);
+    for (unsigned i = 0; i < o.n_notes; i++)
+        fprintf(out, "; %s", o.notes[i]);
+    if (o.n_notes_more)
+        fprintf(out, "; and %u more notes", o.n_notes_more);
     fclose(out);
     for (char *p = text; p && *p; p++)
         if ((unsigned char)*p < 32 || *p == 127)

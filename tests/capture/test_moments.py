@@ -236,6 +236,11 @@ class Moments(Program):
         self.assertEqual(result.files, [])
         self.assertIn("handles signal 10 itself", result.err)
 
+    def test_every_note_is_told(self):
+        result = self.snap("run", "--on-signal", "USR1", "--on-signal", "WINCH", "--", "sh", "-c", "trap : USR1 WINCH; :")
+        for signal in (10, 28):
+            self.assertEqual(result.err.count(f"handles signal {signal} itself"), 1, result.err)
+
     def test_when_growth(self):
         result = self.run_victim("grow", options=["--when", "growth>40M"])
         self.assertEqual(result.out, "grown\n")
