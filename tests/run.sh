@@ -174,16 +174,33 @@ run_suites() {
     fi
 }
 
-# Coverage-guided fuzzing of each target for a minute, from the corpus of earlier runs.
+# seeds_of TARGET FOLDER: writes what coverage-guided fuzzing of it begins with: test vectors, and what the tests replay.
+seeds_of() {
+    local made=$build/release/tests/fuzz file
+    mkdir -p "$2" || return
+    case $1 in
+    fuzz_read)
+        for file in "$root"/format/vectors/*.hex; do
+            python3 "$root/tests/vectors/hex.py" "$file" >"$2/$(basename "$file" .hex)" || return
+        done
+        ;;
+    fuzz_ingest) cp "$made/ingest.stream" "$2" ;;
+    fuzz_pickle) cp "$made"/*.pickle "$2" ;;
+    esac
+}
+
+# Coverage-guided fuzzing of each target for a minute, from its seeds and the corpus of earlier runs.
 fuzz() {
-    local target log
+    local target name log seeds=$build/corpus/seeds
     [[ " ${suites[*]} " == *" fuzz "* ]] && command -v clang >/dev/null || return 0
     build_one fuzz || { failed=$((failed + 1)); return; }
     for target in "$build"/fuzz/tests/fuzz/fuzz_*; do
         [ -f "$target" ] && [ -x "$target" ] || continue
-        log=$build/logs/${target##*/}
-        mkdir -p "$build/corpus/${target##*/}"
-        if (cd "$build/corpus" && "$target" -max_total_time=60 -rss_limit_mb=4096 "${target##*/}") >"$log.out" 2>&1 </dev/null; then
+        name=${target##*/}
+        log=$build/logs/$name
+        mkdir -p "$build/corpus/$name"
+        if { seeds_of "$name" "$seeds/$name" && cd "$build/corpus" &&
+            "$target" -max_total_time=60 -rss_limit_mb=4096 "$name" "seeds/$name"; } >"$log.out" 2>&1 </dev/null; then
             printf '%-9s %-8s 1 passed, 0 failed: %s\n' fuzz fuzz "$(tail -n 1 "$log.out")"
             passed=$((passed + 1))
         else
@@ -191,6 +208,7 @@ fuzz() {
             tail -n 30 "$log.out" | sed 's/^/        /'
             failed=$((failed + 1))
         fi
+        cd "$root" || return
     done
 }
 
