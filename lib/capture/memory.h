@@ -13,6 +13,10 @@ struct memory {
     int failed;
 };
 
+/* Tables that are looked up here and there are large: without large pages every look waits for the
+ * page's place, too. */
+#define MEMORY_HUGE_LEAST ((size_t)4 << 20)
+
 /* Room for `more` bytes behind length. 0, or -1 for ever. */
 static inline int memory_reserve(struct memory *m, size_t more) {
     if (m->length + more <= m->size)
@@ -26,6 +30,8 @@ static inline int memory_reserve(struct memory *m, size_t more) {
         m->failed = 1;
         return -1;
     }
+    if (size >= MEMORY_HUGE_LEAST)
+        raw_call3(SYS_madvise, (long)p, (long)size, MADV_HUGEPAGE);
     m->data = p;
     m->size = size;
     return 0;

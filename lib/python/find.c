@@ -235,17 +235,6 @@ static void give_roles(struct managed_walk *w, PyObject *op) {
     }
 }
 
-static int count_visit(PyObject *op, void *context) {
-    struct managed_walk *const w = context;
-    const uint32_t target = walk_add(w, op);
-    if (target) {
-        struct node *const nodes = walk_nodes(w);
-        nodes[target - 1].n_references++;
-        nodes[target - 1].n_from_tracked += nodes[w->current].is_tracked;
-    }
-    return 0;
-}
-
 void walk_count_root(struct managed_walk *w, PyObject *target) {
     const uint32_t node = walk_add(w, target);
     if (node)
@@ -253,6 +242,8 @@ void walk_count_root(struct managed_walk *w, PyObject *target) {
 }
 
 /* --- finding all --- */
+
+#define PENDING_MOST 4096u
 
 struct list {
     struct managed_walk *walk;
@@ -298,14 +289,35 @@ static void add_lists(struct managed_walk *w) {
     }
 }
 
-static int visit_node(void *context, size_t i) {
+/* A reference that has been found and not counted yet. */
+struct pending {
+    PyObject *target;
+    uint32_t source; /* index */
+};
+
+static struct pending *pending(const struct managed_walk *w) {
+    return (struct pending *)(void *)w->pending.data;
+}
+
+static size_t n_pending(const struct managed_walk *w) {
+    return w->pending.length / sizeof(struct pending);
+}
+
+static int keep_pending(PyObject *op, void *context) {
     struct managed_walk *const w = context;
-    if (i >= w->n_nodes || w->failed)
+    memory_add(&w->pending, &(struct pending){op, w->current}, sizeof(struct pending));
+    return 0;
+}
+
+static int visit_node(void *context, size_t i) {
+    enum { AHEAD = 4 };
+    struct managed_walk *const w = context;
+    if (i >= w->n_nodes || w->pending.failed || n_pending(w) >= PENDING_MOST)
         return 1;
-    const struct node node = walk_nodes(w)[i];
+    if (i + AHEAD < w->n_nodes)
+        __builtin_prefetch(walk_nodes(w)[i + AHEAD].object);
     w->current = (uint32_t)i;
-    walk_visit(w, &node, count_visit, w);
-    give_roles(w, node.object);
+    walk_visit(w, &walk_nodes(w)[i], keep_pending, w);
     return 0;
 }
 
@@ -316,8 +328,58 @@ static int mark_bad(void *context, size_t i) {
     return 0;
 }
 
+static int count_pending(void *context, size_t i) {
+    enum { AHEAD = 8 };
+    struct managed_walk *const w = context;
+    const struct pending *const p = pending(w);
+    const size_t n = n_pending(w);
+    if (i >= n || w->failed)
+        return 1;
+    if (i + 2 * AHEAD < n)
+        index_expect(w, p[i + 2 * AHEAD].target);
+    if (i + AHEAD < n)
+        index_expect_node(w, p[i + AHEAD].target);
+    if (p[i].source + 1 == w->cut)
+        return 0;
+    const uint32_t target = walk_add(w, p[i].target);
+    if (target) {
+        struct node *const nodes = walk_nodes(w);
+        nodes[target - 1].n_references++;
+        nodes[target - 1].n_from_tracked += nodes[p[i].source].is_tracked;
+    }
+    return 0;
+}
+
+/* What the traversal handed over is no object: nothing behind it is believed. */
+static int cut_source(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    const uint32_t source = pending(w)[i].source;
+    w->cut = source + 1;
+    return walk_nodes(w)[source].is_bad ? 0 : mark_bad(w, source);
+}
+
+static int give_roles_of(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    if (i > w->current)
+        return 1;
+    if (!walk_nodes(w)[i].is_bad)
+        give_roles(w, walk_nodes(w)[i].object);
+    return 0;
+}
+
+/* Some objects at a time, whose references are counted when all are known: where those lead is in
+ * no cache, and can be fetched ahead. */
 static void close_over(struct managed_walk *w) {
-    guard_each(0, visit_node, mark_bad, w);
+    for (size_t first = 0, end; first < w->n_nodes && !w->failed; first = end) {
+        w->pending.length = 0;
+        w->cut = 0;
+        end = guard_each(first, visit_node, mark_bad, w);
+        if (w->pending.failed)
+            w->failed = 1;
+        guard_each(0, count_pending, cut_source, w);
+        w->current = (uint32_t)end - 1;
+        guard_each(first, give_roles_of, mark_bad, w);
+    }
 }
 
 static int find_parts(void *context, size_t i) {
@@ -336,33 +398,48 @@ static int skip_parts(void *context, size_t i) {
 
 struct reach {
     struct managed_walk *walk;
-    struct memory queue; /* uint32_t: indices */
+    struct memory queue;   /* uint32_t: indices */
+    struct memory reached; /* bits by index */
     size_t at;
     uint32_t via;
 };
 
+static inline uint64_t *reached_word(const struct reach *r, uint32_t index) {
+    return &((uint64_t *)(void *)r->reached.data)[index / 64];
+}
+
+static inline int is_reached(const struct reach *r, uint32_t index) {
+    return (int)(*reached_word(r, index) >> index % 64 & 1);
+}
+
 static int reach_visit(PyObject *op, void *context) {
     struct reach *const r = context;
     const uint32_t node = walk_find(r->walk, op);
-    struct node *const nodes = walk_nodes(r->walk);
-    if (node && !nodes[node - 1].is_reached) {
-        nodes[node - 1].is_reached = 1;
-        nodes[node - 1].via = r->via;
+    if (node && !is_reached(r, node - 1)) {
         const uint32_t index = node - 1;
+        *reached_word(r, index) |= UINT64_C(1) << index % 64;
+        walk_nodes(r->walk)[index].via = r->via;
         memory_add(&r->queue, &index, sizeof index);
     }
     return 0;
 }
 
 static int reach_node(void *context, size_t i) {
+    enum { AHEAD = 4 };
     struct reach *const r = context;
-    if (i >= r->queue.length / sizeof(uint32_t))
+    const uint32_t *const queue = (const uint32_t *)(const void *)r->queue.data;
+    const struct node *const nodes = walk_nodes(r->walk);
+    const size_t n = r->queue.length / sizeof *queue;
+    if (i >= n)
         return 1;
-    const uint32_t index = ((uint32_t *)(void *)r->queue.data)[i];
-    r->via = index + 1;
-    const struct node node = walk_nodes(r->walk)[index];
-    if (!node.is_bad)
-        walk_visit(r->walk, &node, reach_visit, r);
+    if (i + 2 * AHEAD < n)
+        __builtin_prefetch(&nodes[queue[i + 2 * AHEAD]]);
+    if (i + AHEAD < n)
+        __builtin_prefetch(nodes[queue[i + AHEAD]].object);
+    const struct node *const node = &nodes[queue[i]];
+    r->via = queue[i] + 1;
+    if (!node->is_bad)
+        walk_visit(r->walk, node, reach_visit, r);
     return 0;
 }
 
@@ -382,6 +459,10 @@ static void find_garbage(struct managed_walk *w) {
     struct reach r = {.walk = w};
     const struct root *roots = (struct root *)(void *)w->roots.data;
     const uint32_t n_named = w->n_roots;
+    if (!memory_zeroed(&r.reached, ((size_t)w->n_nodes / 64 + 1) * sizeof(uint64_t))) {
+        w->failed = 1;
+        return;
+    }
     for (uint32_t i = 0; i < n_named; i++) {
         r.via = VIA_ROOT | i;
         reach_visit(roots[i].target, &r);
@@ -391,8 +472,8 @@ static void find_garbage(struct managed_walk *w) {
     for (uint32_t i = 0; i < w->n_nodes && !r.queue.failed; i++) {
         /* The collector's own sum for what it tracks: a traversal that keeps a reference to itself
          * makes an object look held, never the other way round. */
-        if (nodes[i].is_reached || (walk_hidden(&nodes[i]) <= 0 && !nodes[i].is_bad &&
-                                    !cpython_is_immortal(nodes[i].object)))
+        if (is_reached(&r, i) || (walk_hidden(&nodes[i]) <= 0 && !nodes[i].is_bad &&
+                                  !cpython_is_immortal(nodes[i].object)))
             continue;
         const struct root root = {
             .target = nodes[i].object, .kind = SNAP_ROOT_NATIVE, .flags = SNAP_EDGE_FLAG_LOW};
@@ -403,10 +484,11 @@ static void find_garbage(struct managed_walk *w) {
         nodes = walk_nodes(w);
     }
     for (uint32_t i = 0; i < w->n_nodes; i++)
-        walk_nodes(w)[i].is_garbage = !nodes[i].is_reached;
+        walk_nodes(w)[i].is_garbage = !is_reached(&r, i);
     if (r.queue.failed || w->roots.failed)
         w->failed = 1;
     memory_release(&r.queue);
+    memory_release(&r.reached);
 }
 
 /* --- sizes --- */
@@ -612,10 +694,10 @@ static int is_known(void) {
 
 static void walk_close(struct managed_walk *w) {
     struct memory *const all[] = {
-        &w->nodes,           &w->index,         &w->pages,   &w->types,
-        &w->roots,           &w->places,        &w->hooks,   &w->names,
-        &w->objects,         &w->targets,       &w->claimed, &w->strings.text,
-        &w->strings.offsets, &w->strings.table, &w->records, &w->origins};
+        &w->nodes,   &w->index,        &w->pages,           &w->types,         &w->roots,
+        &w->places,  &w->hooks,        &w->names,           &w->objects,       &w->targets,
+        &w->claimed, &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records,
+        &w->origins, &w->pending};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     natives_release(w);

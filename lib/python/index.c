@@ -23,6 +23,12 @@ static inline uint64_t mix(uintptr_t address) {
     return (address >> 4) * 0x9e3779b97f4a7c15u;
 }
 
+/* Where the search for an object begins. */
+static inline uint64_t *first_slot(const struct managed_walk *w, const void *op) {
+    uint64_t *const table = (uint64_t *)(void *)w->index.data;
+    return &table[mix((uintptr_t)op) >> 20 & (w->index.length / sizeof *table - 1)];
+}
+
 static inline uint64_t *slot_of(struct managed_walk *w, const void *op) {
     uint64_t *const table = (uint64_t *)(void *)w->index.data;
     const size_t mask = w->index.length / sizeof *table - 1;
@@ -61,6 +67,17 @@ int index_add(struct managed_walk *w, const void *op, uint32_t index) {
         return -1;
     put(w, op, index);
     return 0;
+}
+
+void index_expect(struct managed_walk *w, const void *op) {
+    __builtin_prefetch(first_slot(w, op));
+    __builtin_prefetch(op);
+}
+
+void index_expect_node(struct managed_walk *w, const void *op) {
+    const uint32_t index = (uint32_t)*first_slot(w, op);
+    if (index)
+        __builtin_prefetch(&walk_nodes(w)[index - 1], 1);
 }
 
 /* The place of a page in the table of pages. */

@@ -190,7 +190,14 @@ void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint
         .kind = (uint16_t)kind,
         .flags = (uint16_t)flags,
     };
-    send_record(w, WIRE_REFERENCE, &r, sizeof r);
+    /* There are many: written where they stay, no call to copy some words. */
+    if (!w->records.failed && memory_reserve(&w->records, sizeof r) == 0) {
+        *(struct wire_reference *)(void *)(w->records.data + w->records.length) = r;
+        w->records.length += sizeof r;
+        w->n_records++;
+    }
+    if (w->records.length >= SECTION_SIZE)
+        send_flush(w, WIRE_REFERENCE);
 }
 
 static int send_references_of(void *context, size_t i) {

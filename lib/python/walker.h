@@ -42,7 +42,7 @@ struct node {
     uint32_t type;           /* index in types */
     uint8_t role;
     uint8_t is_gc, is_tracked, is_frozen, is_bad;
-    uint8_t is_reached, is_garbage, is_listed;
+    uint8_t is_garbage, is_listed;
     uint32_t via; /* who reached it first: index + 1 of a node, or of a root with VIA_ROOT */
 };
 #define VIA_ROOT 0x80000000u
@@ -103,7 +103,9 @@ struct managed_walk {
     int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
     uint32_t current;                                           /* node at work */
-    int failed;                                                 /* no memory */
+    struct memory pending; /* of find.c: references that are not counted yet */
+    uint32_t cut;          /* index + 1 of a node whose pending references are not believed */
+    int failed;            /* no memory */
     /* send.c */
     struct managed_sink *sink;
     struct memory records, names; /* sections in the making */
@@ -125,6 +127,10 @@ uint32_t walk_find(struct managed_walk *w, const void *object);
 int index_start(struct managed_walk *w);
 int index_add(struct managed_walk *w, const void *object, uint32_t index);
 int index_sorted(struct managed_walk *w);
+/* Before all is in order: that an object will be looked up soon; then, that it will be very soon.
+ */
+void index_expect(struct managed_walk *w, const void *object);
+void index_expect_node(struct managed_walk *w, const void *object);
 /* The same as walk_find(), after making it a node; 0 for what cannot be an object. */
 uint32_t walk_add(struct managed_walk *w, PyObject *object);
 /* Calls visit with all that an object refers to: what the collector would be told, and what it
