@@ -593,43 +593,7 @@ size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *exte
     return size;
 }
 
-/* --- the order of nodes, and the whole --- */
-
-/* By address; radix sort, because libc's allocates. */
-static int sort_nodes(struct managed_walk *w) {
-    struct memory other = {0};
-    if (w->n_nodes == 0)
-        return 0;
-    if (memory_reserve(&other, w->nodes.length) < 0)
-        return -1;
-    struct node *from = walk_nodes(w), *to = (struct node *)(void *)other.data;
-    for (unsigned shift = 3; shift < 47; shift += 11) {
-        uint32_t counts[2048] = {0};
-        for (uint32_t i = 0; i < w->n_nodes; i++)
-            counts[(uintptr_t)from[i].object >> shift & 2047]++;
-        if (counts[(uintptr_t)from[0].object >> shift & 2047] == w->n_nodes)
-            continue;
-        uint32_t sum = 0;
-        for (size_t i = 0; i < 2048; i++) {
-            const uint32_t n = counts[i];
-            counts[i] = sum;
-            sum += n;
-        }
-        for (uint32_t i = 0; i < w->n_nodes; i++)
-            to[counts[(uintptr_t)from[i].object >> shift & 2047]++] = from[i];
-        struct node *const swap = from;
-        from = to;
-        to = swap;
-    }
-    other.length = w->nodes.length;
-    if (from != walk_nodes(w)) {
-        const struct memory swap = w->nodes;
-        w->nodes = other;
-        other = swap;
-    }
-    memory_release(&other);
-    return index_sorted(w);
-}
+/* --- the whole --- */
 
 /* Values are bytes that only look like addresses; tuples and code refer to objects only. */
 static int may_hold_addresses(PyObject *op) {
@@ -711,7 +675,7 @@ static int walk_all(struct managed_walk *w) {
     add_lists(w);
     roots_find(w);
     close_over(w);
-    if (w->failed || sort_nodes(w) < 0)
+    if (w->failed || index_sort(w) < 0)
         return -1;
     find_garbage(w);
     guard_each(0, find_parts, skip_parts, w);

@@ -7,6 +7,8 @@
  * object: any word may be asked for. */
 #include "python/walker.h"
 
+#include "capture/spans.h"
+
 enum {
     PAGE_SHIFT = 11, /* a bit for each 8 bytes */
     WORDS = 4
@@ -91,37 +93,6 @@ static inline uint32_t *page_slot(const struct managed_walk *w, uint64_t number)
     return &table[at];
 }
 
-int index_sorted(struct managed_walk *w) {
-    const struct node *const nodes = walk_nodes(w);
-    uint32_t n_pages = 0;
-    uint64_t last = UINT64_MAX;
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        n_pages += (uintptr_t)nodes[i].object >> PAGE_SHIFT != last;
-        last = (uintptr_t)nodes[i].object >> PAGE_SHIFT;
-    }
-    size_t n_slots = 1024;
-    while (n_slots < (size_t)n_pages * 2)
-        n_slots *= 2;
-    memory_release(&w->index);
-    struct page *p = memory_zeroed(&w->pages, ((size_t)n_pages + 1) * sizeof *p);
-    if (!p || !memory_zeroed(&w->index, n_slots * sizeof(uint32_t)))
-        return -1;
-    last = UINT64_MAX;
-    p--;
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        const uintptr_t address = (uintptr_t)nodes[i].object;
-        if (address >> PAGE_SHIFT != last) {
-            *++p = (struct page){.number = last = address >> PAGE_SHIFT, .first = i};
-            *page_slot(w, last) = (uint32_t)(p - (struct page *)(void *)w->pages.data) + 1;
-        }
-        const unsigned bit = address >> 3 & 255;
-        p->starts[bit >> 6] |= UINT64_C(1) << (bit & 63);
-        for (unsigned word = (bit >> 6) + 1; word < WORDS; word++)
-            p->before[word]++;
-    }
-    return 0;
-}
-
 static inline uint32_t find_sorted(struct managed_walk *w, uintptr_t address) {
     const uint32_t place = *page_slot(w, address >> PAGE_SHIFT);
     if (place == 0 || address & 7)
@@ -132,6 +103,77 @@ static inline uint32_t find_sorted(struct managed_walk *w, uintptr_t address) {
         return 0;
     return p->first + p->before[address >> 9 & 3] +
            (uint32_t)__builtin_popcountll(starts & (bit - 1)) + 1;
+}
+
+static struct page *all_pages(const struct managed_walk *w) {
+    return (struct page *)(void *)w->pages.data;
+}
+
+static uint32_t n_pages(const struct managed_walk *w) {
+    return (uint32_t)(w->pages.length / sizeof(struct page));
+}
+
+/* A table of pages, of twice as many slots as there are. */
+static int place_pages(struct managed_walk *w, size_t n_slots) {
+    memory_release(&w->index);
+    if (!memory_zeroed(&w->index, n_slots * sizeof(uint32_t)))
+        return -1;
+    for (uint32_t i = 0; i < n_pages(w); i++)
+        *page_slot(w, all_pages(w)[i].number) = i + 1;
+    return 0;
+}
+
+static int mark_start(struct managed_walk *w, uintptr_t address) {
+    const uint64_t number = address >> PAGE_SHIFT;
+    uint32_t *at = page_slot(w, number);
+    if (!*at) {
+        const size_t n_slots = w->index.length / sizeof *at;
+        if ((size_t)n_pages(w) * 2 >= n_slots) {
+            if (place_pages(w, n_slots * 2) < 0)
+                return -1;
+            at = page_slot(w, number);
+        }
+        memory_add(&w->pages, &(struct page){.number = number}, sizeof(struct page));
+        if (w->pages.failed)
+            return -1;
+        *at = n_pages(w);
+    }
+    all_pages(w)[*at - 1].starts[address >> 9 & 3] |= UINT64_C(1) << (address >> 3 & 63);
+    return 0;
+}
+
+int index_sort(struct managed_walk *w) {
+    struct memory other = {0};
+    w->pages.length = 0;
+    if (w->n_nodes == 0)
+        return 0;
+    if (memory_reserve(&w->pages, sizeof(struct page)) < 0 || place_pages(w, 4096) < 0)
+        return -1;
+    for (uint32_t i = 0; i < w->n_nodes; i++)
+        if (mark_start(w, (uintptr_t)walk_nodes(w)[i].object) < 0)
+            return -1;
+    spans_sort(w->pages.data, sizeof(struct page), n_pages(w));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_pages(w); i++) {
+        struct page *const p = &all_pages(w)[i];
+        p->first = n;
+        for (unsigned word = 0; word < WORDS; word++) {
+            p->before[word] = (uint8_t)(n - p->first);
+            n += (uint32_t)__builtin_popcountll(p->starts[word]);
+        }
+    }
+    if (place_pages(w, w->index.length / sizeof(uint32_t)) < 0 ||
+        memory_reserve(&other, w->nodes.length) < 0)
+        return -1;
+    for (uint32_t i = 0; i < w->n_nodes; i++) {
+        const struct node *const from = &walk_nodes(w)[i];
+        const uint32_t to = find_sorted(w, (uintptr_t)from->object);
+        ((struct node *)(void *)other.data)[to - 1] = *from;
+    }
+    other.length = w->nodes.length;
+    memory_release(&w->nodes);
+    w->nodes = other;
+    return 0;
 }
 
 uint32_t walk_find(struct managed_walk *w, const void *op) {

@@ -122,11 +122,11 @@ static inline struct type_entry *walk_types(struct managed_walk *w) {
 
 /* Index + 1 of an object's node, 0: none. */
 uint32_t walk_find(struct managed_walk *w, const void *object);
-/* index.c: begins; has one more, whose node is the last; all nodes are in order of their addresses
- * and no more come. -1: no memory. */
+/* index.c: begins; has one more, whose node is the last; no more come, and the nodes are put in
+ * order of their addresses. -1: no memory. */
 int index_start(struct managed_walk *w);
 int index_add(struct managed_walk *w, const void *object, uint32_t index);
-int index_sorted(struct managed_walk *w);
+int index_sort(struct managed_walk *w);
 /* Before all is in order: that an object will be looked up soon; then, that it will be very soon.
  */
 void index_expect(struct managed_walk *w, const void *object);
