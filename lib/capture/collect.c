@@ -22,6 +22,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "capture/device_bindings.h"
 #include "capture/device_send.h"
 #include "capture/hook_cuda.h"
 #include "capture/memory.h"
@@ -339,7 +340,7 @@ static void meta_counters(struct copy *c, uint32_t *n) {
     meta_missing(c, n, "dropped_annotations", m->counts.dropped_annotations);
     meta_missing(c, n, "truncated_stacks", m->counts.truncated_stacks);
     meta_missing(c, n, "unknown_frees", m->counts.unknown_frees + device.unknown);
-    meta_missing(c, n, "unseen_device_calls", device.unseen);
+    meta_missing(c, n, "unseen_device_calls", device.unseen + device_bindings_unseen());
     meta_missing(c, n, "hooks_in_flight", m->n_inside_hooks);
     uint64_t n_unstopped = 0;
     for (size_t i = 0; i < sizeof c->slot->woke / sizeof *c->slot->woke; i++)

@@ -137,6 +137,17 @@ static bool is_ours(const void *address) {
     return false;
 }
 
+static int by_symbol(const char *symbol) {
+    int id = 0;
+    while (id < N_CALLS && strcmp(calls[id].symbol, symbol) != 0)
+        id++;
+    return id;
+}
+
+bool hook_cuda_has(const char *symbol) {
+    return by_symbol(symbol) < N_CALLS;
+}
+
 /* A function that the driver exports, in whatever way it was loaded. Takes the loader's lock. */
 static void *driver_symbol(const char *name) {
     static const char *const libraries[] = {"libcuda.so.1", "libcuda.so"};
@@ -161,6 +172,20 @@ static const void *object_of(const void *address) {
     return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
 }
 
+/* What ours call must stay: a library that is linked to the driver may be closed, and the driver
+ * with it, and another one opened. */
+static void pin(const void *address) {
+    static const void *_Atomic pinned;
+    Dl_info info;
+    if (dladdr(address, &info) == 0 || info.dli_fname == NULL ||
+        atomic_exchange(&pinned, info.dli_fbase) == info.dli_fbase)
+        return;
+    recorder_mute(1);
+    dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    next_forget_error();
+    recorder_mute(0);
+}
+
 /* What ours shall call. False if it already calls another object's function: two drivers in one
  * process (in a namespace of its own, say) must not be mixed. */
 static bool set_real(enum cuda_id id, void *address) {
@@ -168,7 +193,9 @@ static bool set_real(enum cuda_id id, void *address) {
     if (is_ours(address))
         return false;
     atomic_store(&has_driver, true);
-    if (atomic_compare_exchange_strong(&reals[id], &before, address) || before == address)
+    if (atomic_compare_exchange_strong(&reals[id], &before, address))
+        pin(address);
+    if (before == NULL || before == address)
         return true;
     const void *const object = object_of(before);
     return object != NULL && object == object_of(address);
@@ -185,9 +212,7 @@ static void *get_real(enum cuda_id id) {
 }
 
 struct hook_answer hook_cuda_find(void *handle, const char *name, const void *caller) {
-    int id = 0;
-    while (id < N_CALLS && strcmp(calls[id].symbol, name) != 0)
-        id++;
+    const int id = by_symbol(name);
     if (id == N_CALLS)
         return (struct hook_answer){NULL, 0};
     void *const found = hook_dlsym_behind(handle, name, caller, is_ours);

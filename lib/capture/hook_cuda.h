@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Whether ours stands for that function of the driver. */
+bool hook_cuda_has(const char *symbol) __attribute__((visibility("hidden")));
+
 /* What dlsym returns for a name of the driver. */
 struct hook_answer {
     void *address;

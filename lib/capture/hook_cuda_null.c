@@ -4,6 +4,11 @@
 
 #include <stddef.h>
 
+bool hook_cuda_has(const char *symbol) {
+    (void)symbol;
+    return false;
+}
+
 bool hook_dlsym_start(void) {
     return true;
 }

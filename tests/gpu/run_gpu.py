@@ -138,7 +138,7 @@ def check_nvtx():
 def check_plugins():
     plugins = ":".join(os.path.join(BUILD, f"tests/gpu/runtime/libplugin_{protocol}.so") for protocol in range(3))
     own_tests("test_device_plugin.py", ["Plugin.test_local", "Plugin.test_searched_first", "Plugin.test_searched_first_while_it_is_loaded"],
-              PROGRAM="device_plugin", INTERPOSER="libinterposer.so", PLUGINS=plugins)
+              PROGRAM="device_plugin", INTERPOSER="libinterposer.so", PLUGINS=plugins, LINKED="")
 
 
 def check_bad_luck():
