@@ -35,6 +35,53 @@ if snap(sys.argv[1].encode(), None, None) != 0:
     sys.exit("snap_take failed")
 print(torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
 """
+# Calls of the driver by ctypes; what is not freed is what check_resources looks for.
+DRIVER = """
+import ctypes, struct, sys, time
+cuda = ctypes.CDLL("libcuda.so.1")
+def call(name, *arguments):
+    if (result := getattr(cuda, name)(*arguments)) != 0:
+        sys.exit(f"{name}: {result}")
+def make(name, *arguments):
+    out = ctypes.c_uint64()
+    call(name, ctypes.byref(out), *arguments)
+    return out
+call("cuInit", 0)
+call("cuCtxSetCurrent", make("cuDevicePrimaryCtxRetain", 0))
+"""
+RESOURCES = DRIVER + """
+props = ctypes.create_string_buffer(struct.pack("iiii", 1, 0, 1, 0), 88)
+for i in range(3):
+    event, stream = make("cuEventCreate", 0), make("cuStreamCreate", 1)
+call("cuEventDestroy_v2", event)
+call("cuStreamDestroy_v2", stream)
+graph = make("cuGraphCreate", 0)
+make("cuGraphInstantiateWithFlags", graph, ctypes.c_uint64(0))
+make("cuModuleLoadData", b".version 6.4\\n.target sm_75\\n.address_size 64\\n.visible .entry k() { ret; }\\n\\0")
+make("cuMemPoolCreate", props)
+physical = make("cuMemCreate", ctypes.c_size_t(4 << 20), props, ctypes.c_uint64(0))
+at = make("cuMemAddressReserve", ctypes.c_size_t(8 << 20), ctypes.c_size_t(0), ctypes.c_uint64(0), ctypes.c_uint64(0))
+call("cuMemMap", at, ctypes.c_size_t(4 << 20), ctypes.c_size_t(0), physical, ctypes.c_uint64(0))
+call("cuMemRelease", physical)
+linear = make("cuMemAlloc_v2", ctypes.c_size_t(3 << 20))
+shared = cuda.cuIpcGetMemHandle(ctypes.create_string_buffer(64), linear)
+if ctypes.CDLL(sys.argv[2]).snap_take(sys.argv[1].encode(), None, None) != 0:
+    sys.exit("snap_take failed")
+print(linear.value, at.value, shared)
+"""
+PAIRS = DRIVER + """
+out, size, stream = ctypes.c_uint64(), ctypes.c_size_t(4096), ctypes.c_void_p()
+def pairs(allocate, release, *more):
+    allocate, release = getattr(cuda, allocate), getattr(cuda, release)
+    begun = time.perf_counter()
+    for i in range(20000):
+        allocate(ctypes.byref(out), size, *more)
+        release(out, *more)
+    call("cuCtxSynchronize")
+    print((time.perf_counter() - begun) / 20000 * 1e9)
+pairs("cuMemAlloc_v2", "cuMemFree_v2")
+pairs("cuMemAllocAsync", "cuMemFreeAsync", stream)
+"""
 
 
 class Skip(Exception):
@@ -146,18 +193,18 @@ def check_bad_luck():
     own_tests("test_device_bad_luck.py", [f"BadLuck.test_{name}" for name in names], PROGRAM="device_bad_luck", INTERPOSER="libinterposer.so")
 
 
-def check_sanitizer():
+def check_tool(name):
     """Another tool that stands in the same places."""
-    tool, program = shutil.which("compute-sanitizer"), os.path.join(BUILD, "tests/gpu/device_cache")
+    tool, program = shutil.which(name), os.path.join(BUILD, "tests/gpu/device_cache")
     if not tool:
-        raise Skip("no compute-sanitizer here")
+        raise Skip(f"no {name} here")
     if not os.path.exists(program):
         raise Skip(f"{program} is not built")
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "tool.snap")
         plain = subprocess.run([tool, program, path, "1"], capture_output=True, text=True, timeout=left())
         if plain.returncode not in (0, 1):
-            raise Skip(f"compute-sanitizer does not work here: {plain.stdout.strip()[-200:]}")
+            raise Skip(f"{name} does not work here: {plain.stdout.strip()[-200:]}")
         run([SNAP, "run", "-q", "-o", os.path.join(directory, "%p-%n.snap"), "--", tool, program, path, "1"])
         run([SNAP, "verify", path])
 
@@ -204,6 +251,40 @@ def check_driver_total():
     expect(0 <= device["residual_bytes"][0] < 4 << 30, f"the rest is {device['residual_bytes']}")
     missing = [row["name"] for row in tables["META"] if row["key"] == "completeness"]
     expect("unseen_device_calls" not in missing, f"missing: {missing}")
+
+
+def check_resources():
+    """What the stand-in cannot show: handles and addresses as a driver makes them."""
+    out, devices, tables = snapshot_of(RESOURCES, {})
+    linear, mapped, shared = map(int, out.split())
+    kinds = [r["kind"] for r in tables["RSRC"]]
+    counts = {kind: kinds.count(kind) for kind in ("event", "stream", "graph", "graph_exec", "device_module", "context")}
+    expect(counts == {"event": 2, "stream": 2, "graph": 1, "graph_exec": 1, "device_module": 1, "context": 1},
+           f"resources: {counts}")
+    sizes = {(n["kind"], n["size"]) for n in tables["NODE"]}
+    expect({("device_linear", 3 << 20), ("device_physical", 4 << 20)} <= sizes, f"{sorted(s for s in sizes if s[0].startswith('device'))}")
+    expect(any(n.get("address") == linear for n in tables["NODE"]), "the allocation is not at its address")
+    expect("cuda_mempool" in {p["kind"] for p in tables["POOL"]}, "no pool")
+    expect(devices[0]["live_bytes"] == [7 << 20], f"{devices[0]['live_bytes']} bytes are live")
+    print(f"# mapped at {mapped:#x}; sharing with another process: {'works' if shared == 0 else f'error {shared}'}")
+
+
+def check_pairs():
+    """Figures, not a verdict."""
+    plain = list(map(float, run([sys.executable, "-c", PAIRS]).split()))
+    with tempfile.TemporaryDirectory() as directory:
+        command = [SNAP, "run", "-q", "--every", "1h", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", PAIRS]
+        tracked = list(map(float, run(command).split()))
+    for what, before, after in zip(("cuMemAlloc and cuMemFree", "cuMemAllocAsync and cuMemFreeAsync"), plain, tracked):
+        print(f"# {what}: {before:.0f} ns, tracked {after:.0f} ns")
+
+
+def check_module_loading():
+    """Figures, not a verdict: what code takes of a device, which no allocation shows."""
+    need_torch()
+    for mode in "LAZY", "EAGER":
+        _, devices, _ = snapshot_of(TENSORS, {"CUDA_MODULE_LOADING": mode})
+        print(f"# modules loaded {mode}: the rest is {devices[0]['residual_bytes'][0] >> 20} MiB")
 
 
 def check_leak_programs():
@@ -309,11 +390,12 @@ def main():
         print("skipped: no GPU here")
         return 77
     checks = {"entry points": check_entry_points, "caches": check_caches, "pools": check_pools, "NVTX": check_nvtx, "plugins": check_plugins,
-              "bad luck": check_bad_luck, "leak programs": check_leak_programs, "sanitizer": check_sanitizer,
+              "bad luck": check_bad_luck, "leak programs": check_leak_programs, "resources": check_resources,
+              "compute-sanitizer": lambda: check_tool("compute-sanitizer"), "ncu": lambda: check_tool("ncu"), "calls": check_pairs,
               "PyTorch's symbol": check_torch_symbol, "total of the driver": check_driver_total,
               "changing sizes": check_cache_row, "handles": check_handles, "profiler": check_profiler,
-              "fork and exit": check_fork_and_exit, "overhead": check_overhead, "training": check_train_step, "JAX": check_jax,
-              "other frameworks": check_other_frameworks}
+              "fork and exit": check_fork_and_exit, "overhead": check_overhead, "training": check_train_step,
+              "module loading": check_module_loading, "JAX": check_jax, "other frameworks": check_other_frameworks}
     checks.update({f"torch, {mode}": lambda mode=mode: check_torch(mode) for mode in MODES})
     passed = failed = 0
     for name, check in checks.items():
