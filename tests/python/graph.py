@@ -17,7 +17,7 @@ ROOT = dict(
 )
 GARBAGE, FROZEN, IMMORTAL, UNTRACKED = 8, 16, 32, 64
 CLASS, LIBRARY = 2, 4  # of types
-PYTHON, OBJECT = 2, 5
+PYTHON, OBJECT, PLAIN_OBJECT = 2, 5, 6
 
 Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain")
 Edge = collections.namedtuple("Edge", "source target kind label index")

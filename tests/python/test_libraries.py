@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 import heapsnap
-from graph import EDGE, OBJECT, SNAP, UNTRACKED, Program
+from graph import EDGE, OBJECT, PLAIN_OBJECT, SNAP, UNTRACKED, Program
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("sklearn") is None:
     print("no torch or no sklearn")
@@ -95,7 +95,7 @@ class Rows:
 
 
 def read_objects(rows):
-    """Addresses of nodes by id, which are strings, and which the collector has."""
+    """Addresses of objects by id (0: a native block), which are strings, and which the collector has."""
     text, types, addresses, strings, tracked = {}, [], array.array("Q", [0]), set(), set()
     for row in rows:
         if row["table"] == "STRS":
@@ -103,7 +103,7 @@ def read_objects(rows):
         elif row["table"] == "TYPE":
             types.append(row.get("name", 0))
         elif row["table"] == "NODE":
-            addresses.append(row["address"])
+            addresses.append(row["address"] if row.get("kind") in (OBJECT, PLAIN_OBJECT) else 0)
             if row.get("kind") == OBJECT and not row.get("flags", 0) & UNTRACKED:
                 tracked.add(row["address"])
             strings.add((row["address"], row.get("type", 0)))
@@ -123,7 +123,8 @@ class Oracle(unittest.TestCase):
         self.assertLess(len(set(asked) - tracked), 50)
         n_references = 0
         unseen = {a for a, referents in asked.items() if referents and a not in mine}
-        edges = ((row["source"], row["target"]) for row in rows if row["table"] == "EDGE")
+        # The collector knows of objects only: what those have in native memory is none of its references.
+        edges = ((row["source"], row["target"]) for row in rows if row["table"] == "EDGE" and addresses[row["target"]])
         for source, group in itertools.groupby(edges, key=lambda edge: edge[0]):
             address = addresses[source]
             if address not in unseen:
