@@ -396,12 +396,17 @@ static int skip_parts(void *context, size_t i) {
 
 /* --- what is reached, and what is garbage --- */
 
+enum { REACH_SEEN_MOST = 64 };
+
 struct reach {
     struct managed_walk *walk;
     struct memory queue;   /* uint32_t: indices */
     struct memory reached; /* bits by index */
     size_t at;
     uint32_t via;
+    uint32_t n_seen; /* references that are to be looked at */
+    const void *seen[REACH_SEEN_MOST];
+    uint32_t seen_via[REACH_SEEN_MOST];
 };
 
 static inline uint64_t *reached_word(const struct reach *r, uint32_t index) {
@@ -412,21 +417,34 @@ static inline int is_reached(const struct reach *r, uint32_t index) {
     return (int)(*reached_word(r, index) >> index % 64 & 1);
 }
 
-static int reach_visit(PyObject *op, void *context) {
-    struct reach *const r = context;
-    const uint32_t node = walk_find(r->walk, op);
-    if (node && !is_reached(r, node - 1)) {
-        const uint32_t index = node - 1;
+static void reach_seen(struct reach *r) {
+    uint32_t nodes[REACH_SEEN_MOST];
+    walk_find_all(r->walk, r->seen, r->n_seen, nodes);
+    for (uint32_t i = 0; i < r->n_seen; i++) {
+        if (nodes[i] == 0 || is_reached(r, nodes[i] - 1))
+            continue;
+        const uint32_t index = nodes[i] - 1;
         *reached_word(r, index) |= UINT64_C(1) << index % 64;
-        walk_nodes(r->walk)[index].via = r->via;
+        walk_nodes(r->walk)[index].via = r->seen_via[i];
         memory_add(&r->queue, &index, sizeof index);
     }
+    r->n_seen = 0;
+}
+
+static int reach_visit(PyObject *op, void *context) {
+    struct reach *const r = context;
+    if (r->n_seen == REACH_SEEN_MOST)
+        reach_seen(r);
+    r->seen[r->n_seen] = op;
+    r->seen_via[r->n_seen++] = r->via;
     return 0;
 }
 
 static int reach_node(void *context, size_t i) {
     enum { AHEAD = 4 };
     struct reach *const r = context;
+    if (i >= r->queue.length / sizeof(uint32_t))
+        reach_seen(r);
     const uint32_t *const queue = (const uint32_t *)(const void *)r->queue.data;
     const struct node *const nodes = walk_nodes(r->walk);
     const size_t n = r->queue.length / sizeof *queue;

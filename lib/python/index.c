@@ -19,6 +19,7 @@ struct page {
     uint32_t first;        /* index */
     uint8_t before[WORDS]; /* starts in the words before */
     uint64_t starts[WORDS];
+    uint64_t unused[2]; /* in one line of a cache */
 };
 
 static inline uint64_t mix(uintptr_t address) {
@@ -82,12 +83,18 @@ void index_expect_node(struct managed_walk *w, const void *op) {
         __builtin_prefetch(&walk_nodes(w)[index - 1], 1);
 }
 
-/* The place of a page in the table of pages. */
+/* Where the search for a page begins in the table of pages. */
+static inline uint32_t *page_slot_first(const struct managed_walk *w, uint64_t number) {
+    uint32_t *const table = (uint32_t *)(void *)w->index.data;
+    return &table[number * 0x9e3779b97f4a7c15u >> 32 & (w->index.length / sizeof *table - 1)];
+}
+
+/* The place of a page in it. */
 static inline uint32_t *page_slot(const struct managed_walk *w, uint64_t number) {
     const struct page *const pages = (const struct page *)(void *)w->pages.data;
     uint32_t *const table = (uint32_t *)(void *)w->index.data;
     const size_t mask = w->index.length / sizeof *table - 1;
-    size_t at = number * 0x9e3779b97f4a7c15u >> 32 & mask;
+    size_t at = (size_t)(page_slot_first(w, number) - table);
     while (table[at] && pages[table[at] - 1].number != number)
         at = (at + 1) & mask;
     return &table[at];
@@ -178,4 +185,16 @@ int index_sort(struct managed_walk *w) {
 
 uint32_t walk_find(struct managed_walk *w, const void *op) {
     return w->pages.data ? find_sorted(w, (uintptr_t)op) : (uint32_t)*slot_of(w, op);
+}
+
+void walk_find_all(struct managed_walk *w, const void *const *ops, size_t n, uint32_t *out) {
+    for (size_t i = 0; w->pages.data && i < n; i++)
+        __builtin_prefetch(page_slot_first(w, (uintptr_t)ops[i] >> PAGE_SHIFT));
+    for (size_t i = 0; w->pages.data && i < n; i++) {
+        const uint32_t place = *page_slot_first(w, (uintptr_t)ops[i] >> PAGE_SHIFT);
+        if (place)
+            __builtin_prefetch(&all_pages(w)[place - 1]);
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = walk_find(w, ops[i]);
 }

@@ -39,11 +39,22 @@ static int find_references(struct managed_walk *w, const struct node *node, stru
     return 0;
 }
 
+void references_flush(struct managed_walk *w) {
+    uint32_t nodes[KEPT_MOST];
+    walk_find_all(w, w->kept_targets, w->n_kept, nodes);
+    for (uint32_t i = 0; i < w->n_kept; i++)
+        if (nodes[i])
+            send_reference(w, &w->kept[i], nodes[i]);
+    w->n_kept = 0;
+}
+
 static void refer(struct managed_walk *w, PyObject *target, uint32_t kind, uint32_t label,
                   uint64_t index) {
-    const uint32_t node = walk_find(w, target);
-    if (node)
-        send_reference(w, node, kind, label, index, 0);
+    if (w->n_kept == KEPT_MOST)
+        references_flush(w);
+    w->kept_targets[w->n_kept] = target;
+    w->kept[w->n_kept++] =
+        (struct reference){.index = index, .source = w->current, .label = label, .kind = kind};
 }
 
 /* Names a reference if it is among those found and has no name yet. Fields mostly come in the order

@@ -180,15 +180,13 @@ int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
 
 /* --- references --- */
 
-void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint32_t label,
-                    uint64_t index, uint32_t flags) {
+void send_reference(struct managed_walk *w, const struct reference *reference, uint32_t target) {
     const struct wire_reference r = {
-        .source_offset = index,
-        .source = w->first_node + w->current + 1,
+        .source_offset = reference->index,
+        .source = w->first_node + reference->source + 1,
         .target = w->first_node + target,
-        .label = string_id(w, label),
-        .kind = (uint16_t)kind,
-        .flags = (uint16_t)flags,
+        .label = string_id(w, reference->label),
+        .kind = (uint16_t)reference->kind,
     };
     /* There are many: written where they stay, no call to copy some words. */
     if (!w->records.failed && memory_reserve(&w->records, sizeof r) == 0) {
@@ -220,6 +218,7 @@ int send_references(struct managed_walk *w, struct managed_sink *sink) {
     guard_start();
     guard_each(0, send_references_of, count_bad, w);
     guard_stop();
+    references_flush(w);
     send_flush(w, WIRE_REFERENCE);
     return result(w);
 }

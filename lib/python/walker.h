@@ -81,6 +81,14 @@ struct natives {
     uint64_t n_missed;
 };
 
+/* One that is to be sent. */
+struct reference {
+    uint64_t index;
+    uint32_t source, label; /* source: index */
+    uint32_t kind;
+};
+enum { KEPT_MOST = 64 };
+
 struct managed_walk {
     struct memory nodes;        /* struct node */
     struct memory index, pages; /* of index.c */
@@ -106,6 +114,9 @@ struct managed_walk {
     struct memory pending; /* of find.c: references that are not counted yet */
     uint32_t cut;          /* index + 1 of a node whose pending references are not believed */
     int failed;            /* no memory */
+    struct reference kept[KEPT_MOST]; /* of reference.c */
+    const void *kept_targets[KEPT_MOST];
+    uint32_t n_kept;
     /* send.c */
     struct managed_sink *sink;
     struct memory records, names; /* sections in the making */
@@ -122,6 +133,8 @@ static inline struct type_entry *walk_types(struct managed_walk *w) {
 
 /* Index + 1 of an object's node, 0: none. */
 uint32_t walk_find(struct managed_walk *w, const void *object);
+/* The same of some objects at once, which does not wait for one after the other. */
+void walk_find_all(struct managed_walk *w, const void *const *objects, size_t n, uint32_t *out);
 /* index.c: begins; has one more, whose node is the last; no more come, and the nodes are put in
  * order of their addresses. -1: no memory. */
 int index_start(struct managed_walk *w);
@@ -172,8 +185,9 @@ uint32_t name_of_code(struct managed_walk *w, PyCodeObject *code, PyObject *glob
 void origins_find(struct managed_walk *w);
 uint32_t origin_flags(struct managed_walk *w, PyTypeObject *type);
 
-/* reference.c */
+/* reference.c: keeps what a node refers to; sends what is still kept. */
 void references_send(struct managed_walk *w, uint32_t index);
+void references_flush(struct managed_walk *w);
 
 /* part.c: says of the parts of a module, if the node is one, whose they are; then a part's path
  * from the outermost module, which is not NUL-terminated; its length, 0: it is none. */
@@ -194,8 +208,7 @@ void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t
 /* Sends what has gathered, after the names in it. */
 void send_flush(struct managed_walk *w, uint32_t kind);
 int send_blocks(struct managed_walk *w, struct managed_sink *sink);
-void send_reference(struct managed_walk *w, uint32_t target, uint32_t kind, uint32_t label,
-                    uint64_t index, uint32_t flags);
+void send_reference(struct managed_walk *w, const struct reference *reference, uint32_t target);
 int send_counters(struct managed_walk *w, struct managed_sink *sink);
 int send_nodes(struct managed_walk *w, struct managed_sink *sink);
 int send_references(struct managed_walk *w, struct managed_sink *sink);
