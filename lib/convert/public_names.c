@@ -238,6 +238,7 @@ static const char *const words[] = {
     "conv",
     "copyright",
     "count",
+    "cpu",
     "cr_frame",
     "credits",
     "data",

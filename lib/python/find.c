@@ -29,9 +29,10 @@ static enum special special_of(PyTypeObject *type) {
         const char *name;
         enum special special;
     } names[] = {
-        {"numpy.ndarray", SPECIAL_ARRAY},       {"collections.deque", SPECIAL_DEQUE},
-        {"array.array", SPECIAL_PYARRAY},       {"functools._lru_cache_wrapper", SPECIAL_LRU},
-        {"functools.partial", SPECIAL_PARTIAL},
+        {"numpy.ndarray", SPECIAL_ARRAY},         {"collections.deque", SPECIAL_DEQUE},
+        {"array.array", SPECIAL_PYARRAY},         {"functools._lru_cache_wrapper", SPECIAL_LRU},
+        {"functools.partial", SPECIAL_PARTIAL},   {"torch._C.TensorBase", SPECIAL_TENSOR},
+        {"torch._C._TensorBase", SPECIAL_TENSOR}, {"torch.dtype", SPECIAL_DTYPE},
     };
     char text[32];
     for (PyTypeObject *t = type; t; t = t->tp_base) {
@@ -701,6 +702,7 @@ static int walk_all(struct managed_walk *w) {
         return -1;
     if (!w->has_blocks)
         natives_find(w);
+    tensors_learn(w);
     return 0;
 }
 

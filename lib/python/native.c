@@ -43,7 +43,7 @@ struct native_class {
     uint32_t id;        /* in the stream; 0: not sent */
     uint8_t is_class;   /* else what stands there is no virtual table */
     uint8_t is_counted; /* its objects count their references */
-    uint8_t is_storage;
+    uint8_t is_storage, is_tensor;
 };
 
 struct native_block {
@@ -175,13 +175,12 @@ static int is_name(const char *name, size_t length, const char *wanted) {
     return name && length == strlen(wanted) && memcmp(name, wanted, length) == 0;
 }
 
-/* Whether a class or one that it begins with is c10's base of what counts its references, which has
- * the count in its second word. */
-static int is_counted(const struct vtable_images *m, uint64_t type_info) {
+/* Whether a class, or one that it begins with, has a name. */
+static int is_class_of(const struct vtable_images *m, uint64_t type_info, const char *wanted) {
     for (unsigned depth = 0; depth < 16; depth++) {
         size_t length = 0;
-        if (is_name(vtable_type_name(m, type_info, &length), length,
-                    "N3c1020intrusive_ptr_targetE"))
+        const char *const name = vtable_type_name(m, type_info, &length);
+        if (is_name(name, length, wanted))
             return 1;
         const char *const kind = vtable_kind(m, type_info, &length);
         const uint64_t *const words = (const void *)type_info;
@@ -225,7 +224,9 @@ static struct native_class *class_of(struct natives *n, uint64_t table) {
     size_t length = 0;
     const char *const name = vtable_type_name(&m, type_info, &length);
     c->is_storage = is_name(name, length, "N3c1011StorageImplE");
-    c->is_counted = is_counted(&m, type_info);
+    /* c10's base of what counts its references, which has the count in its second word. */
+    c->is_counted = is_class_of(&m, type_info, "N3c1020intrusive_ptr_targetE");
+    c->is_tensor = is_class_of(&m, type_info, "N3c1010TensorImplE");
     c->is_class = 1;
     return c;
 }
@@ -555,21 +556,48 @@ static void count_edge(struct managed_walk *w, const struct wire_edge *edge) {
 
 /* --- the whole --- */
 
-void natives_find(struct managed_walk *w) {
+void natives_open(struct managed_walk *w) {
     struct natives *const n = &w->natives;
     char buffer[8192];
     struct maps maps = {.natives = n};
-    if (!memory_zeroed(&n->seeds, (size_t)w->n_nodes + 1) ||
-        !memory_zeroed(&n->held, (size_t)w->n_nodes + 1) ||
-        !memory_zeroed(&n->classes, CLASSES_MAX * sizeof(struct native_class)) ||
-        !memory_zeroed(&n->class_index, CLASS_SLOTS * sizeof(uint32_t)) || grow_index(n) < 0 ||
+    if (!memory_zeroed(&n->classes, CLASSES_MAX * sizeof(struct native_class)) ||
+        !memory_zeroed(&n->class_index, CLASS_SLOTS * sizeof(uint32_t)) ||
         procfs_lines_open(&maps.lines, "/proc/self/maps", buffer, sizeof buffer) < 0) {
         n->n_missed++;
         return;
     }
     guard_each(0, read_mapping, miss_mapping, &maps);
     procfs_lines_close(&maps.lines);
-    if (n->segments.failed || n_segments(n) == 0) {
+    if (n->segments.failed || n_segments(n) == 0)
+        n->n_missed++;
+    else
+        n->is_open = 1;
+}
+
+enum native_class_kind natives_class(struct managed_walk *w, uint64_t address) {
+    struct natives *const n = &w->natives;
+    if (!n->is_open || address % 16 != 0 || address < n->heap_low || address >= n->heap_high)
+        return NATIVE_NONE;
+    const struct segment *const s = segment_at(n, address, 1);
+    const struct native_class *const c =
+        s && s->is_heap ? class_of(n, *(const uint64_t *)address) : NULL;
+    return !c              ? NATIVE_NONE
+           : c->is_tensor  ? NATIVE_TENSOR
+           : c->is_storage ? NATIVE_STORAGE
+                           : NATIVE_OTHER;
+}
+
+int natives_has(struct managed_walk *w, uint64_t address) {
+    return segment_at(&w->natives, address, 0) != NULL;
+}
+
+void natives_find(struct managed_walk *w) {
+    struct natives *const n = &w->natives;
+    natives_open(w);
+    if (!n->is_open)
+        return;
+    if (!memory_zeroed(&n->seeds, (size_t)w->n_nodes + 1) ||
+        !memory_zeroed(&n->held, (size_t)w->n_nodes + 1) || grow_index(n) < 0) {
         n->n_missed++;
         return;
     }

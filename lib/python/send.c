@@ -127,7 +127,7 @@ static uint32_t node_flags(const struct node *n) {
            (cpython_is_immortal(n->object) ? SNAP_NODE_FLAG_IMMORTAL : 0u);
 }
 
-static void send_node(struct managed_walk *w, uint32_t i, uint64_t external) {
+static void send_node(struct managed_walk *w, uint32_t i, uint64_t external, uint32_t label) {
     const struct node *const n = &walk_nodes(w)[i];
     const struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
     const int is_immortal = cpython_is_immortal(n->object);
@@ -142,6 +142,7 @@ static void send_node(struct managed_walk *w, uint32_t i, uint64_t external) {
         .hidden = hidden,
         .type = walk_types(w)[n->type].id,
         .flags = node_flags(n),
+        .label = string_id(w, label),
         .domain = SNAP_DOMAIN_PYTHON,
         .kind = n->is_gc ? SNAP_NODE_OBJECT : SNAP_NODE_PLAIN_OBJECT,
     };
@@ -154,12 +155,14 @@ static int send_one_node(void *context, size_t i) {
     if (i >= w->n_nodes || w->error || w->failed)
         return 1;
     walk_size(w, &walk_nodes(w)[i], &external);
-    send_node(w, (uint32_t)i, external);
+    const struct node *const n = &walk_nodes(w)[i];
+    const int is_tensor = !n->is_bad && walk_types(w)[n->type].special == SPECIAL_TENSOR;
+    send_node(w, (uint32_t)i, external, is_tensor ? tensor_label(w, n->object) : 0);
     return 0;
 }
 
 static int send_bad_node(void *context, size_t i) {
-    send_node(context, (uint32_t)i, 0);
+    send_node(context, (uint32_t)i, 0, 0);
     return 0;
 }
 

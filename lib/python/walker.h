@@ -15,7 +15,9 @@ enum special {
     SPECIAL_PYARRAY, /* array.array */
     SPECIAL_LRU,     /* functools._lru_cache_wrapper */
     SPECIAL_PARTIAL, /* functools.partial */
-    SPECIAL_MODULE   /* torch.nn.Module */
+    SPECIAL_MODULE,  /* torch.nn.Module */
+    SPECIAL_TENSOR,  /* torch.Tensor */
+    SPECIAL_DTYPE    /* torch.dtype */
 };
 
 struct type_entry {
@@ -77,6 +79,7 @@ struct natives {
     uint64_t end_ns;
     size_t last_segment[2];
     int has_headers; /* malloc is glibc's */
+    int is_open;
     uint32_t n_blocks, n_classes;
     uint64_t n_missed;
 };
@@ -88,6 +91,17 @@ struct reference {
     uint32_t kind;
 };
 enum { KEPT_MOST = 64 };
+
+/* What is known of tensors: see tensor.c. */
+#define TENSOR_KINDS 96
+struct tensors {
+    unsigned word;      /* of a tensor, that says how many dimensions it has; 0: not known */
+    unsigned size_word; /* of a storage, that says how many bytes it has; 0: not known */
+    struct tensor_kind {
+        char name[23]; /* "": not known */
+        uint8_t size;  /* bytes of an element; 0: not known */
+    } kinds[TENSOR_KINDS];
+};
 
 struct managed_walk {
     struct memory nodes;        /* struct node */
@@ -107,6 +121,7 @@ struct managed_walk {
     struct memory origins; /* uint8_t, by name of a module: see origin.c */
     struct strings strings;
     struct natives natives;
+    struct tensors tensors;
     uint64_t n_bad, n_unlisted, n_hidden;
     int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
@@ -194,7 +209,14 @@ void references_flush(struct managed_walk *w);
 int parts_find_one(struct managed_walk *w, uint32_t index);
 size_t part_path(struct managed_walk *w, PyObject *part, char *out, size_t size);
 
-/* native.c: finds blocks, when all objects are known; then sends them in parts. */
+/* native.c: reads which memory is whose, before what follows; has an address an object of such a
+ * class. Guarded by the caller. */
+enum native_class_kind { NATIVE_NONE, NATIVE_OTHER, NATIVE_TENSOR, NATIVE_STORAGE };
+void natives_open(struct managed_walk *w);
+enum native_class_kind natives_class(struct managed_walk *w, uint64_t address);
+/* Whether it is an address in memory of malloc or of an image. */
+int natives_has(struct managed_walk *w, uint64_t address);
+/* Finds blocks, when all objects are known; then sends them in parts. */
 void natives_find(struct managed_walk *w);
 void natives_send_blocks(struct managed_walk *w);
 void natives_send_edges(struct managed_walk *w);
@@ -202,6 +224,10 @@ void natives_send_roots(struct managed_walk *w);
 /* By object: a block that was found refers to it. NULL: nothing has been looked for. */
 const uint8_t *natives_held(const struct managed_walk *w);
 void natives_release(struct managed_walk *w);
+
+/* tensor.c: finds out how tensors are laid out; then the label of one, as a name; 0: none. */
+void tensors_learn(struct managed_walk *w);
+uint32_t tensor_label(struct managed_walk *w, PyObject *op);
 
 /* send.c */
 void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t size);

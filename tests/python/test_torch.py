@@ -64,9 +64,20 @@ def main():
     deep = Doubled.apply(scale).exp()
     view = x[0]
     view.label = "of a row"
+    base = torch.zeros(100, 64)
+    various = {"f16": torch.zeros(3, 5, dtype=torch.float16), "scalar": torch.tensor(7), "bool": torch.ones(2, 2, dtype=torch.bool),
+               "bf16": torch.zeros(2, 1, 3, dtype=torch.bfloat16), "complex": torch.zeros(4, dtype=torch.complex64),
+               "six": torch.zeros(1, 2, 1, 3, 1, 2), "meta": torch.zeros(1000, 1000, device="meta"), "none": torch.zeros(0, 3),
+               "row": base[3], "turned": base.t(), "part": base[:, 5], "repeated": base[0, :1].expand(64)}
+    def label(t):
+        once, all = t.element_size(), t.untyped_storage().nbytes()
+        for size, stride in zip(t.shape, t.stride()):
+            once *= size if stride else 1
+        text = str(t.dtype).removeprefix("torch.") + str(list(t.shape)) + " " + str(t.device)
+        return text + (f", {once} of {all} bytes" if 0 < once < all else "")
     loss = total.detach()
     snap("a")
-    print(json.dumps({"graph": graph_of(total), "custom": graph_of(custom),
+    print(json.dumps({"labels": {n: label(t) for n, t in various.items()}, "graph": graph_of(total), "custom": graph_of(custom),
                       "storages": storages_of(x, scale, view, *model.parameters(), *(p.grad for p in model.parameters()))}))
 main()
 """
@@ -138,6 +149,10 @@ class Graph(unittest.TestCase):
     def test_a_view_has_the_storage_of_its_base(self):
         x, view = self.local("x"), self.local("view")
         self.assertEqual(self.graph.follow(x, "_cdata", "storage"), self.graph.follow(view, "_cdata", "storage"))
+
+    def test_labels_say_what_tensors_are(self):
+        labels = {e.label: self.graph.nodes[e.target].label for e in self.graph.out[self.local("various")] if e.kind == "value"}
+        self.assertEqual({name.strip("[]'"): label for name, label in labels.items()}, self.said["labels"])
 
     def test_gradients(self):
         (root,) = self.graph.find_root("frame", "__main__:main", "model")
