@@ -139,6 +139,7 @@ int imports_name(const struct imports *m, struct snap_diff *d, const struct cand
         return result;
     *step = (snap_diff_step){
         .edge = "sys.modules[*]",
+        .label = "",
         .node = s->type,
         .count = m->series[d->n - 1],
         .bytes = m->total_bytes,

@@ -37,10 +37,11 @@ int naming_init(struct naming *n, struct snap_diff *d, struct candidates *c, sna
              c->places.rows[p].key < c->places.rows[best].key))
             n->heaviest[parent] = p;
     }
-    return 0;
+    return views_find(c, &n->views, err);
 }
 
 void naming_release(struct naming *n) {
+    free(n->views);
     free(n->fresh_below);
     free(n->heaviest);
 }
@@ -122,6 +123,16 @@ static int put_holder(struct naming *n, const char *root, const char *const *edg
     return s->holder != NULL ? 0 : no_memory(err);
 }
 
+/* Of a node that the place's reference leads to: one for all. */
+static int label_of(struct naming *n, const struct place *p, const char **out, snap_error *err) {
+    snap_heap *const h = n->c->heap;
+    snap_heap_node node;
+    SNAP_TRY(snap_heap_node_get(h, p->parent == 0 ? h->root_target[p->row] : h->edge_target[p->row],
+                                &node, err));
+    *out = keep(n, node.label);
+    return *out != NULL ? 0 : no_memory(err);
+}
+
 static int put_step(struct naming *n, uint32_t place, const char *edge, int is_suspect,
                     snap_diff_step *out, snap_error *err) {
     const struct place *const p = &n->c->places.rows[place];
@@ -133,6 +144,7 @@ static int put_step(struct naming *n, uint32_t place, const char *edge, int is_s
         .is_list = p->is_list,
         .is_suspect = is_suspect,
     };
+    SNAP_TRY(label_of(n, p, &out->label, err));
     return out->edge != NULL && out->node != NULL ? 0 : no_memory(err);
 }
 
@@ -328,6 +340,7 @@ static int put_cycle(struct naming *n, const struct candidate *r, snap_diff_susp
         steps[i] = (snap_diff_step){
             .edge = keep(n, edge),
             .node = keep(n, h->type_name[heap_node_type(h, node)]),
+            .label = "",
             .count = 1,
             .bytes = heap_node_bytes(h, node),
             .is_suspect = i == 0,
@@ -403,6 +416,31 @@ const char *naming_advice(const snap_diff_suspect *s) {
     return "";
 }
 
+/* Where tensors show a small part of what they keep, as a whole and each for itself. */
+static int put_views(struct naming *n, const struct candidate *r, snap_diff_suspect *s,
+                     snap_error *err) {
+    if (n->views == NULL || r->kind == CANDIDATE_LOST || n->views[r->place].count == 0)
+        return 0;
+    const struct views *const v = &n->views[r->place];
+    const uint64_t fresh = n->fresh_below[r->place];
+    const uint64_t kept = v->kept_bytes < fresh ? v->kept_bytes : fresh;
+    if (kept < fresh / 2 || v->shown_bytes > kept / 2)
+        return 0;
+    s->views_count = v->count;
+    s->views_shown_bytes = v->shown_bytes;
+    s->views_kept_bytes = kept;
+    if (s->suspect_class != SNAP_SUSPECT_ROOTED)
+        return 0;
+    char text[400];
+    snprintf(text, sizeof text,
+             "%llu tensors of what is new are views that show %llu bytes and keep storages of "
+             "%llu: keep a copy of what is needed, made by clone(), or bound the container",
+             (unsigned long long)v->count, (unsigned long long)v->shown_bytes,
+             (unsigned long long)kept);
+    s->advice = keep(n, text);
+    return s->advice != NULL ? 0 : no_memory(err);
+}
+
 int naming_suspect(struct naming *n, const struct candidate *r, snap_diff_suspect *s,
                    snap_error *err) {
     s->holder = s->root_kind = s->root_module = s->thread = "";
@@ -414,5 +452,5 @@ int naming_suspect(struct naming *n, const struct candidate *r, snap_diff_suspec
     else if (r->cycle_node != 0)
         SNAP_TRY(put_cycle(n, r, s, err));
     s->advice = naming_advice(s);
-    return 0;
+    return put_views(n, r, s, err);
 }

@@ -4,12 +4,14 @@
 
 #include "diff/candidates.h"
 #include "diff/result.h"
+#include "diff/views.h"
 
 struct naming {
     struct snap_diff *d;
     struct candidates *c;
     uint64_t *fresh_below; /* by place: fresh bytes of it and all below */
     uint32_t *heaviest;    /* by place: child with most of these; 0: none */
+    struct views *views;   /* by place; NULL: none */
 };
 
 int naming_init(struct naming *n, struct snap_diff *d, struct candidates *c, snap_error *err);

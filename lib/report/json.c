@@ -243,6 +243,8 @@ static json_t *suspect_chain_of(struct building *b, const snap_diff_suspect *s) 
         json_t *const step = json_object();
         set(b, step, "edge", text(s->chain[i].edge));
         set(b, step, "node", text(s->chain[i].node));
+        if (*s->chain[i].label != '\0')
+            set(b, step, "label", text(s->chain[i].label));
         set(b, step, "count", number(s->chain[i].count));
         set(b, step, "bytes", number(s->chain[i].bytes));
         if (s->chain[i].is_list)
@@ -297,6 +299,13 @@ static json_t *suspect_of(struct building *b, const snap_diff *d, const snap_dif
     set(b, row, "baseline_growth_bytes", json_integer(s->baseline_growth_bytes));
     if (s->hook != NULL)
         set(b, row, "hook", suspect_hook_of(b, s->hook, n_snapshots));
+    if (s->views_count != 0) {
+        json_t *const views = json_object();
+        set(b, views, "count", number(s->views_count));
+        set(b, views, "shown_bytes", number(s->views_shown_bytes));
+        set(b, views, "kept_bytes", number(s->views_kept_bytes));
+        set(b, row, "views", views);
+    }
     return row;
 }
 

@@ -52,9 +52,10 @@ static void put_chain(struct page *p, const snap_diff_suspect *s) {
         char text[LINE_MAX_BYTES], size[TEXT_SIZE_MAX], count[32] = "";
         if (step->count > 1)
             snprintf(count, sizeof count, "  x%" PRIu64, step->count);
-        snprintf(text, sizeof text, "%s%.1000s  %.1000s%s%s", i > 0 ? "-> " : "", step->edge,
-                 *step->node != '\0' ? step->node : "(unknown type)", count,
-                 step->is_suspect && s->n_chain > 1 ? "  <" : "");
+        snprintf(text, sizeof text, "%s%.1000s  %.1000s%s%s%s%.200s", i > 0 ? "-> " : "",
+                 step->edge, *step->node != '\0' ? step->node : "(unknown type)", count,
+                 step->is_suspect && s->n_chain > 1 ? "  <" : "", *step->label != '\0' ? "  " : "",
+                 step->label);
         if (step->is_suspect)
             page_color(p, BOLD);
         page_with_size(p, 6 + 2 * (unsigned)(i < 12 ? i : 12), text, text_size(size, step->bytes));

@@ -60,4 +60,5 @@ CASES += [
     Case("c-slow-in-churn", "rooted", ["trail", "struct line|dwarf"]),
     Case("cc-growing-vector", "rooted", ["all_series", "samples|dwarf"]),
     Case("cc-self-capture", "native-cycle", ["Request"]),
+    Case("torch-view-kept", "rooted", ["hardest", r"advice:clone\(\)", r"advice:show \d+ bytes and keep storages of \d+"]),
 ]

@@ -146,6 +146,7 @@ typedef enum snap_suspect_class {
 typedef struct snap_diff_step {
     const char *edge;      /* the first: the root; else ".next", "[*]", as in the source */
     const char *node;      /* type */
+    const char *label;     /* what tells one of them from others of its type; "" */
     uint64_t count, bytes; /* that are there in the last snapshot */
     int is_list;           /* they refer to others of this place, as nodes of a list do */
     int is_suspect;        /* this is what grew */
@@ -183,6 +184,9 @@ typedef struct snap_diff_suspect {
                             little below five snapshots */
     int is_known;        /* the baseline has it, too, and it grows there about as fast */
     int64_t baseline_growth_bytes; /* of the same thing in the baseline, over as many steps */
+    /* Where most of what is new is kept by tensors that show less than half of it: how many, what
+     * they show, and what they keep; else 0. */
+    uint64_t views_count, views_shown_bytes, views_kept_bytes;
 } snap_diff_suspect;
 
 /* Compares. snapshots stay the caller's and must outlive the result. Errors: those of reading, ARG

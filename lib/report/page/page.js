@@ -393,7 +393,7 @@ function chainList(chain) {
   const list = el("ol", {class: "chain"});
   const item = (c, i) => el("li", {class: c.suspect ? "grew" : null, title: c.suspect ? "this is what grew" : null},
     el("span", null, nameNode(c.edge || (i === 0 ? "(root)" : ""), "mono edge"), c.edge ? " " : "",
-      nameNode(typeName(c.node), "mono node"), c.count > 1 ? " ×" + number(c.count) : "", c.list ? " (a list)" : ""),
+      nameNode(typeName(c.node), "mono node"), c.label ? " " + c.label : "", c.count > 1 ? " ×" + number(c.count) : "", c.list ? " (a list)" : ""),
     el("span", {class: "size"}, size(c.bytes)));
   const show = (all) => {
     list.replaceChildren();

@@ -1,0 +1,15 @@
+/* Views of tensors: what they show, and what they keep. */
+#ifndef HEAPSNAP_DIFF_VIEWS_H
+#define HEAPSNAP_DIFF_VIEWS_H
+
+#include "diff/candidates.h"
+
+struct views {
+    uint64_t count, shown_bytes, kept_bytes; /* kept: at least shown; each for itself */
+};
+
+/* By place: fresh views that are in it or below; NULL: there are none. The caller frees it. Reads
+ * the labels of all nodes. */
+int views_find(const struct candidates *c, struct views **out, snap_error *err);
+
+#endif
