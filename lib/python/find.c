@@ -642,12 +642,11 @@ static int list_objects(struct managed_walk *w) {
     return 0;
 }
 
-/* Whether the headers that this was compiled with are the running interpreter's: the lists begin
- * where they are looked for, and are closed. */
-static int cpython_is_known(void) {
-    PyInterpreterState *const interp = cpython_interpreters();
-    if (!interp)
-        return 0;
+/* One that is being made or taken down has no modules: nothing is told by it. */
+static int interpreter_is_known(PyInterpreterState *interp) {
+    PyObject *const modules = cpython_modules(interp);
+    if (!modules)
+        return 1;
     for (int i = 0; i < CPYTHON_N_LISTS; i++) {
         PyGC_Head *const head = cpython_gc_list(interp, i);
         PyGC_Head *const next = (PyGC_Head *)(head->_gc_next & ~(uintptr_t)1);
@@ -655,9 +654,20 @@ static int cpython_is_known(void) {
         if (!next || !previous || _PyGCHead_PREV(next) != head || _PyGCHead_NEXT(previous) != head)
             return 0;
     }
-    PyObject *const modules = cpython_modules(interp);
-    return modules && PyDict_CheckExact(modules) && cpython_threads(interp) &&
-           cpython_threads(interp)->interp == interp;
+    const PyThreadState *const thread = cpython_threads(interp);
+    return PyDict_CheckExact(modules) && (!thread || thread->interp == interp);
+}
+
+/* Whether the headers that this was compiled with are the running interpreter's: the lists begin
+ * where they are looked for, and are closed. An interpreter that nothing runs in has no thread. */
+static int cpython_is_known(void) {
+    int n_told = 0;
+    for (PyInterpreterState *interp = cpython_interpreters(); interp; interp = interp->next) {
+        if (!interpreter_is_known(interp))
+            return 0;
+        n_told += cpython_modules(interp) && cpython_threads(interp);
+    }
+    return n_told > 0;
 }
 
 static int look(void *known, size_t i) {
