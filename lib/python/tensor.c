@@ -164,7 +164,7 @@ static int vote_size(void *context, size_t i) {
     return 0;
 }
 
-/* The word that most are for, if nine of ten are; 0. */
+/* The word that most are for, if more than four of five are; 0. */
 static unsigned winner(const struct votes *v) {
     unsigned best = 0;
     for (unsigned k = 1; k <= LAST_WORD; k++)
