@@ -231,20 +231,22 @@ static const void *heap_register(const void *domain, const struct heap *h) {
     return r->start;
 }
 
+static void say_of_heap(uint32_t what, const void *heap, const struct stack_start *start) {
+    const uint64_t pool = notes_pool_at((uintptr_t)heap);
+    if (pool != 0)
+        say(what, NULL, NULL, pool, NULL, start);
+}
+
 static void heap_unregister(const void *domain, const void *heap) {
     const struct stack_start start = STACKS_START_HERE();
-    const uint64_t pool = notes_pool_at((uintptr_t)heap);
     (void)domain;
-    if (pool != 0)
-        say(SNAP_ANNOTATE_POOL_REMOVE, NULL, NULL, pool, NULL, &start);
+    say_of_heap(SNAP_ANNOTATE_POOL_REMOVE, heap, &start);
 }
 
 static void heap_reset(const void *domain, const void *heap) {
     const struct stack_start start = STACKS_START_HERE();
-    const uint64_t pool = notes_pool_at((uintptr_t)heap);
     (void)domain;
-    if (pool != 0)
-        say(SNAP_ANNOTATE_POOL_RESET, NULL, NULL, pool, NULL, &start);
+    say_of_heap(SNAP_ANNOTATE_POOL_RESET, heap, &start);
 }
 
 static void regions_register(const void *domain, const struct regions *d) {

@@ -37,7 +37,7 @@ static inline uint64_t *slot_of(struct managed_walk *w, const void *op) {
     const size_t mask = w->index.length / sizeof *table - 1;
     const struct node *const nodes = walk_nodes(w);
     const uint64_t h = mix((uintptr_t)op);
-    for (size_t at = h >> 20 & mask;; at = (at + 1) & mask)
+    for (size_t at = (size_t)(first_slot(w, op) - table);; at = (at + 1) & mask)
         if (table[at] == 0 ||
             (table[at] >> 32 == h >> 32 && nodes[(uint32_t)table[at] - 1].object == op))
             return &table[at];
