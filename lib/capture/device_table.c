@@ -2,8 +2,9 @@
  * gaps are closed when a record goes, so that there are no tombstones; records stay where they are,
  * and the place of the last one that went is the next one's, which is still in the cache.
  *
- * Invariant: a shard's index is at most three quarters full, and every entry can be reached from
- * its own place without crossing an empty one. */
+ * Invariants: a shard's index is at most three quarters full, and every entry can be reached from
+ * its own place without crossing an empty one. A shard's serial only ascends; the number of the
+ * shard is in its low bits, so that no two records have the same. */
 #include "capture/device_table.h"
 
 #include <stdatomic.h>
@@ -11,7 +12,7 @@
 
 #include "capture/rawmem.h"
 
-enum { SHARDS = 64, FIRST = 32 };
+enum { SHARDS_BITS = 6, SHARDS = 1 << SHARDS_BITS, FIRST = 32 };
 
 struct entry {
     uint32_t hash, at; /* at: 1 + place of the record; 0: empty */
@@ -22,12 +23,13 @@ struct shard {
     uint32_t n, room; /* room: of the index, 0 or a power of two */
     uint32_t used;    /* records that are kept or have been; of those, `link` leads to the next */
     uint32_t free;    /* 1 + place of the last that went; 0: none */
+    _Atomic uint64_t serial; /* of the youngest, without the number of the shard */
     struct entry *index;
     struct device_record *records; /* behind the index, in one mapping */
 } __attribute__((aligned(64)));
 
 static struct shard shards[SHARDS];
-static _Atomic uint64_t serials;
+static _Atomic uint64_t epochs;
 
 static uint64_t mix(uint32_t space, uint64_t key) {
     uint64_t x = (key ^ (uint64_t)space << 56) * UINT64_C(0x9E3779B97F4A7C15);
@@ -36,11 +38,17 @@ static uint64_t mix(uint32_t space, uint64_t key) {
 }
 
 static struct shard *shard_of(uint64_t hash) {
-    return &shards[hash >> 58];
+    return &shards[hash >> (64 - SHARDS_BITS)];
 }
 
-uint64_t device_table_mark(void) {
-    return atomic_load(&serials);
+struct device_mark device_table_mark(uint32_t space, uint64_t key) {
+    const struct shard *const s = shard_of(mix(space, key));
+    const uint64_t serial = atomic_load_explicit(&s->serial, memory_order_acquire);
+    return (struct device_mark){serial << SHARDS_BITS | (SHARDS - 1), UINT64_MAX};
+}
+
+struct device_mark device_table_mark_all(void) {
+    return (struct device_mark){UINT64_MAX, atomic_fetch_add(&epochs, 1)};
 }
 
 static size_t bytes_of(uint32_t room) {
@@ -48,7 +56,8 @@ static size_t bytes_of(uint32_t room) {
 }
 
 /* The entry of a record, or the empty one where it would stand. The shard has room. */
-static struct entry *find(const struct shard *s, uint32_t space, uint64_t key, uint64_t hash) {
+static inline struct entry *find(const struct shard *s, uint32_t space, uint64_t key,
+                                 uint64_t hash) {
     const uint32_t mask = s->room - 1;
     uint32_t i = (uint32_t)hash & mask;
     for (; s->index[i].at != 0; i = (i + 1) & mask) {
@@ -67,9 +76,7 @@ static struct device_record *find_record(const struct shard *s, uint32_t space, 
     return e != NULL && e->at != 0 ? &s->records[e->at - 1] : NULL;
 }
 
-static bool grow(struct shard *s) {
-    if (s->n + 1 <= s->room / 4 * 3)
-        return true;
+static __attribute__((noinline)) bool grow(struct shard *s) {
     const struct shard before = *s;
     const uint32_t room = s->room ? s->room * 2 : FIRST, mask = room - 1;
     struct entry *const index = rawmem_map(bytes_of(room));
@@ -94,7 +101,7 @@ static bool grow(struct shard *s) {
 }
 
 /* Takes a record out and moves up those of the index behind it that would be cut off. */
-static void remove_entry(struct shard *s, const struct entry *entry) {
+static inline void remove_entry(struct shard *s, const struct entry *entry) {
     const uint32_t mask = s->room - 1;
     uint32_t hole = (uint32_t)(entry - s->index);
     struct device_record *const record = &s->records[entry->at - 1];
@@ -110,7 +117,8 @@ static void remove_entry(struct shard *s, const struct entry *entry) {
     s->index[hole].at = 0;
 }
 
-static struct device_record *new_record(struct shard *s, struct entry *entry, uint64_t hash) {
+static inline struct device_record *new_record(struct shard *s, struct entry *entry,
+                                               uint64_t hash) {
     uint32_t at = s->free;
     if (at != 0)
         s->free = (uint32_t)s->records[at - 1].link;
@@ -121,27 +129,30 @@ static struct device_record *new_record(struct shard *s, struct entry *entry, ui
     return &s->records[at - 1];
 }
 
-int device_table_put(struct device_record *record, struct device_record *old, bool try) {
+int device_table_put(const struct device_record *record, struct device_record *old, bool try) {
     const uint64_t hash = mix(record->space, record->key);
     struct shard *const s = shard_of(hash);
     if (!rawmem_lock(&s->lock, try))
         return -1;
     int result = -1;
-    if (grow(s)) {
+    if (s->n < s->room / 4 * 3 || grow(s)) {
         struct entry *const e = find(s, record->space, record->key, hash);
         result = e->at != 0;
         struct device_record *const r = result ? &s->records[e->at - 1] : new_record(s, e, hash);
         if (result && old != NULL)
             *old = *r;
-        *r = *record; /* first: what was just written in parts is slow to read as a whole */
-        r->serial = record->serial = atomic_fetch_add(&serials, 1) + 1;
+        const uint64_t serial = atomic_load_explicit(&s->serial, memory_order_relaxed) + 1;
+        atomic_store_explicit(&s->serial, serial, memory_order_release);
+        *r = *record;
+        r->serial = serial << SHARDS_BITS | (uint64_t)(s - shards);
+        r->epoch = atomic_load_explicit(&epochs, memory_order_relaxed);
     }
     rawmem_unlock(&s->lock);
     return result;
 }
 
-bool device_table_take(uint32_t space, uint64_t key, uint64_t mark, struct device_record *old,
-                       bool try) {
+bool device_table_take(uint32_t space, uint64_t key, struct device_mark mark,
+                       struct device_record *old, bool try) {
     const uint64_t hash = mix(space, key);
     struct shard *const s = shard_of(hash);
     if (!rawmem_lock(&s->lock, try))
@@ -149,7 +160,7 @@ bool device_table_take(uint32_t space, uint64_t key, uint64_t mark, struct devic
     bool found = false;
     if (s->room != 0) {
         const struct entry *const e = find(s, space, key, hash);
-        found = e->at != 0 && s->records[e->at - 1].serial <= mark;
+        found = e->at != 0 && device_is_older(&s->records[e->at - 1], mark);
         if (found && old != NULL)
             *old = s->records[e->at - 1];
         if (found)
@@ -171,7 +182,7 @@ bool device_table_get(uint32_t space, uint64_t key, struct device_record *out, b
     return r != NULL;
 }
 
-bool device_table_change(uint32_t space, uint64_t key, uint64_t mark,
+bool device_table_change(uint32_t space, uint64_t key, struct device_mark mark,
                          const struct device_change *change, struct device_record *after,
                          bool try) {
     const uint64_t hash = mix(space, key);
@@ -179,7 +190,7 @@ bool device_table_change(uint32_t space, uint64_t key, uint64_t mark,
     if (!rawmem_lock(&s->lock, try))
         return false;
     struct device_record *const r = find_record(s, space, key, hash);
-    const bool found = r != NULL && r->serial <= mark;
+    const bool found = r != NULL && device_is_older(r, mark);
     if (found) {
         r->handles += (uint32_t)change->handles;
         r->maps += (uint32_t)change->maps;

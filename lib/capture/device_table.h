@@ -5,9 +5,11 @@
  * handle may have the value of an address.
  *
  * Order: every record gets a serial when it is put, which is after the driver has given it out. Who
- * gives something back takes device_table_mark() before the driver's call and removes, after its
- * success, only what is not younger: another thread may have been given the same address in
- * between. So nothing has to be undone when the driver refuses.
+ * gives something back takes a mark before the driver's call and removes, after its success, only
+ * what is not younger: another thread may have been given the same address in between. So nothing
+ * has to be undone when the driver refuses. Serials ascend among the records that one key may have
+ * and are one counter for each shard, under its lock; a mark that holds for all records advances an
+ * epoch, which is rare.
  *
  * Callers stand between hook_enter and hook_leave, except for reading, which is as in recorder.h.
  */
@@ -42,7 +44,7 @@ enum {
 
 struct device_record {
     uint64_t key, size, birth, serial;
-    uint64_t link, offset, context;
+    uint64_t link, offset, context, epoch;
     uint32_t space, kind; /* kind: SNAP_NODE_*, of resources SNAP_RSRC_* */
     uint32_t domain, flags;
     uint32_t stack;
@@ -50,15 +52,25 @@ struct device_record {
     uint32_t handles, maps; /* physical memory lives while it has either */
 };
 
-/* Serial of the youngest record. */
-uint64_t device_table_mark(void);
+/* What is older. With all bits clear nothing is. */
+struct device_mark {
+    uint64_t serial, epoch;
+};
+#define DEVICE_ANY ((struct device_mark){UINT64_MAX, UINT64_MAX})
+/* For the records of one key: a load. */
+struct device_mark device_table_mark(uint32_t space, uint64_t key);
+/* For all: an atomic addition. */
+struct device_mark device_table_mark_all(void);
+static inline bool device_is_older(const struct device_record *record, struct device_mark mark) {
+    return record->serial <= mark.serial && record->epoch <= mark.epoch;
+}
 
-/* Keeps a record and fills in its serial. 1: *old, which had the same key, was replaced; 0: kept;
- * -1: no memory, or `try` and the lock was taken. */
-int device_table_put(struct device_record *record, struct device_record *old, bool try);
+/* Keeps a record, whose serial and epoch need not be set. 1: *old, which had the same key, was
+ * replaced; 0: kept; -1: no memory, or `try` and the lock was taken. */
+int device_table_put(const struct device_record *record, struct device_record *old, bool try);
 /* Removes a record not younger than mark. */
-bool device_table_take(uint32_t space, uint64_t key, uint64_t mark, struct device_record *old,
-                       bool try);
+bool device_table_take(uint32_t space, uint64_t key, struct device_mark mark,
+                       struct device_record *old, bool try);
 bool device_table_get(uint32_t space, uint64_t key, struct device_record *out, bool try);
 
 /* Changes a record in place and reads it; removes it if it is not younger than mark and `handles`
@@ -69,7 +81,7 @@ struct device_change {
     bool sample; /* size and offset, as below */
     uint64_t size, offset;
 };
-bool device_table_change(uint32_t space, uint64_t key, uint64_t mark,
+bool device_table_change(uint32_t space, uint64_t key, struct device_mark mark,
                          const struct device_change *change, struct device_record *after, bool try);
 
 /* Removes all records for which `is_gone` says so. Records that go are told to `gone` after the

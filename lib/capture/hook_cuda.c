@@ -201,14 +201,14 @@ static bool set_real(enum cuda_id id, void *address) {
     return object != NULL && object == object_of(address);
 }
 
-static void *get_real(enum cuda_id id) {
-    void *real = atomic_load_explicit(&reals[id], memory_order_acquire);
-    if (HOOK_UNLIKELY(real == NULL)) {
-        real = driver_symbol(calls[id].symbol);
-        if (real == NULL || !set_real(id, real))
-            return atomic_load(&reals[id]);
-    }
-    return real;
+static __attribute__((noinline)) void *find_real(enum cuda_id id) {
+    void *const real = driver_symbol(calls[id].symbol);
+    return real != NULL && set_real(id, real) ? real : atomic_load(&reals[id]);
+}
+
+static inline void *get_real(enum cuda_id id) {
+    void *const real = atomic_load_explicit(&reals[id], memory_order_acquire);
+    return HOOK_LIKELY(real != NULL) ? real : find_real(id);
 }
 
 struct hook_answer hook_cuda_find(void *handle, const char *name, const void *caller) {
@@ -346,7 +346,10 @@ enum query {
     N_QUERIES
 };
 
-static void *query(enum query which) {
+static void *_Atomic queries[N_QUERIES];
+static char absent;
+
+static __attribute__((noinline)) void *find_query(enum query which) {
     static const char *const names[N_QUERIES] = {"cuCtxGetCurrent",
                                                  "cuCtxGetDevice",
                                                  "cuStreamIsCapturing",
@@ -361,13 +364,15 @@ static void *query(enum query which) {
                                                  "cuDeviceGetUuid_v2",
                                                  "cuDeviceGetUuid",
                                                  "cuDeviceGetName"};
-    static void *_Atomic found[N_QUERIES];
-    static char absent;
-    void *address = atomic_load_explicit(&found[which], memory_order_relaxed);
-    if (address == NULL) {
-        address = driver_symbol(names[which]);
-        atomic_store(&found[which], address != NULL ? address : &absent);
-    }
+    void *const found = driver_symbol(names[which]);
+    void *const address = found != NULL ? found : &absent;
+    atomic_store(&queries[which], address);
+    return address;
+}
+
+static inline void *query(enum query which) {
+    void *const known = atomic_load_explicit(&queries[which], memory_order_relaxed);
+    void *const address = HOOK_LIKELY(known != NULL) ? known : find_query(which);
     return address != &absent ? address : NULL;
 }
 
@@ -384,8 +389,10 @@ static void *query(enum query which) {
 
 struct call {
     struct stack_start start;
-    uint64_t mark;
     struct hook_thread *t;
+    struct device_mark mark; /* of what it gives back */
+    uint32_t space;          /* and which that is */
+    uint64_t key;
     uint64_t physical; /* whose mapping is under way */
 };
 
@@ -396,9 +403,21 @@ struct place {
 
 static _Atomic uint32_t contexts_gone; /* another may get the handle of one that is gone */
 
-/* Before and after a context is destroyed. */
-static void contexts_go(void) {
+/* Before something is given back, and before much may go at once. */
+static void going(struct call *c, uint32_t space, uint64_t key) {
+    c->mark = device_table_mark(space, key);
+    c->space = space;
+    c->key = key;
+}
+static void resource_going(struct call *c, uint32_t kind, const void *handle) {
+    going(c, DEVICE_RESOURCE + kind, (uintptr_t)handle);
+}
+static void all_going(struct call *c) {
+    c->mark = device_table_mark_all();
+}
+static void contexts_go(struct call *c) {
     atomic_fetch_add(&contexts_gone, 1);
+    all_going(c);
 }
 
 /* A context is of one device for all its life. */
@@ -422,7 +441,7 @@ static struct place current_place(void) {
 }
 
 /* Between these, the table may be changed; no function of the driver may be called. */
-static bool open(struct call *c) {
+static inline bool open(struct call *c) {
     c->t = hook_begin();
     if (c->t == NULL) {
         atomic_fetch_add(&n_dropped, 1);
@@ -430,7 +449,7 @@ static bool open(struct call *c) {
     }
     return hook_enter(c->t);
 }
-static void close(struct call *c) {
+static inline void close(struct call *c) {
     hook_leave(c->t);
 }
 
@@ -533,10 +552,10 @@ static void got_registered(struct call *c, uint64_t address, uint64_t size) {
                                     .device = place.device});
 }
 
-static void lost(struct call *c, uint32_t space, uint64_t key) {
-    if (key == 0 || !open(c))
+static void lost(struct call *c) {
+    if (c->key == 0 || !open(c))
         return;
-    if (!device_table_take(space, key, c->mark, NULL, c->t->cache.try))
+    if (HOOK_UNLIKELY(!device_table_take(c->space, c->key, c->mark, NULL, c->t->cache.try)))
         atomic_fetch_add(&n_missed, 1);
     close(c);
 }
@@ -545,7 +564,7 @@ static void exported(struct call *c, uint32_t space, uint64_t key) {
     static const struct device_change change = {.set_flags = DEVICE_FLAG_EXPORTED};
     if (!open(c))
         return;
-    device_table_change(space, key, UINT64_MAX, &change, NULL, c->t->cache.try);
+    device_table_change(space, key, DEVICE_ANY, &change, NULL, c->t->cache.try);
     close(c);
 }
 
@@ -771,19 +790,19 @@ static void got_async(struct call *c, uint64_t address, uint64_t size, void *poo
     hook_cuda_sample(false);
 }
 
-static void lost_async(struct call *c, uint64_t address, void *stream, int per_thread) {
+static void lost_async(struct call *c, void *stream, int per_thread) {
     /* In a capture this makes a node that frees when the graph runs. */
     if (!is_capturing(stream, per_thread))
-        lost(c, DEVICE_MEMORY, address);
+        lost(c);
     hook_cuda_sample(false);
 }
 
 /* What is handed out of it stays until it is freed. */
-static void lost_pool(struct call *c, void *pool) {
-    lost(c, DEVICE_POOL, (uintptr_t)pool);
+static void lost_pool(struct call *c) {
+    lost(c);
     if (!open(c))
         return;
-    sampled_change(c, &(struct pool_key){(uintptr_t)pool, SNAP_POOL_CUDA_MEMPOOL, 0}, false);
+    sampled_change(c, &(struct pool_key){c->key, SNAP_POOL_CUDA_MEMPOOL, 0}, false);
     close(c);
 }
 
@@ -826,7 +845,7 @@ void hook_cuda_sample(bool now) {
                            (handle, POOL_USED, &change.offset));
         if (failed || !open(&c))
             continue;
-        device_table_change(DEVICE_POOL, pool.key, UINT64_MAX, &change, NULL, c.t->cache.try);
+        device_table_change(DEVICE_POOL, pool.key, DEVICE_ANY, &change, NULL, c.t->cache.try);
         close(&c);
     }
 }
@@ -838,7 +857,7 @@ static const struct device_change one_handle = {.handles = 1}, no_handle = {.han
 
 static void change_physical(struct call *c, uint64_t physical, const struct device_change *change) {
     if (physical != 0)
-        device_table_change(DEVICE_PHYSICAL, physical, UINT64_MAX, change, NULL, c->t->cache.try);
+        device_table_change(DEVICE_PHYSICAL, physical, DEVICE_ANY, change, NULL, c->t->cache.try);
 }
 
 /* A handle that the driver gives out again has lost its old meaning. */
@@ -917,16 +936,16 @@ static void retained_physical(struct call *c, uint64_t handle, uint64_t address)
         if (!device_table_get(DEVICE_HANDLE, handle, &r, try) || r.link != mapping.link)
             put_handle(c, handle, mapping.link);
         else
-            device_table_change(DEVICE_HANDLE, handle, UINT64_MAX, &one_handle, NULL, try);
+            device_table_change(DEVICE_HANDLE, handle, DEVICE_ANY, &one_handle, NULL, try);
     }
     close(c);
 }
 
-static void released_physical(struct call *c, uint64_t handle) {
+static void released_physical(struct call *c) {
     struct device_record r;
     if (!open(c))
         return;
-    if (device_table_change(DEVICE_HANDLE, handle, c->mark, &no_handle, &r, c->t->cache.try))
+    if (device_table_change(DEVICE_HANDLE, c->key, c->mark, &no_handle, &r, c->t->cache.try))
         change_physical(c, r.link, &no_handle);
     else
         atomic_fetch_add(&n_missed, 1);
@@ -981,12 +1000,13 @@ static void mapped(struct call *c, uint64_t address, uint64_t size, uint64_t off
 
 struct range {
     struct call *call;
-    uint64_t start, size, mark;
+    uint64_t start, size;
+    struct device_mark mark;
 };
 
 static bool is_mapping_in(const void *context, const struct device_record *r) {
     const struct range *const range = context;
-    return r->space == DEVICE_MAPPING && r->serial <= range->mark &&
+    return r->space == DEVICE_MAPPING && device_is_older(r, range->mark) &&
            r->key - range->start < range->size;
 }
 
@@ -1022,10 +1042,9 @@ static void got(struct call *c, uint32_t kind, void *handle) {
                                     .device = place.device});
 }
 
-static void gone(struct call *c, uint32_t kind, void *handle) {
-    if (kind == SNAP_RSRC_STREAM)
-        capture_ends(c, handle);
-    lost(c, DEVICE_RESOURCE + kind, (uintptr_t)handle);
+static void lost_stream(struct call *c, void *stream) {
+    capture_ends(c, stream);
+    lost(c);
 }
 
 /* A capture into a graph that the program made itself returns that graph. */
@@ -1064,19 +1083,21 @@ static void got_graph_node(struct call *c, void *graph, const struct graph_node 
 }
 
 struct owner {
-    uint64_t key, mark;
-    int32_t device;
+    uint64_t key;
+    struct device_mark mark;
 };
 
 static bool is_of_graph(const void *context, const struct device_record *r) {
     const struct owner *const o = context;
     return r->space == DEVICE_MEMORY && r->kind == SNAP_NODE_DEVICE_GRAPH && r->link == o->key &&
-           r->serial <= o->mark;
+           device_is_older(r, o->mark);
 }
 
 static void lost_graph(struct call *c, void *graph) {
-    struct owner owner = {(uintptr_t)graph, c->mark, 0};
-    gone(c, SNAP_RSRC_GRAPH, graph);
+    struct owner owner = {(uintptr_t)graph, c->mark};
+    c->space = DEVICE_RESOURCE + SNAP_RSRC_GRAPH;
+    c->key = (uintptr_t)graph;
+    lost(c);
     if (sampled.n == 0 || !open(c)) /* no pool, so no memory of graphs */
         return;
     device_table_sweep(is_of_graph, NULL, &owner, c->t->cache.try);
@@ -1134,14 +1155,14 @@ static void got_primary(struct call *c, void *context, int device) {
 /* A context takes with it all that was made in it. */
 static bool is_of_context(const void *context, const struct device_record *r) {
     const struct owner *const o = context;
-    return r->serial <= o->mark &&
+    return device_is_older(r, o->mark) &&
            (r->context == o->key ||
             (r->space == DEVICE_RESOURCE + SNAP_RSRC_CONTEXT && r->key == o->key));
 }
 
 static void lost_context(struct call *c, void *context) {
-    struct owner owner = {(uintptr_t)context, c->mark, 0};
-    contexts_go();
+    struct owner owner = {(uintptr_t)context, c->mark};
+    atomic_fetch_add(&contexts_gone, 1);
     atomic_store(&captures.n, 0);
     if (context == NULL || !open(c))
         return;
@@ -1184,7 +1205,7 @@ static void failed(struct call *c, int result, const char *what) {
 /* In a forked child the driver is dead: whatever it says changes nothing. */
 #define CUDA_CALL(symbol, name, version, per_thread, parameters, arguments, before, after)         \
     int symbol parameters {                                                                        \
-        struct call call = {.start = STACKS_START_HERE(), .mark = device_table_mark()};            \
+        struct call call = {.start = STACKS_START_HERE()};                                         \
         struct call *const c = &call;                                                              \
         void *const address_ = get_real(CUDA_##symbol);                                            \
         int(*real_) parameters;                                                                    \
@@ -1209,11 +1230,12 @@ static void failed(struct call *c, int result, const char *what) {
 void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_free, uintptr_t slot,
                      uintptr_t pc, uintptr_t bp) {
     static const struct device_change is_pool = {.set_flags = DEVICE_FLAG_POOL};
-    struct call call = {.start = {slot, pc, bp}, .mark = device_table_mark()}, *const c = &call;
+    struct call call = {.start = {slot, pc, bp}}, *const c = &call;
     if (atomic_load(&is_forked))
         return;
     if (is_free) {
-        lost(c, DEVICE_BLOCK, address);
+        going(c, DEVICE_BLOCK, address);
+        lost(c);
         return;
     }
     struct device_record r = {.space = DEVICE_BLOCK,
@@ -1226,14 +1248,14 @@ void hook_cuda_block(uint64_t address, uint64_t size, int32_t device, bool is_fr
         return;
     put(c, &r, NULL);
     /* The first block of a segment starts where it starts. */
-    device_table_change(DEVICE_MEMORY, address, UINT64_MAX, &is_pool, NULL, c->t->cache.try);
+    device_table_change(DEVICE_MEMORY, address, DEVICE_ANY, &is_pool, NULL, c->t->cache.try);
     close(c);
 }
 
 /* --- resources of libraries --- */
 
 uint64_t hook_cuda_mark(void) {
-    return device_table_mark();
+    return device_table_mark_all().epoch;
 }
 
 void hook_cuda_resource(uint32_t kind, uint64_t key, const struct stack_start *start) {
@@ -1243,9 +1265,9 @@ void hook_cuda_resource(uint32_t kind, uint64_t key, const struct stack_start *s
 }
 
 void hook_cuda_resource_gone(uint32_t kind, uint64_t key, uint64_t mark) {
-    struct call call = {.mark = mark};
+    struct call call = {.mark = {UINT64_MAX, mark}, .space = DEVICE_RESOURCE + kind, .key = key};
     if (!atomic_load(&is_forked))
-        gone(&call, kind, (void *)(uintptr_t)key);
+        lost(&call);
 }
 
 struct hook_cuda_counts hook_cuda_counts(void) {
