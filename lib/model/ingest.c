@@ -221,6 +221,25 @@ static int sort_roots(struct heap *h, snap_error *err) {
     return 0;
 }
 
+/* The stack that made what a managed object stands for: the object's own, or that of the first
+ * block that it refers to. 0: unknown. */
+static uint32_t stack_of_object(struct heap *h, uint64_t address) {
+    const uint32_t node = heap_find(h, address);
+    if (!node || h->address[node - 1] != address)
+        return 0;
+    uint32_t stack = h->stack[node - 1];
+    for (uint64_t e = h->first_edge[node - 1]; !stack && e < h->first_edge[node]; e++)
+        stack = h->stack[h->edges[e].target - 1];
+    return stack;
+}
+
+static void complete_resource(struct ingest *g, struct wire_resource *r) {
+    if (r->kind == SNAP_RSRC_PROCESS_GROUP && !r->stack)
+        r->stack = stack_of_object(&g->heap, r->handle);
+    if (!r->module)
+        r->module = frames_owner(&g->frames, &g->heap, r->stack);
+}
+
 static int complete(struct ingest *g, snap_error *err) {
     struct heap *const h = &g->heap;
     SNAP_TRY(frames_collect(&g->frames, h, err));
@@ -228,8 +247,7 @@ static int complete(struct ingest *g, snap_error *err) {
         if (!g->pools[i].module)
             g->pools[i].module = frames_owner(&g->frames, h, g->pools[i].stack);
     for (uint32_t i = 0; i < g->n_resources; i++)
-        if (!g->resources[i].module)
-            g->resources[i].module = frames_owner(&g->frames, h, g->resources[i].stack);
+        complete_resource(g, &g->resources[i]);
     SNAP_TRY(device_pass(h, &g->frames, err));
     for (uint32_t i = 0; i < h->n_roots; i++)
         h->roots[i].frame = frames_managed(&g->frames, h, h->roots[i].frame);

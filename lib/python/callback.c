@@ -112,18 +112,11 @@ static size_t append(char *to, size_t length, const char *text) {
     return length + n;
 }
 
-/* Text of a name of the walk; "" for 0. */
-static const char *text_of(const struct managed_walk *w, uint32_t name) {
-    return name ? w->strings.text.data +
-                      ((const uint64_t *)(const void *)w->strings.offsets.data)[name - 1]
-                : "";
-}
-
 static size_t path_root(struct managed_walk *w, const struct root *root, char *out) {
-    const char *const name = text_of(w, root->name);
+    const char *const name = name_text(w, root->name);
     out[0] = '\0';
     if (root->kind == SNAP_ROOT_FRAME)
-        return append(out, 0, text_of(w, root->label));
+        return append(out, 0, name_text(w, root->label));
     if (root->kind == SNAP_ROOT_MODULE && strcmp(name, "__main__") == 0)
         return 0;
     return append(out, 0, name);

@@ -21,6 +21,10 @@ static const char *text_at(const struct strings *s, uint32_t i) {
     return s->text.data + ((const uint64_t *)(const void *)s->offsets.data)[i];
 }
 
+const char *name_text(const struct managed_walk *w, uint32_t name) {
+    return name ? text_at(&w->strings, name - 1) : "";
+}
+
 static uint32_t *slot(struct strings *s, const char *text, size_t length) {
     uint32_t *const table = (uint32_t *)(void *)s->table.data;
     const size_t mask = s->table.length / sizeof *table - 1;
@@ -142,20 +146,23 @@ int name_is_identifier(const char *text, size_t length) {
     return 1;
 }
 
-/* A whole number of one digit of CPython's, which is up to 2^30. */
-static int read_int(PyObject *op, char *out) {
+int name_read_number(PyObject *op, int32_t *out) {
+    if (!PyLong_CheckExact(op))
+        return 0;
     const digit *const digits = cpython_int_digits(op);
     const int sign = cpython_int_sign(op);
     if ((const char *)(digits + 1) < (const char *)op + cpython_int_size(op))
         return 0;
+    *out = sign == 0 ? 0 : sign * (int32_t)digits[0];
+    return 1;
+}
+
+size_t name_of_number(uint32_t value, char *out) {
     char reversed[16];
-    int n = 0, length = 0;
-    uint32_t value = sign ? digits[0] : 0;
+    size_t n = 0, length = 0;
     do
         reversed[n++] = (char)('0' + value % 10);
     while (value /= 10);
-    if (sign < 0)
-        out[length++] = '-';
     while (n > 0)
         out[length++] = reversed[--n];
     return length;
@@ -185,20 +192,20 @@ uint32_t name_of_key(struct managed_walk *w, PyObject *key, int is_bare) {
         memcpy(text + 2 + n, "']", 2);
         length = n + 4;
     } else if (PyLong_CheckExact(key)) {
-        const int n = read_int(key, text + 1);
-        if (n == 0)
+        int32_t number;
+        if (!name_read_number(key, &number))
             return 0;
-        text[0] = '[';
-        text[1 + n] = ']';
-        length = (size_t)n + 2;
+        text[length++] = '[';
+        if (number < 0)
+            text[length++] = '-';
+        length += name_of_number((uint32_t)(number < 0 ? -number : number), text + length);
+        text[length++] = ']';
     } else
         return name_of_part(w, key);
     return name_add(w, text, length);
 }
 
-/* The string of a name in a class's or module's dictionary, without asking for it: that might run
- * code. */
-static PyObject *entry(PyObject *dict, const char *name) {
+PyObject *name_entry(PyObject *dict, const char *name) {
     Py_ssize_t at = 0;
     PyObject *key, *value;
     char text[32];
@@ -213,11 +220,11 @@ static PyObject *entry(PyObject *dict, const char *name) {
 }
 
 size_t name_read_entry(PyObject *dict, const char *name, char *out, size_t size) {
-    return name_read(entry(dict, name), out, size);
+    return name_read(name_entry(dict, name), out, size);
 }
 
 uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name) {
-    return name_of(w, entry(dict, name));
+    return name_of(w, name_entry(dict, name));
 }
 
 static uint32_t join(struct managed_walk *w, PyObject *module, const char *between,
@@ -234,7 +241,7 @@ static uint32_t join(struct managed_walk *w, PyObject *module, const char *betwe
 uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type) {
     if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE))
         return name_add(w, type->tp_name, strnlen(type->tp_name, NAME_MAX_SIZE));
-    PyObject *const module = entry(type->tp_dict, "__module__");
+    PyObject *const module = name_entry(type->tp_dict, "__module__");
     PyObject *const name = ((PyHeapTypeObject *)type)->ht_qualname;
     char text[16];
     if (module && name_read(module, text, sizeof text) && strcmp(text, "builtins") == 0)
@@ -243,5 +250,5 @@ uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type) {
 }
 
 uint32_t name_of_code(struct managed_walk *w, PyCodeObject *code, PyObject *globals) {
-    return join(w, entry(globals, "__name__"), ":", cpython_code_name(code));
+    return join(w, name_entry(globals, "__name__"), ":", cpython_code_name(code));
 }

@@ -258,6 +258,19 @@ static void send_hooks(struct managed_walk *w) {
     send_flush(w, WIRE_HOOK);
 }
 
+static void send_groups(struct managed_walk *w) {
+    guard_start();
+    groups_find(w);
+    guard_stop();
+    const size_t n = w->groups.length / sizeof(struct wire_resource);
+    for (size_t i = 0; i < n && !w->error && !w->failed; i++) {
+        struct wire_resource r = ((struct wire_resource *)(void *)w->groups.data)[i];
+        r.name = string_id(w, r.name);
+        send_record(w, WIRE_RESOURCE, &r, sizeof r);
+    }
+    send_flush(w, WIRE_RESOURCE);
+}
+
 int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held) {
     const struct root *const roots = (struct root *)(void *)w->roots.data;
     w->sink = sink;
@@ -282,5 +295,6 @@ int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t 
     natives_send_roots(w);
     send_flush(w, WIRE_ROOT);
     send_hooks(w);
+    send_groups(w);
     return result(w);
 }

@@ -115,6 +115,7 @@ struct managed_walk {
     uint32_t n_places;
     struct memory hooks; /* struct wire_hook; names and nodes as here */
     size_t n_hooks;
+    struct memory groups;  /* struct wire_resource; names and handles as here */
     struct memory objects; /* struct managed_object */
     struct memory targets; /* PyObject *: what the object at work refers to */
     struct memory claimed; /* uint8_t, for each of targets */
@@ -178,6 +179,9 @@ void roots_find(struct managed_walk *w);
 /* callback.c: fills w->hooks; when all is reached. */
 void hooks_find(struct managed_walk *w);
 
+/* group.c: fills w->groups. */
+void groups_find(struct managed_walk *w);
+
 /* name.c: names as indices + 1 over all strings; 0: none. */
 uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
 uint32_t name_of(struct managed_walk *w, PyObject *op);
@@ -188,6 +192,15 @@ size_t name_read_entry(PyObject *dict, const char *name, char *out, size_t size)
 uint32_t name_of_type(struct managed_walk *w, PyTypeObject *type);
 /* Text of a str object in UTF-8, cut at size - 1. Its length; 0: no str, or empty. */
 size_t name_read(PyObject *op, char *out, size_t size);
+/* The text of a name; "" for 0. */
+const char *name_text(const struct managed_walk *w, uint32_t name);
+/* What a class's or module's dictionary has under a name, without asking for it: that might run
+ * code. NULL: nothing. */
+PyObject *name_entry(PyObject *dict, const char *name);
+/* A whole number up to 2^30; 0: it is none. */
+int name_read_number(PyObject *op, int32_t *out);
+/* In decimal digits, without NUL; their number. out: 10 bytes. */
+size_t name_of_number(uint32_t value, char *out);
 /* Whether it reads like a name in a program, not like data. */
 int name_is_identifier(const char *text, size_t length);
 /* Name of a key in a dictionary: identifiers and small whole numbers; 0: it may be data. is_bare:

@@ -23,12 +23,13 @@ Node = collections.namedtuple("Node", "type address size external refcount hidde
 Edge = collections.namedtuple("Edge", "source target kind label index")
 Root = collections.namedtuple("Root", "kind target name label thread address")  # address: of the word, 0: none
 Hook = collections.namedtuple("Hook", "kind registry callback file line holder argument count")
+Resource = collections.namedtuple("Resource", "kind handle name stack")
 
 
 class Graph:
     def __init__(self, path):
         self.strings, self.nodes = {0: ""}, [None]
-        self.edges, self.roots, self.hooks, self.meta, self.regions = [], [], [], {}, []
+        self.edges, self.roots, self.hooks, self.meta, self.regions, self.resources = [], [], [], {}, [], []
         text, types, edges, roots, hooks, biases = self.strings, [], [], [], [], [0]
         done = subprocess.run([SNAP, "convert", "--to", "jsonl", path], capture_output=True, check=True)
         gc.disable()  # a hundred thousand rows, and no garbage among them
@@ -49,6 +50,8 @@ class Graph:
                 roots.append(row)
             elif table == "HOOK":
                 hooks.append(row)
+            elif table == "RSRC":
+                self.resources.append(Resource(row["kind"], get("handle", 0), get("name", 0), get("stack", 0)))
             elif table == "REGN":
                 self.regions.append((row["address"], row["size"], row.get("kind", 0)))
             elif table == "META":
@@ -75,6 +78,7 @@ class Graph:
                  r.get("holder", 0), r.get("argument", 0), r.get("count", 1))
             for r in hooks
         ]
+        self.resources = [r._replace(name=text[r.name]) for r in self.resources]
         self.at = {node.address: i for i, node in enumerate(self.nodes) if node}
         self.out = collections.defaultdict(list)
         for edge in self.edges:

@@ -236,6 +236,48 @@ START_TEST(test_nodes_in_any_order) {
 }
 END_TEST
 
+/* The stack of a process group is that of its object, or of the block that the object stands for.
+ */
+START_TEST(test_stacks_of_process_groups) {
+    struct wire_stream w;
+    start(&w);
+    wire_open(&w, WIRE_BLOCK);
+    wire_block(&w, 0x100000, 64, 0, SNAP_NODE_BLOCK << 24);
+    wire_block(&w, 0x100100, 64, 2, SNAP_NODE_BLOCK << 24);
+    wire_block(&w, 0x100200, 64, 3, SNAP_NODE_BLOCK << 24);
+    wire_close(&w);
+    const struct wire_node nodes[] = {
+        {.address = 0x700, .size = 64, .domain = SNAP_DOMAIN_PYTHON, .kind = SNAP_NODE_OBJECT},
+        {.address = 0x800, .size = 64, .domain = SNAP_DOMAIN_PYTHON, .kind = SNAP_NODE_OBJECT},
+        {.address = 0x900,
+         .size = 64,
+         .stack = 1,
+         .domain = SNAP_DOMAIN_PYTHON,
+         .kind = SNAP_NODE_OBJECT}};
+    wire_section(&w, WIRE_NODE, nodes, 3, sizeof *nodes);
+    const struct wire_edge edges[] = {
+        {4, 1, 2, 0}, {4, 2, 3, 0}, {4, 3, 4, 0}, {5, 1, 2, 0}, {6, 3, 2, 0}};
+    wire_section(&w, WIRE_EDGE, edges, 5, sizeof *edges);
+    const struct wire_resource resources[] = {
+        {.kind = SNAP_RSRC_PROCESS_GROUP, .handle = 0x700},
+        {.kind = SNAP_RSRC_PROCESS_GROUP, .handle = 0x800},
+        {.kind = SNAP_RSRC_PROCESS_GROUP, .handle = 0x900},
+        {.kind = SNAP_RSRC_PROCESS_GROUP, .handle = 0x708}, /* no object's */
+        {.kind = SNAP_RSRC_PROCESS_GROUP, .handle = 5},
+        {.kind = SNAP_RSRC_STREAM, .handle = 0x700}};
+    wire_section(&w, WIRE_RESOURCE, resources, 6, sizeof *resources);
+    wire_end(&w);
+    snap_snapshot *const s = receive(&w, NULL);
+    static const uint64_t stacks[] = {2, 0, 1, 0, 0, 0};
+    struct table t = read_table(s, SNAP_TABLE_RSRC);
+    ck_assert_uint_eq(t.n, 6);
+    for (size_t i = 0; i < 6; i++)
+        ck_assert_uint_eq(row_of(&t, i)[SNAP_RSRC_COL_STACK], stacks[i]);
+    free(t.rows);
+    snap_close(s);
+}
+END_TEST
+
 /* A heap of some size, with all that may spill. */
 static void large(struct wire_stream *w, uint32_t hello_flags) {
     *w = (struct wire_stream){0};
@@ -911,6 +953,7 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_every_section);
     tcase_add_test(t, test_nodes_in_any_order);
+    tcase_add_test(t, test_stacks_of_process_groups);
     tcase_add_test(t, test_spilling_changes_nothing);
     tcase_add_test(t, test_types_by_vtables);
     tcase_add_test(t, test_false_abi);
