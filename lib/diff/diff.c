@@ -657,7 +657,7 @@ static int make(struct snap_diff *d, const snap_snapshot *const *snapshots,
     if (d->n < 2)
         return options->hook_bytes ? hooks_measure(d, options, err) : 0;
     SNAP_TRY(suspects_find(d, pass_relation_of(d->sources[0], d->sources[n - 1]), options, err));
-    return resources_find(d, err);
+    return resources_find(d, options, err);
 }
 
 static int new_result(snap_diff **out, const snap_snapshot *const *snapshots, size_t n,

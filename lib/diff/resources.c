@@ -1,13 +1,15 @@
-/* Resources that are no memory (streams, events, graphs, ...) and grow in number, by the stack that
- * made them: each such stack is a suspect of its own, judged by counts alone.
+/* Resources that are no memory (streams, events, graphs, process groups, ...) and grow in number,
+ * by the stack that made them: each such stack is a suspect of its own, judged by counts alone.
  *
- * Needs three snapshots: what a program makes once, when it first needs it, is no leak. */
+ * Needs three snapshots: what a program makes once, when it first needs it, is no leak. Without a
+ * stack only those count that live until the program ends them, whoever made them. */
 #include "diff/resources.h"
 
 #include <heapsnap/snapdef.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "diff/process_groups.h"
 #include "diff/rows.h"
 #include "diff/trend.h"
 
@@ -21,7 +23,7 @@ static int no_memory(snap_error *err) {
 static int add_resource(void *context, const snap_batch *b, uint32_t i, snap_error *err) {
     const uint64_t kind = b->column[SNAP_RSRC_COL_KIND][i];
     const uint64_t stack = b->column[SNAP_RSRC_COL_STACK][i];
-    if (stack == 0 || kind > SNAP_RSRC_SURFACE)
+    if ((stack == 0 && kind != SNAP_RSRC_PROCESS_GROUP) || kind > SNAP_RSRC_SURFACE)
         return 0;
     return groups_add(context, kind, stack, b->column[SNAP_RSRC_COL_SIZE][i]) < 0 ? no_memory(err)
                                                                                   : 0;
@@ -31,6 +33,14 @@ static int add_resources(const snap_snapshot *s, struct groups *groups, snap_err
     const uint32_t columns =
         1u << SNAP_RSRC_COL_KIND | 1u << SNAP_RSRC_COL_STACK | 1u << SNAP_RSRC_COL_SIZE;
     return rows_each(s, SNAP_TABLE_RSRC, columns, add_resource, groups, err);
+}
+
+static const char *advice_of(uint32_t kind) {
+    if (kind == SNAP_RSRC_PROCESS_GROUP)
+        return "end each group with torch.distributed.destroy_process_group() when it is done "
+               "with, or make it once and keep it: del does not end it";
+    return "give it back with the counterpart of what made it (cudaStreamDestroy(), destroy, "
+           "close())";
 }
 
 /* Fills a suspect; 0: it is none. */
@@ -56,9 +66,7 @@ static int suspect_of(const struct snap_diff *d, const struct row *row, const ch
         .thread = "",
         .snapshot = row->snapshot,
         .stack = row->stack,
-        .advice =
-            "give it back with the counterpart of what made it (cudaStreamDestroy(), destroy, "
-            "close())",
+        .advice = advice_of(row->domain),
         .usual = "",
     };
     return out->growth_count > 0;
@@ -76,7 +84,8 @@ static size_t place_of(const snap_diff_suspect *suspects, size_t n, const snap_d
     return i;
 }
 
-static int publish(struct snap_diff *d, const struct tables *t, snap_error *err) {
+static int publish(struct snap_diff *d, const struct tables *t, const snap_diff_options *options,
+                   snap_error *err) {
     snap_diff_suspect *const all =
         arena_alloc(&d->arena, (d->n_suspects + t->sites.n + 1) * sizeof *all);
     if (all == NULL)
@@ -90,6 +99,8 @@ static int publish(struct snap_diff *d, const struct tables *t, snap_error *err)
         snap_diff_suspect suspect;
         if (!suspect_of(d, row, kind != NULL ? kind : "resource", &suspect))
             continue;
+        if (row->domain == SNAP_RSRC_PROCESS_GROUP)
+            SNAP_TRY(process_groups_name(d, row->key, options, &suspect, err));
         const size_t at = place_of(all, n, &suspect);
         memmove(&all[at + 1], &all[at], (n - at) * sizeof *all);
         all[at] = suspect;
@@ -102,11 +113,11 @@ static int publish(struct snap_diff *d, const struct tables *t, snap_error *err)
     return 0;
 }
 
-int resources_find(struct snap_diff *d, snap_error *err) {
+int resources_find(struct snap_diff *d, const snap_diff_options *options, snap_error *err) {
     struct tables tables;
     int result = tables_fill(&tables, d->sources, d->n, add_resources, err);
     if (result == 0 && tables.sites.n > 0)
-        result = publish(d, &tables, err);
+        result = publish(d, &tables, options, err);
     d->resource_arena = tables.arena; /* the series stay */
     tables_release(&tables);
     return result;

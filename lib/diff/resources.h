@@ -5,6 +5,6 @@
 #include "diff/result.h"
 
 /* Adds to d->suspects; after suspects_find. */
-int resources_find(struct snap_diff *d, snap_error *err);
+int resources_find(struct snap_diff *d, const snap_diff_options *options, snap_error *err);
 
 #endif

@@ -1000,6 +1000,17 @@ static int tell_limits(struct snap_diff *d, int is_too_large, snap_error *err) {
     return 0;
 }
 
+snap_heap_options suspects_heap_options(const snap_diff_options *options) {
+    return (snap_heap_options){
+        .struct_size = sizeof(snap_heap_options),
+        .max_memory_bytes = options->max_graph_bytes,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+        .lasting_roots_first = 1,
+        .threads = options->threads,
+    };
+}
+
 int suspects_find(struct snap_diff *d, struct pass_relation relation,
                   const snap_diff_options *options, snap_error *err) {
     const snap_snapshot *const first = d->sources[0], *const last = d->sources[d->n - 1];
@@ -1008,14 +1019,7 @@ int suspects_find(struct snap_diff *d, struct pass_relation relation,
     map_init(&w.types);
     int result = 0, is_too_large = 0;
     if (!options->no_graph && snap_heap_has_graph(last) && has_grown(d)) {
-        const snap_heap_options heap_options = {
-            .struct_size = sizeof heap_options,
-            .max_memory_bytes = options->max_graph_bytes,
-            .progress = options->progress,
-            .progress_context = options->progress_context,
-            .lasting_roots_first = 1,
-            .threads = options->threads,
-        };
+        const snap_heap_options heap_options = suspects_heap_options(options);
         snap_error local = {0};
         result = candidates_init(&w.c, first, last, relation, &d->cohort, &heap_options, &local);
         if (result == SNAP_E_LIMIT) {

@@ -3,13 +3,15 @@
 Each program runs with `leak` and with `fixed`. The first suspect of the leaking run must be of the class given, its growth
 within a tenth of what the program says it leaked, and every one of the words (regular expressions) must be found in its
 holder, chain, hook or site. `type:WORD`, `domain:WORD` and `advice:WORD` look there instead; `line:TEXT` stands for "file:line" of the
-program's first line that holds the text, and is not asked for where there is no debug information; `WORD|dwarf` neither.
+program's first line that holds the text, and is not asked for where there is no debug information; `WORD|dwarf` neither, and
+`WORD|tracked` not without the recorder.
 Class None: no leak, so no suspect in either run; a word in `not_leak` is the class under which the growth must be told.
 """
 import collections
 
 Case = collections.namedtuple("Case", "name suspect words not_leak takes in_bytes", defaults=((), None, False, True))
-# takes: the program takes the snapshots itself, because it has counters to tell. in_bytes: it knows how much it leaks.
+# takes: the program takes the snapshots itself, because it has counters to tell. in_bytes: it knows how many bytes it leaks, not
+# how many things.
 # A tuple of classes: any of them.
 
 CASES = [
@@ -43,7 +45,8 @@ CASES = [
     Case("torch-hook-self", "garbage", ["_forward_hooks", "cell"]),
     Case("torch-create-graph", "native-cycle", [r"\.?grad\b", "grad_fn"]),
     Case("torch-view-saved", "native-cycle", ["saved", "Doubled"]),
-    Case("torch-groups", ("resource", "rooted"), ["pg_map|thread"], in_bytes=False),
+    Case("torch-groups", "resource", ["type:process_group", r"_pg_map\b", "line:dist.new_group(|tracked", r"advice:destroy_process_group\(\)"],
+         in_bytes=False),
     Case("torch-scheduler", None),
     Case("torch-shapes", None, not_leak="allocator-free"),
     Case("torch-cuda-cache", None, not_leak="pool-cached"),
