@@ -886,7 +886,7 @@ static int put_scanned(void *context, uint32_t kind, uint32_t n, const void *dat
 static int put_walked(void *context, uint32_t kind, uint32_t n, const void *data, size_t bytes) {
     struct copy *const c = context;
     c->n_pools += kind == WIRE_POOL ? n : 0;
-    c->n_nodes += kind == WIRE_NODE ? n : 0;
+    c->n_nodes += kind == WIRE_NODE || kind == WIRE_OBJECT ? n : 0;
     put_section(c, kind, n, data, bytes);
     return c->error;
 }
@@ -894,13 +894,13 @@ static int put_walked(void *context, uint32_t kind, uint32_t n, const void *data
 static int put_objects_part(void *context, uint32_t kind, uint32_t n, const void *data,
                             size_t bytes) {
     struct copy *const c = context;
-    if (kind != WIRE_NODE || n == 0)
+    if ((kind != WIRE_NODE && kind != WIRE_OBJECT) || n == 0)
         return put_walked(context, kind, n, data, bytes);
     c->n_nodes += n;
     c->scratch.length = 0;
     memory_add(&c->scratch, data, bytes);
     if (!c->scratch.failed)
-        objects_put_origins(&c->objects, n, c->scratch.data);
+        objects_put_origins(&c->objects, kind, n, c->scratch.data);
     put_scratch(c, kind, n);
     return c->error;
 }

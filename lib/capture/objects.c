@@ -153,13 +153,20 @@ void objects_take_block(struct objects *o, const struct recorder_block *block, u
             block->flags & (SNAP_NODE_FLAG_INHERITED | SNAP_NODE_FLAG_STACK_TRUNCATED)};
 }
 
-void objects_put_origins(struct objects *o, uint32_t n, void *nodes) {
-    struct wire_node *const to = nodes;
+void objects_put_origins(struct objects *o, uint32_t kind, uint32_t n, void *records) {
+    struct wire_node *const nodes = records;
+    struct wire_object *const objects = records;
     for (uint32_t i = 0; i < n && o->n_sent < o->n; i++, o->n_sent++) {
         const struct object_origin *const from = &o->origins[o->n_sent];
-        to[i].birth = from->birth;
-        to[i].stack = from->stack;
-        to[i].flags |= from->flags;
+        if (kind == WIRE_OBJECT) {
+            objects[i].birth = from->birth;
+            objects[i].stack = from->stack;
+            objects[i].flags |= from->flags;
+        } else {
+            nodes[i].birth = from->birth;
+            nodes[i].stack = from->stack;
+            nodes[i].flags |= from->flags;
+        }
     }
 }
 

@@ -49,8 +49,8 @@ void objects_close(struct objects *o);
 
 /* The first object in a block that objects have taken the place of has its origin. */
 void objects_take_block(struct objects *o, const struct recorder_block *block, uint32_t stack);
-/* Puts origins into a section of NODE records, in the order in which they are sent. */
-void objects_put_origins(struct objects *o, uint32_t n, void *nodes);
+/* Puts origins into a section of NODE or OBJECT records, in the order in which they are sent. */
+void objects_put_origins(struct objects *o, uint32_t kind, uint32_t n, void *records);
 
 /* Takes out of a section of the scan what is not to be sent: references between objects, whose
  * names the walker knows, and words that happen to hold an object's address. Returns the number of

@@ -68,7 +68,10 @@ struct autograd {
     uint32_t n_types;
     struct votes fields[N_FIELDS];
     uint32_t stride; /* bytes of an edge */
-    struct heap_reference *added;
+    struct added {
+        uint32_t source, target;
+        struct heap_way way;
+    } * added;
     size_t n_added, capacity;
     uint32_t edges_type; /* heap's, of arrays of edges; 0: none */
     uint64_t *is_data;   /* bit per node: bytes of a storage */
@@ -323,35 +326,60 @@ static void add_name(struct autograd *a, struct saved *s, const char *name) {
     s->n_names++;
 }
 
+/* The references that have a label, one after the other. */
+struct named {
+    const struct heap *heap;
+    uint64_t next;
+    uint32_t source, target, label;
+};
+
+static struct named each_named(const struct heap *h) {
+    return (struct named){.heap = h, .source = 1};
+}
+
+static int next_named(struct named *n) {
+    const struct heap *const h = n->heap;
+    while (n->next < h->n_references) {
+        const struct heap_reference *const r = &h->references[n->next++];
+        while (h->first_reference[n->source] < n->next)
+            n->source++;
+        n->target = r->target;
+        n->label = r->way < HEAP_WAYS ? 0 : h->ways[r->way - HEAP_WAYS].label;
+        if (n->label)
+            return 1;
+    }
+    return 0;
+}
+
 /* A class of Python refers to its dictionary, and a module's dictionary to the class by name. */
 static int read_names(struct autograd *a) {
     static const char prefix[] = "_raw_saved_";
     struct heap *const h = a->heap;
-    struct map dicts, types; /* node -> first reference + 1; dictionary of a class */
+    struct map dicts, types; /* node -> 1: has such names; class -> its dictionary */
     struct map by_name;      /* string of a class's name -> its type */
     const uint32_t attribute = heap_string(h, "__dict__");
     int result = 0;
     map_init(&dicts);
     map_init(&types);
     map_init(&by_name);
-    for (uint64_t i = 0; i < h->n_references && result == 0; i++) {
-        const struct heap_reference *const r = &h->references[i];
-        if (!r->label || !starts_with(heap_text(h, r->label), prefix))
+    struct named n;
+    for (n = each_named(h); next_named(&n) && result == 0;) {
+        if (!starts_with(heap_text(h, n.label), prefix))
             continue;
-        uint32_t *const slot = map_slot(&dicts, r->source);
-        if (!slot)
+        uint32_t *const slot = map_slot(&dicts, n.source);
+        if (slot)
+            *slot = 1;
+        else
             result = -1;
-        else if (!*slot)
-            *slot = (uint32_t)i + 1;
     }
-    for (uint64_t i = 0; dicts.n && i < h->n_references && result == 0; i++) {
-        const struct heap_reference *const r = &h->references[i];
-        const uint32_t first = r->label == attribute ? map_get(&dicts, r->target) : 0;
-        uint32_t *const slot = first ? map_slot(&types, r->source) : NULL;
-        if (first && !slot)
+    for (n = each_named(h); dicts.n && result == 0 && next_named(&n);) {
+        if (n.label != attribute || !map_get(&dicts, n.target))
+            continue;
+        uint32_t *const slot = map_slot(&types, n.source);
+        if (slot)
+            *slot = n.target;
+        else
             result = -1;
-        else if (first)
-            *slot = first;
     }
     for (uint32_t i = 0; i < a->n_types && result == 0; i++) {
         const uint32_t string =
@@ -362,15 +390,13 @@ static int read_names(struct autograd *a) {
         else if (string)
             *slot = i + 1;
     }
-    for (uint64_t i = 0; types.n && i < h->n_references && result == 0; i++) {
-        const struct heap_reference *const r = &h->references[i];
-        const uint32_t first = map_get(&types, r->target);
-        const uint32_t type = first && r->label ? map_get(&by_name, r->label) : 0;
+    for (n = each_named(h); types.n && result == 0 && next_named(&n);) {
+        const uint32_t dict = map_get(&types, n.target);
+        const uint32_t type = dict ? map_get(&by_name, n.label) : 0;
         if (!type || a->saved[type - 1].n_names)
             continue;
-        const uint32_t dict = h->references[first - 1].source;
-        for (uint64_t k = first - 1; k < h->n_references && h->references[k].source == dict; k++) {
-            const char *const text = heap_text(h, h->references[k].label);
+        for (uint64_t k = h->first_reference[dict - 1]; k < h->first_reference[dict]; k++) {
+            const char *const text = heap_text(h, heap_way(h, &h->references[k]).label);
             if (starts_with(text, prefix))
                 add_name(a, &a->saved[type - 1], text + sizeof prefix - 1);
         }
@@ -483,8 +509,8 @@ static void add(struct autograd *a, uint32_t source, uint32_t target, uint32_t k
         a->failed = 1;
         return;
     }
-    a->added[a->n_added++] = (struct heap_reference){
-        .source = source, .target = target, .label = string, .kind = (uint16_t)kind};
+    a->added[a->n_added++] =
+        (struct added){source, target, (struct heap_way){.label = string, .kind = (uint16_t)kind}};
 }
 
 static void drop_edge(struct autograd *a, uint64_t e) {
@@ -567,7 +593,7 @@ static void add_of_tensor(struct autograd *a, uint32_t source, uint32_t tensor) 
 /* A tensor's object that native code holds one reference to, which is the tensor's own. */
 static int is_accounted(const struct autograd *a, uint32_t node) {
     const struct heap *const h = a->heap;
-    if (!is_object(h, node) || h->objects[node - h->n_blocks - 1].hidden != 1)
+    if (!is_object(h, node) || heap_object(h, node).hidden != 1)
         return 0;
     const uint32_t tensor = follow(a, node, FIELD_TENSOR);
     return tensor && role_of(a, tensor) == ROLE_TENSOR && follow(a, tensor, FIELD_OBJECT) == node;
@@ -655,14 +681,14 @@ static void lower(struct autograd *a, uint32_t node, uint64_t e, uint16_t kind) 
         a->failed = 1;
         return;
     }
-    a->added[a->n_added++] = (struct heap_reference){
-        .source = node,
-        .target = edge->target,
-        .source_offset = (uint64_t)edge->source_word * 8,
-        .target_offset = edge->target_offset,
-        .kind = kind,
-        .flags =
-            (uint16_t)(SNAP_EDGE_FLAG_LOW | (edge->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0))};
+    const uint32_t flags = edge->target_offset ? SNAP_EDGE_FLAG_INTERIOR : 0;
+    a->added[a->n_added++] =
+        (struct added){.source = node,
+                       .target = edge->target,
+                       .way = {.source_offset = (uint64_t)edge->source_word * 8,
+                               .target_offset = edge->target_offset,
+                               .kind = kind,
+                               .flags = (uint16_t)(SNAP_EDGE_FLAG_LOW | flags)}};
     drop_edge(a, e);
 }
 
@@ -728,13 +754,13 @@ static void close_gaps(struct heap *h) {
 }
 
 static int compare_references(const void *x, const void *y) {
-    const struct heap_reference *const a = x, *const b = y;
+    const struct added *const a = x, *const b = y;
     if (a->source != b->source)
         return a->source < b->source ? -1 : 1;
-    if (a->source_offset != b->source_offset)
-        return a->source_offset < b->source_offset ? -1 : 1;
-    if (a->label != b->label)
-        return a->label < b->label ? -1 : 1;
+    if (a->way.source_offset != b->way.source_offset)
+        return a->way.source_offset < b->way.source_offset ? -1 : 1;
+    if (a->way.label != b->way.label)
+        return a->way.label < b->way.label ? -1 : 1;
     return a->target < b->target ? -1 : a->target > b->target;
 }
 
@@ -749,12 +775,19 @@ static int merge(struct autograd *a) {
     if (n > SNAP_ROWS_MAX || heap_grow(h, &all, &capacity, n, sizeof *all) < 0)
         return -1;
     qsort(a->added, a->n_added, sizeof *a->added, compare_references);
-    uint64_t i = 0, k = 0;
-    for (uint64_t at = 0; at < n; at++) {
-        const int is_old = k == a->n_added ||
-                           (i < h->n_references && h->references[i].source <= a->added[k].source);
-        all[at] = is_old ? h->references[i++] : a->added[k++];
+    uint64_t i = 0, k = 0, at = 0;
+    for (uint32_t node = 1; node <= h->n_nodes; node++) {
+        const uint64_t end = h->first_reference[node];
+        h->first_reference[node - 1] = at;
+        for (; i < end; i++)
+            all[at++] = h->references[i];
+        for (; k < a->n_added && a->added[k].source == node; k++) {
+            all[at].target = a->added[k].target;
+            if (heap_way_add(h, &a->added[k].way, &all[at++].way) < 0)
+                return -1;
+        }
     }
+    h->first_reference[h->n_nodes] = at;
     if (h->references)
         heap_drop(h, &h->references);
     h->references = all;

@@ -22,6 +22,8 @@
 #define LIMIT_DEFAULT ((uint64_t)1 << 30)
 #define ARRAY_BYTES_LEAST ((size_t)1 << 16)
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
+#define LARGE_BYTES ((size_t)16 << 20) /* of an array that grows by less than half */
+#define WAY_SLOTS 1024u                /* a power of two */
 
 /* What heap_grow gave out. */
 struct array {
@@ -33,7 +35,8 @@ struct array {
 struct heap_internal {
     struct strtab strings;
     struct map types; /* string << 32 | source -> type */
-    size_t types_capacity;
+    size_t types_capacity, ways_capacity;
+    uint32_t way_slots[WAY_SLOTS]; /* index + 1 of the last way of a hash */
     struct array *arrays;
     size_t n_arrays, arrays_capacity;
     uint64_t bytes, limit_bytes; /* of anonymous arrays */
@@ -174,7 +177,7 @@ int heap_grow(struct heap *h, void *array, size_t *capacity, size_t need, size_t
     if (need <= *capacity)
         return 0;
     struct heap_internal *const in = h->internal;
-    size_t wanted = *capacity + *capacity / 2, bytes;
+    size_t wanted = *capacity + *capacity / (*capacity * size < LARGE_BYTES ? 2 : 8), bytes;
     if (wanted < need)
         wanted = need;
     if (__builtin_mul_overflow(wanted, size, &bytes) || bytes > SIZE_MAX / 2)
@@ -271,6 +274,34 @@ uint32_t heap_type_add(struct heap *h, const char *name, uint32_t source, uint64
                                                 .flags = flags,
                                                 .module = module};
     return id;
+}
+
+/* --- ways --- */
+
+static int is_same_way(const struct heap_way *a, const struct heap_way *b) {
+    return a->source_offset == b->source_offset && a->target_offset == b->target_offset &&
+           a->label == b->label && a->kind == b->kind && a->flags == b->flags;
+}
+
+int heap_way_add(struct heap *h, const struct heap_way *way, uint32_t *out) {
+    struct heap_internal *const in = h->internal;
+    if (way->kind == SNAP_EDGE_INDEX && !way->label && !way->flags && !way->target_offset &&
+        way->source_offset < HEAP_WAYS) {
+        *out = (uint32_t)way->source_offset;
+        return 0;
+    }
+    const uint64_t hash = (way->source_offset * 31 + way->label * 8 + way->kind) * 31 +
+                          way->target_offset * 2 + way->flags;
+    uint32_t *const slot = &in->way_slots[hash * 0x9e3779b97f4a7c15u >> 32 & (WAY_SLOTS - 1)];
+    if (!*slot || !is_same_way(&h->ways[*slot - 1], way)) {
+        if (h->n_ways >= HEAP_WAYS - 1 ||
+            heap_grow(h, &h->ways, &in->ways_capacity, h->n_ways + (size_t)1, sizeof *way) < 0)
+            return fail(h);
+        h->ways[h->n_ways] = *way;
+        *slot = ++h->n_ways;
+    }
+    *out = *slot - 1 + HEAP_WAYS;
+    return 0;
 }
 
 /* --- finding --- */

@@ -3,9 +3,9 @@
  *
  * Filled by ingest.c, completed by the passes (vtable.c, typing.c, naming.c, hook.c), written by
  * output.c. Columns rather than records, because 10^7 nodes and 10^8 references have to fit: 44 B
- * per node, 12 B per reference between blocks. Large arrays come from heap_grow, which takes them
- * from an unlinked file beside the snapshot when they pass a limit. Ids of nodes, types, strings,
- * threads, stacks, frames are index + 1; id 0: none. */
+ * per node, 12 B per reference between blocks, 8 B per reference by name. Large arrays come from
+ * heap_grow, which takes them from an unlinked file beside the snapshot when they pass a limit. Ids
+ * of nodes, types, strings, threads, stacks, frames are index + 1; id 0: none. */
 #ifndef HEAPSNAP_HEAP_H
 #define HEAPSNAP_HEAP_H
 
@@ -63,11 +63,18 @@ struct heap_type {
     uint32_t source, flags, module;
 };
 
-/* What a node has that is no block of malloc; row i is node n_blocks + i + 1. */
+/* What a node has that is no block of malloc. */
 struct heap_object {
     uint64_t external, refcount;
     int64_t hidden;
     uint32_t thread, device, pool, label;
+};
+
+/* The same, as it is kept: large ones and those of a device are few. */
+struct heap_small {
+    uint32_t external, refcount;
+    int32_t hidden;
+    uint32_t large; /* index + 1 in large_objects: all is there */
 };
 
 /* A reference of one word; those of a node are first_edge[node - 1] to first_edge[node] - 1,
@@ -78,12 +85,19 @@ struct heap_edge {
     uint32_t target_offset; /* bytes; UINT32_MAX: that much or more */
 };
 
-/* A reference by name; ascending by source. */
-struct heap_reference {
+/* What a reference by name is called; many have the same. */
+struct heap_way {
     uint64_t source_offset, target_offset;
-    uint32_t source, target, label;
+    uint32_t label;
     uint16_t kind, flags;
 };
+
+/* A reference by name; those of a node are first_reference[node - 1] to first_reference[node] - 1.
+ * way: below HEAP_WAYS the index of an element, else index in ways + HEAP_WAYS. */
+struct heap_reference {
+    uint32_t target, way;
+};
+#define HEAP_WAYS 0x80000000u
 
 struct heap_root {
     uint64_t address; /* of the word; of a register: its number; 0: not a word */
@@ -140,11 +154,13 @@ struct heap {
     /* Nodes: row i is node i + 1; the first n_blocks are blocks of malloc, ascending by address. */
     uint32_t n_nodes, n_blocks;
     uint64_t *address, *size, *birth;
-    uint32_t *block_pool;   /* of blocks, row of POOL; NULL: no block has one */
-    uint32_t *stack, *type; /* type: 0 until a pass knows it */
-    uint32_t *flags;        /* SNAP_NODE_FLAG_*; kind << 24 */
-    uint8_t *domain;        /* NULL: all host */
-    struct heap_object *objects;
+    uint32_t *block_pool;       /* of blocks, row of POOL; NULL: no block has one */
+    uint32_t *stack, *type;     /* type: 0 until a pass knows it */
+    uint32_t *flags;            /* SNAP_NODE_FLAG_*; kind << 24 */
+    uint8_t *domain;            /* NULL: all host */
+    struct heap_small *objects; /* row i is node n_blocks + i + 1 */
+    uint32_t n_large_objects;
+    struct heap_object *large_objects;
 
     uint32_t n_types;
     struct heap_type *types;
@@ -153,7 +169,10 @@ struct heap {
     uint64_t *first_edge; /* n_nodes + 1 */
     struct heap_edge *edges;
     uint64_t n_references;
+    uint64_t *first_reference; /* n_nodes + 1 */
     struct heap_reference *references;
+    uint32_t n_ways;
+    struct heap_way *ways;
     uint32_t n_roots;
     struct heap_root *roots; /* ascending by (kind, thread, address) */
 
@@ -214,6 +233,14 @@ uint32_t heap_n_strings(const struct heap *h);
 uint32_t heap_type_add(struct heap *h, const char *name, uint32_t source, uint64_t size,
                        uint32_t flags, uint32_t module);
 int heap_failed(const struct heap *h);
+/* What references are called, to be named by; those that came last are found again. 0, or -1: no
+ * memory, or too many. */
+int heap_way_add(struct heap *h, const struct heap_way *way, uint32_t *out);
+static inline struct heap_way heap_way(const struct heap *h, const struct heap_reference *r) {
+    if (r->way >= HEAP_WAYS)
+        return h->ways[r->way - HEAP_WAYS];
+    return (struct heap_way){.source_offset = r->way, .kind = SNAP_EDGE_INDEX};
+}
 
 /* The node that holds an address of host memory (start <= address < start + max(size, 1)), a
  * managed object before the block it lies in; 0: none. O(log n). */
@@ -235,6 +262,16 @@ static inline int heap_is_chance(const struct heap *h, uint32_t source, uint32_t
                                  uint64_t target_offset) {
     return source > h->n_blocks && target <= h->n_blocks &&
            (target_offset > HEAP_ALIGNED_MAX || target_offset % 8 != 0);
+}
+/* What a node has that is no block; of a block: nothing. */
+static inline struct heap_object heap_object(const struct heap *h, uint32_t node) {
+    if (node <= h->n_blocks)
+        return (struct heap_object){0};
+    const struct heap_small *const o = &h->objects[node - h->n_blocks - 1];
+    if (o->large)
+        return h->large_objects[o->large - 1];
+    return (struct heap_object){
+        .external = o->external, .refcount = o->refcount, .hidden = o->hidden};
 }
 /* Takes roots away, and renumbers what names them. 0, or -1 without memory. */
 int heap_drop_roots(struct heap *h,

@@ -77,6 +77,10 @@ static const struct section_rule {
                    .size = sizeof(struct wire_node),
                    .after = EARLY,
                    .makes_nodes = 1},
+    [WIRE_OBJECT] = {.read = receive_objects,
+                     .size = sizeof(struct wire_object),
+                     .after = EARLY,
+                     .makes_nodes = 1},
     [WIRE_NODE_TYPE] = {.read = receive_node_types,
                         .size = sizeof(struct wire_node_type),
                         .after = EARLY,
@@ -107,6 +111,11 @@ static const struct section_rule {
                         .size = sizeof(struct wire_reference),
                         .after = EARLY,
                         .has_nodes = 1},
+    [WIRE_WAY] = {.read = receive_ways, .size = sizeof(struct wire_way), .after = EARLY},
+    [WIRE_LINK] = {.read = receive_links,
+                   .size = sizeof(struct wire_link),
+                   .after = EARLY,
+                   .has_nodes = 1},
     [WIRE_ROOT] = {.read = receive_roots,
                    .size = sizeof(struct wire_root),
                    .after = EARLY,
@@ -144,7 +153,7 @@ static int read_end(struct ingest *g, const struct wire_section *section, snap_e
         return stream_broken(err, "blocks are missing");
     if (g->in.is_spooled)
         SNAP_TRY(snap_writer_meta_number(g->writer, SNAP_META_PAUSE_NS, end->pause_ns, err));
-    return receive_end_of_sources(g, (uint64_t)g->heap.n_nodes + 1, err);
+    return receive_end_of_references(g, err);
 }
 
 static int read_stream(struct ingest *g, snap_error *err) {

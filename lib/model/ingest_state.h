@@ -33,12 +33,16 @@ struct ingest {
     struct wire_resource *resources;
     uint32_t n_regions, n_pools, n_resources;
     uint64_t block_bytes;
-    uint32_t last_source; /* of first_edge, which is filled up to its start */
+    uint32_t last_source;   /* of first_edge, which is filled up to its start */
+    uint32_t last_referrer; /* likewise of first_reference */
+    uint32_t *ways;         /* by number in the stream: as heap_reference has it */
+    uint32_t n_ways;
 
     struct {
         size_t thread_rows, tls, heap_regions, regions, pools, resources, modules, threads, address,
-            size, birth, block_pool, stack, type, flags, domain, objects, strings, types,
-            first_edge, edges, references, roots, frames, vtables, functions, vptrs, codes, hooks;
+            size, birth, block_pool, stack, type, flags, domain, objects, large_objects, strings,
+            types, first_edge, edges, first_reference, references, ways, roots, frames, vtables,
+            functions, vptrs, codes, hooks;
     } capacity;
 };
 
@@ -60,6 +64,7 @@ int receive_pools(struct ingest *g, const struct wire_section *section, snap_err
 int receive_resources(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_blocks(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_nodes(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_objects(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_node_types(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_node_pools(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_frames(struct ingest *g, const struct wire_section *section, snap_error *err);
@@ -70,6 +75,8 @@ int receive_functions(struct ingest *g, const struct wire_section *section, snap
 int receive_codes(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_edges(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_references(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_ways(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_links(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_roots(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_hooks(struct ingest *g, const struct wire_section *section, snap_error *err);
 
@@ -78,8 +85,7 @@ int receive_string(const struct ingest *g, uint32_t id, uint32_t *out, snap_erro
 int receive_type(const struct ingest *g, uint32_t id, uint32_t *out, snap_error *err);
 /* A copy of a text that lives as long as the heap; "" without memory, which the heap remembers. */
 const char *receive_text(struct ingest *g, const char *text, size_t length);
-/* References of nodes before `source` are all there. */
-int receive_end_of_sources(struct ingest *g, uint64_t source, snap_error *err);
+int receive_end_of_references(struct ingest *g, snap_error *err);
 
 /* Writes modules, threads, mappings, pools and resources, which no pass changes. */
 int receive_write(struct ingest *g, snap_error *err);

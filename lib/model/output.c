@@ -124,9 +124,10 @@ static int write_types(struct output *o, snap_error *err) {
 }
 
 static uint32_t pool_of(const struct heap *h, uint32_t node) {
-    if (node > h->n_blocks)
-        return h->objects[node - h->n_blocks - 1].pool;
-    return h->block_pool ? h->block_pool[node - 1] : 0;
+    if (node <= h->n_blocks)
+        return h->block_pool ? h->block_pool[node - 1] : 0;
+    const uint32_t large = h->objects[node - h->n_blocks - 1].large;
+    return large ? h->large_objects[large - 1].pool : 0;
 }
 
 /* What all nodes have, of n nodes, column by column. */
@@ -157,17 +158,14 @@ static void put_nodes(const struct output *o, const uint32_t *nodes, size_t n) {
 }
 
 static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err) {
-    const struct heap *const h = o->heap;
-    static const struct heap_object no_object;
-    const struct heap_object *const object =
-        node > h->n_blocks ? &h->objects[node - h->n_blocks - 1] : &no_object;
+    const struct heap_object object = heap_object(o->heap, node);
     uint64_t *const *const c = o->columns;
-    c[SNAP_NODE_COL_REFCOUNT][i] = object->refcount;
-    c[SNAP_NODE_COL_HIDDEN][i] = (uint64_t)object->hidden;
-    c[SNAP_NODE_COL_THREAD][i] = object->thread;
-    c[SNAP_NODE_COL_DEVICE][i] = object->device;
-    c[SNAP_NODE_COL_EXTERNAL][i] = object->external;
-    return output_string(o, object->label, &c[SNAP_NODE_COL_LABEL][i], err);
+    c[SNAP_NODE_COL_REFCOUNT][i] = object.refcount;
+    c[SNAP_NODE_COL_HIDDEN][i] = (uint64_t)object.hidden;
+    c[SNAP_NODE_COL_THREAD][i] = object.thread;
+    c[SNAP_NODE_COL_DEVICE][i] = object.device;
+    c[SNAP_NODE_COL_EXTERNAL][i] = object.external;
+    return output_string(o, object.label, &c[SNAP_NODE_COL_LABEL][i], err);
 }
 
 static int write_nodes(struct output *o, void (*progress)(void *context), void *context,
@@ -280,32 +278,16 @@ static int put_label(struct output *o, size_t i, uint32_t source, uint32_t type,
 
 static int put_reference(struct output *o, size_t i, uint64_t source_row,
                          const struct heap_reference *r, snap_error *err) {
+    const struct heap_way way = heap_way(o->heap, r);
     uint64_t *const *const c = o->columns;
     c[SNAP_EDGE_COL_SOURCE][i] = source_row;
     c[SNAP_EDGE_COL_TARGET][i] = row_of(o, r->target);
-    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = r->source_offset;
-    c[SNAP_EDGE_COL_TARGET_OFFSET][i] = r->target_offset;
-    c[SNAP_EDGE_COL_FLAGS][i] = r->flags;
-    c[SNAP_EDGE_COL_KIND][i] = r->kind;
+    c[SNAP_EDGE_COL_SOURCE_OFFSET][i] = way.source_offset;
+    c[SNAP_EDGE_COL_TARGET_OFFSET][i] = way.target_offset;
+    c[SNAP_EDGE_COL_FLAGS][i] = way.flags;
+    c[SNAP_EDGE_COL_KIND][i] = way.kind;
     o->has_labels = 1;
-    return output_string(o, r->label, &c[SNAP_EDGE_COL_LABEL][i], err);
-}
-
-/* First reference by name of a node. */
-static uint64_t references_from(const struct heap *h, uint32_t node) {
-    uint64_t low = 0, high = h->n_references;
-    while (low < high) {
-        const uint64_t middle = low + (high - low) / 2;
-        if (h->references[middle].source < node)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static inline int has_reference(const struct heap *h, uint64_t reference, uint32_t node) {
-    return reference < h->n_references && h->references[reference].source == node;
+    return output_string(o, way.label, &c[SNAP_EDGE_COL_LABEL][i], err);
 }
 
 static int write_edges(struct output *o, void (*progress)(void *context), void *context,
@@ -326,16 +308,14 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
     SNAP_TRY(find_elements(o, err));
     reset_labels(o);
     size_t n = 0;
-    uint64_t reference = 0;
     for (uint32_t k = 0; k < h->n_nodes; k++) {
         const uint32_t node = o->order ? o->order[k] : k + 1;
         uint64_t e = h->first_edge[node - 1];
         const uint64_t end = h->first_edge[node];
         const uint32_t type = h->type[node - 1];
         const int has_fields = h->field && type && h->types[type - 1].source != SNAP_TYPE_SITE;
-        if (o->order && h->n_references)
-            reference = references_from(h, node);
-        while (e < end || has_reference(h, reference, node)) {
+        uint64_t reference = h->first_reference[node - 1];
+        while (e < end || reference < h->first_reference[node]) {
             if (e < end) {
                 const size_t part = end - e < BATCH_ROWS - n ? end - e : BATCH_ROWS - n;
                 put_edges(o, n, k + 1u, node, &h->edges[e], part);

@@ -58,6 +58,7 @@ static int read_node(struct ingest *g, const struct wire_node *n, snap_error *er
     SNAP_TRY(grow_nodes(g, 1, err));
     SNAP_TRY(GROW(g, h->domain, domain, k + 1u));
     SNAP_TRY(GROW(g, h->objects, objects, object + 1u));
+    SNAP_TRY(GROW(g, h->large_objects, large_objects, h->n_large_objects + (size_t)1));
     h->address[k] = n->address;
     h->size[k] = n->size;
     h->birth[k] = n->birth;
@@ -65,23 +66,80 @@ static int read_node(struct ingest *g, const struct wire_node *n, snap_error *er
     h->type[k] = type;
     h->flags[k] = (n->flags & 0xffffff) | (uint32_t)n->kind << 24;
     h->domain[k] = (uint8_t)n->domain;
-    h->objects[object] = (struct heap_object){.external = n->external,
-                                              .refcount = n->refcount,
-                                              .hidden = n->hidden,
-                                              .thread = n->thread,
-                                              .device = n->device,
-                                              .pool = n->pool,
-                                              .label = label};
+    h->large_objects[h->n_large_objects++] = (struct heap_object){.external = n->external,
+                                                                  .refcount = n->refcount,
+                                                                  .hidden = n->hidden,
+                                                                  .thread = n->thread,
+                                                                  .device = n->device,
+                                                                  .pool = n->pool,
+                                                                  .label = label};
+    h->objects[object].large = h->n_large_objects;
     h->n_nodes++;
     return 0;
 }
 
-int receive_nodes(struct ingest *g, const struct wire_section *section, snap_error *err) {
+/* Domains of blocks, before the first other node. */
+static int begin_domains(struct ingest *g, uint32_t n, snap_error *err) {
     struct heap *const h = &g->heap;
-    if (h->n_nodes == h->n_blocks && section->n > 0) {
-        SNAP_TRY(GROW(g, h->domain, domain, h->n_nodes + 1u));
-        memset(h->domain, SNAP_DOMAIN_HOST, h->n_nodes);
+    if (h->n_nodes > h->n_blocks || n == 0)
+        return 0;
+    SNAP_TRY(GROW(g, h->domain, domain, h->n_nodes + (size_t)1));
+    memset(h->domain, SNAP_DOMAIN_HOST, h->n_nodes);
+    return 0;
+}
+
+static int read_object(struct ingest *g, const struct wire_object *o, snap_error *err) {
+    struct heap *const h = &g->heap;
+    const uint32_t k = h->n_nodes;
+    if (o->label) {
+        const struct wire_node n = {.address = o->address,
+                                    .size = o->size,
+                                    .birth = o->birth,
+                                    .external = o->external,
+                                    .refcount = o->refcount,
+                                    .hidden = o->hidden,
+                                    .type = o->type,
+                                    .stack = o->stack,
+                                    .flags = o->flags & 0xffffff,
+                                    .label = o->label,
+                                    .domain = SNAP_DOMAIN_PYTHON,
+                                    .kind = (uint16_t)(o->flags >> 24)};
+        return read_node(g, &n, err);
     }
+    if (o->stack > g->frames.n_stacks || o->type > g->n_types)
+        return stream_broken(err, "an object");
+    h->address[k] = o->address;
+    h->size[k] = o->size;
+    if (o->birth) /* where all is 0, memory is never touched */
+        h->birth[k] = o->birth;
+    if (o->stack)
+        h->stack[k] = o->stack;
+    h->type[k] = o->type ? g->types[o->type - 1] : 0;
+    h->flags[k] = o->flags;
+    h->domain[k] = SNAP_DOMAIN_PYTHON;
+    h->objects[k - h->n_blocks] =
+        (struct heap_small){.external = o->external, .refcount = o->refcount, .hidden = o->hidden};
+    h->n_nodes++;
+    return 0;
+}
+
+int receive_objects(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    SNAP_TRY(begin_domains(g, section->n, err));
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_object *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        SNAP_TRY(grow_nodes(g, n, err));
+        SNAP_TRY(GROW(g, h->domain, domain, h->n_nodes + (size_t)n));
+        SNAP_TRY(GROW(g, h->objects, objects, h->n_nodes - h->n_blocks + (size_t)n));
+        for (uint32_t i = 0; i < n; i++)
+            SNAP_TRY(read_object(g, &w[i], err));
+    }
+    return 0;
+}
+
+int receive_nodes(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    SNAP_TRY(begin_domains(g, section->n, err));
     for (uint32_t left = section->n, n; left > 0; left -= n) {
         const struct wire_node *w;
         SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
@@ -248,7 +306,7 @@ int receive_codes(struct ingest *g, const struct wire_section *section, snap_err
 /* --- references --- */
 
 /* References of nodes up to `source` - 1 are all there. */
-int receive_end_of_sources(struct ingest *g, uint64_t source, snap_error *err) {
+static int end_of_sources(struct ingest *g, uint64_t source, snap_error *err) {
     struct heap *const h = &g->heap;
     SNAP_TRY(GROW(g, h->first_edge, first_edge, h->n_nodes + 1u));
     while (g->last_source < source)
@@ -279,7 +337,7 @@ int receive_edges(struct ingest *g, const struct wire_section *section, snap_err
                     return stream_broken(err, "the source of a reference");
                 h->n_edges = (uint64_t)(to - h->edges);
                 source = w->source;
-                SNAP_TRY(receive_end_of_sources(g, source, err));
+                SNAP_TRY(end_of_sources(g, source, err));
                 last_word = 0;
                 words = h->size[source - 1] / 8;
             }
@@ -296,6 +354,75 @@ int receive_edges(struct ingest *g, const struct wire_section *section, snap_err
     return 0;
 }
 
+/* The same of references by name. */
+static int end_of_referrers(struct ingest *g, uint64_t source, snap_error *err) {
+    struct heap *const h = &g->heap;
+    SNAP_TRY(GROW(g, h->first_reference, first_reference, h->n_nodes + (size_t)1));
+    while (g->last_referrer < source)
+        h->first_reference[g->last_referrer++] = h->n_references;
+    return 0;
+}
+
+/* All references are there. */
+int receive_end_of_references(struct ingest *g, snap_error *err) {
+    const uint64_t end = (uint64_t)g->heap.n_nodes + 1;
+    SNAP_TRY(end_of_sources(g, end, err));
+    return end_of_referrers(g, end, err);
+}
+
+int receive_ways(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_way *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (n > WIRE_SOURCE - WIRE_WAYS - g->n_ways)
+            return stream_broken(err, "the number of names of references");
+        SNAP_TRY(GROW(g, g->ways, ways, (size_t)g->n_ways + n));
+        for (uint32_t i = 0; i < n; i++, w++) {
+            struct heap_way way = {.source_offset = w->source_offset,
+                                   .target_offset = w->target_offset,
+                                   .kind = w->kind,
+                                   .flags = w->flags};
+            SNAP_TRY(receive_string(g, w->label, &way.label, err));
+            if (heap_way_add(&g->heap, &way, &g->ways[g->n_ways]) < 0)
+                return stream_no_memory(err);
+            g->n_ways++;
+        }
+    }
+    return 0;
+}
+
+int receive_links(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_link *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        if (h->n_references + n > SNAP_ROWS_MAX)
+            return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
+        SNAP_TRY(GROW(g, h->references, references, h->n_references + n));
+        const uint32_t n_nodes = h->n_nodes, n_ways = g->n_ways;
+        struct heap_reference *to = h->references + h->n_references;
+        for (const struct wire_link *const end = w + n; w < end; w++) {
+            if (w->target - 1 >= n_nodes) /* 0 is none, too */
+                return stream_broken(err, "a reference of an object");
+            if (w->way == WIRE_SOURCE) {
+                h->n_references = (uint64_t)(to - h->references);
+                if (w->target < g->last_referrer)
+                    return stream_broken(err, "the source of a reference");
+                SNAP_TRY(end_of_referrers(g, w->target, err));
+                continue;
+            }
+            if (w->way >= WIRE_WAYS && w->way - WIRE_WAYS >= n_ways)
+                return stream_broken(err, "the name of a reference");
+            *to++ = (struct heap_reference){
+                w->target, w->way < WIRE_WAYS ? w->way : g->ways[w->way - WIRE_WAYS]};
+        }
+        h->n_references = (uint64_t)(to - h->references);
+        if (h->n_references > 0 && g->last_referrer == 0)
+            return stream_broken(err, "a reference without a source");
+    }
+    return 0;
+}
+
 int receive_references(struct ingest *g, const struct wire_section *section, snap_error *err) {
     struct heap *const h = &g->heap;
     for (uint32_t left = section->n, n; left > 0; left -= n) {
@@ -305,20 +432,20 @@ int receive_references(struct ingest *g, const struct wire_section *section, sna
             return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
         SNAP_TRY(GROW(g, h->references, references, h->n_references + n));
         for (uint32_t i = 0; i < n; i++, w++) {
-            uint32_t label = 0;
-            SNAP_TRY(receive_string(g, w->label, &label, err));
+            struct heap_way way = {.source_offset = w->source_offset,
+                                   .target_offset = w->target_offset,
+                                   .kind = w->kind,
+                                   .flags = w->flags};
+            SNAP_TRY(receive_string(g, w->label, &way.label, err));
             if (w->source == 0 || w->source > h->n_nodes || w->target == 0 ||
-                w->target > h->n_nodes ||
-                (h->n_references && w->source < h->references[h->n_references - 1].source))
+                w->target > h->n_nodes || w->source < g->last_referrer)
                 return stream_broken(err, "a reference by name");
-            h->references[h->n_references++] =
-                (struct heap_reference){.source_offset = w->source_offset,
-                                        .target_offset = w->target_offset,
-                                        .source = w->source,
-                                        .target = w->target,
-                                        .label = label,
-                                        .kind = w->kind,
-                                        .flags = w->flags};
+            SNAP_TRY(end_of_referrers(g, w->source, err));
+            struct heap_reference *const r = &h->references[h->n_references];
+            r->target = w->target;
+            if (heap_way_add(h, &way, &r->way) < 0)
+                return stream_no_memory(err);
+            h->n_references++;
         }
     }
     return 0;

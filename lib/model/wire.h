@@ -10,21 +10,21 @@
  * Order: HELLO, TARGET, META, MODULE, STACK, THREAD, REGION, each once, and before STACK the STRING
  * and MANAGED_FRAME sections that it needs; then BLOCK sections as many as there are, then the
  * others, each kind as often as needed, best in the order of enum wire_kind; END. Demanded is only
- * that nothing refers to what comes later, and that all BLOCK and NODE records stand before the
- * first section that refers to nodes. A second META, of completeness rows only, may stand before
- * END: what is known only then. A section is a wire_section followed by `bytes` bytes, a multiple
- * of 8.
+ * that nothing refers to what comes later, and that all BLOCK, NODE and OBJECT records stand before
+ * the first section that refers to nodes. A second META, of completeness rows only, may stand
+ * before END: what is known only then. A section is a wire_section followed by `bytes` bytes, a
+ * multiple of 8.
  *
  * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,
- * then NODE records. Where all of them together are in the order of (domain, address, birth), ids
- * are those of the file, which saves the receiver from sorting. */
+ * then NODE and OBJECT records. Where all of them together are in the order of (domain, address,
+ * birth), ids are those of the file, which saves the receiver from sorting. */
 #ifndef HEAPSNAP_WIRE_H
 #define HEAPSNAP_WIRE_H
 
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31455249574e5348ull /* "HSNWIRE1" */
-#define WIRE_VERSION 3u
+#define WIRE_VERSION 4u
 
 enum wire_kind {
     WIRE_HELLO = 1,
@@ -40,6 +40,7 @@ enum wire_kind {
     WIRE_TYPE,
     WIRE_POOL,
     WIRE_NODE,
+    WIRE_OBJECT,
     WIRE_NODE_TYPE,
     WIRE_NODE_POOL,
     WIRE_FRAME,
@@ -50,6 +51,8 @@ enum wire_kind {
     WIRE_CODE,
     WIRE_EDGE,
     WIRE_REFERENCE,
+    WIRE_WAY,
+    WIRE_LINK,
     WIRE_ROOT,
     WIRE_HOOK,
     WIRE_RESOURCE,
@@ -154,6 +157,15 @@ struct wire_node {
     uint16_t domain, kind;
 };
 
+/* The same of an object of Python whose numbers are small: there are many. */
+struct wire_object {
+    uint64_t address, birth;
+    uint32_t size, external, refcount;
+    int32_t hidden;
+    uint32_t type, stack, label;
+    uint32_t flags; /* SNAP_NODE_FLAG_*, bits 24-31: SNAP_NODE_* kind */
+};
+
 /* What the program said by snap_type: the node's type. Ascending by node. */
 struct wire_node_type {
     uint32_t node, type;
@@ -219,7 +231,7 @@ struct wire_edge {
     uint32_t target_offset; /* bytes; UINT32_MAX: that much or more */
 };
 
-/* Any other reference. Ascending by source over all sections. */
+/* Any other reference. Ascending by source over all sections, those of LINK as well. */
 struct wire_reference {
     uint64_t source_offset; /* or the index */
     uint64_t target_offset;
@@ -227,6 +239,22 @@ struct wire_reference {
     uint32_t label;       /* string */
     uint16_t kind, flags; /* SNAP_EDGE_*, SNAP_EDGE_FLAG_* */
 };
+
+/* What a reference is called: what many have in common. */
+struct wire_way {
+    uint64_t source_offset, target_offset;
+    uint32_t label; /* string */
+    uint16_t kind, flags;
+};
+
+/* A reference of which there are many. way: below WIRE_WAYS the index of one of kind
+ * SNAP_EDGE_INDEX that has nothing else, from there on number of a way + WIRE_WAYS (the first is
+ * 0); WIRE_SOURCE: this is none, but those behind it are of node `target`. */
+struct wire_link {
+    uint32_t target, way;
+};
+#define WIRE_WAYS 0x80000000u
+#define WIRE_SOURCE 0xffffffffu
 
 /* What refers to a node from outside: a word of memory or a register, or something with a name. */
 struct wire_root {

@@ -687,10 +687,11 @@ static int is_known(void) {
 
 static void walk_close(struct managed_walk *w) {
     struct memory *const all[] = {
-        &w->nodes,   &w->index,   &w->pages,        &w->types,           &w->roots,
-        &w->places,  &w->hooks,   &w->groups,       &w->names,           &w->objects,
-        &w->targets, &w->claimed, &w->strings.text, &w->strings.offsets, &w->strings.table,
-        &w->records, &w->origins, &w->pending};
+        &w->nodes,        &w->index,           &w->pages,         &w->types,
+        &w->roots,        &w->places,          &w->hooks,         &w->groups,
+        &w->names,        &w->objects,         &w->targets,       &w->claimed,
+        &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records,
+        &w->origins,      &w->pending,         &w->ways,          &w->way_slots};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     natives_release(w);

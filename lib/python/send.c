@@ -43,6 +43,8 @@ static void flush_names(struct managed_walk *w) {
 
 void send_flush(struct managed_walk *w, uint32_t kind) {
     flush_names(w);
+    put(w, WIRE_WAY, (uint32_t)(w->ways.length / sizeof(struct wire_way)), &w->ways);
+    w->ways.length = 0;
     put(w, kind, w->n_records, &w->records);
     w->records.length = 0;
     w->n_records = 0;
@@ -127,6 +129,27 @@ static uint32_t node_flags(const struct node *n) {
            (cpython_is_immortal(n->object) ? SNAP_NODE_FLAG_IMMORTAL : 0u);
 }
 
+/* Most are sent as the small record; sections are of one kind. */
+static void put_node(struct managed_walk *w, const struct wire_node *n) {
+    const int is_small = n->size <= UINT32_MAX && n->external <= UINT32_MAX &&
+                         n->refcount <= UINT32_MAX && n->hidden <= INT32_MAX;
+    const struct wire_object o = {.address = n->address,
+                                  .size = (uint32_t)n->size,
+                                  .external = (uint32_t)n->external,
+                                  .refcount = (uint32_t)n->refcount,
+                                  .hidden = (int32_t)n->hidden,
+                                  .type = n->type,
+                                  .label = n->label,
+                                  .flags = n->flags | (uint32_t)n->kind << 24};
+    if (is_small) {
+        send_record(w, WIRE_OBJECT, &o, sizeof o);
+        return;
+    }
+    send_flush(w, WIRE_OBJECT);
+    send_record(w, WIRE_NODE, n, sizeof *n);
+    send_flush(w, WIRE_NODE);
+}
+
 static void send_node(struct managed_walk *w, uint32_t i, uint64_t external, uint32_t label) {
     const struct node *const n = &walk_nodes(w)[i];
     const struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
@@ -146,7 +169,7 @@ static void send_node(struct managed_walk *w, uint32_t i, uint64_t external, uin
         .domain = SNAP_DOMAIN_PYTHON,
         .kind = n->is_gc ? SNAP_NODE_OBJECT : SNAP_NODE_PLAIN_OBJECT,
     };
-    send_record(w, WIRE_NODE, &r, sizeof r);
+    put_node(w, &r);
 }
 
 static int send_one_node(void *context, size_t i) {
@@ -176,29 +199,60 @@ int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
     send_flush(w, WIRE_TYPE);
     guard_each(0, send_one_node, send_bad_node, w);
     guard_stop();
-    send_flush(w, WIRE_NODE);
+    send_flush(w, WIRE_OBJECT);
     sink->n_nodes += w->n_nodes;
     return result(w);
 }
 
 /* --- references --- */
 
-void send_reference(struct managed_walk *w, const struct reference *reference, uint32_t target) {
-    const struct wire_reference r = {
-        .source_offset = reference->index,
-        .source = w->first_node + reference->source + 1,
-        .target = w->first_node + target,
-        .label = string_id(w, reference->label),
-        .kind = (uint16_t)reference->kind,
-    };
-    /* There are many: written where they stay, no call to copy some words. */
-    if (!w->records.failed && memory_reserve(&w->records, sizeof r) == 0) {
-        *(struct wire_reference *)(void *)(w->records.data + w->records.length) = r;
-        w->records.length += sizeof r;
-        w->n_records++;
+/* What references were called last. */
+enum { WAY_SLOTS = 4096 };
+struct way_slot {
+    uint64_t index;
+    uint32_t label, kind, way; /* way: 0: none */
+};
+
+/* Number of what a reference is called; it is sent if it is not among the last ones. */
+static uint32_t way_of(struct managed_walk *w, const struct reference *r) {
+    if (r->kind == SNAP_EDGE_INDEX && !r->label && r->index < WIRE_WAYS)
+        return (uint32_t)r->index;
+    const uint64_t hash = (r->index * 31 + r->label) * 31 + r->kind;
+    struct way_slot *const slot =
+        &((struct way_slot *)(void *)
+              w->way_slots.data)[hash * 0x9e3779b97f4a7c15u >> 32 & (WAY_SLOTS - 1)];
+    if (slot->way && slot->index == r->index && slot->label == r->label && slot->kind == r->kind)
+        return slot->way;
+    if (w->n_ways == WIRE_SOURCE - WIRE_WAYS) {
+        w->failed = 1;
+        return 0;
     }
+    const struct wire_way way = {
+        .source_offset = r->index, .label = string_id(w, r->label), .kind = (uint16_t)r->kind};
+    memory_add(&w->ways, &way, sizeof way);
+    *slot = (struct way_slot){
+        .index = r->index, .label = r->label, .kind = r->kind, .way = WIRE_WAYS + w->n_ways++};
+    return slot->way;
+}
+
+/* There are many: written where they stay, no call to copy some words. */
+static void send_link(struct managed_walk *w, uint32_t target, uint32_t way) {
+    if (w->records.failed || memory_reserve(&w->records, sizeof(struct wire_link)) < 0)
+        return;
+    *(struct wire_link *)(void *)(w->records.data + w->records.length) =
+        (struct wire_link){w->first_node + target, way};
+    w->records.length += sizeof(struct wire_link);
+    w->n_records++;
+}
+
+void send_reference(struct managed_walk *w, const struct reference *reference, uint32_t target) {
+    if (w->link_source != reference->source + 1) {
+        w->link_source = reference->source + 1;
+        send_link(w, w->link_source, WIRE_SOURCE);
+    }
+    send_link(w, target, way_of(w, reference));
     if (w->records.length >= SECTION_SIZE)
-        send_flush(w, WIRE_REFERENCE);
+        send_flush(w, WIRE_LINK);
 }
 
 static int send_references_of(void *context, size_t i) {
@@ -218,11 +272,13 @@ static int count_bad(void *context, size_t i) {
 int send_references(struct managed_walk *w, struct managed_sink *sink) {
     w->sink = sink;
     natives_send_edges(w);
+    if (!memory_zeroed(&w->way_slots, WAY_SLOTS * sizeof(struct way_slot)))
+        return -ENOMEM;
     guard_start();
     guard_each(0, send_references_of, count_bad, w);
     guard_stop();
     references_flush(w);
-    send_flush(w, WIRE_REFERENCE);
+    send_flush(w, WIRE_LINK);
     return result(w);
 }
 

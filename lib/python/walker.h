@@ -135,9 +135,11 @@ struct managed_walk {
     uint32_t n_kept;
     /* send.c */
     struct managed_sink *sink;
-    struct memory records, names; /* sections in the making */
-    uint32_t n_records;
-    int error; /* of the sink */
+    struct memory records, names;  /* sections in the making */
+    struct memory ways, way_slots; /* struct wire_way; struct way_slot: those that came last */
+    uint32_t n_records, n_ways;
+    uint32_t link_source; /* of the last link: index + 1 */
+    int error;            /* of the sink */
 };
 
 static inline struct node *walk_nodes(struct managed_walk *w) {

@@ -185,6 +185,15 @@ void wire_example(struct wire_stream *s) {
                                    .domain = SNAP_DOMAIN_PYTHON,
                                    .kind = SNAP_NODE_OBJECT};
     wire_section(s, WIRE_NODE, &node, 1, sizeof node);
+    const struct wire_object object = {.address = 0x500040,
+                                       .size = 56,
+                                       .external = 100,
+                                       .refcount = 3,
+                                       .hidden = 1,
+                                       .type = 1,
+                                       .flags = SNAP_NODE_FLAG_UNTRACKED |
+                                                (uint32_t)SNAP_NODE_PLAIN_OBJECT << 24};
+    wire_section(s, WIRE_OBJECT, &object, 1, sizeof object);
     const struct wire_node_type node_type = {3, 1};
     wire_section(s, WIRE_NODE_TYPE, &node_type, 1, sizeof node_type);
     const struct wire_node_pool node_pool = {1, 1};
@@ -210,6 +219,11 @@ void wire_example(struct wire_stream *s) {
     const struct wire_reference reference = {
         .source = 9, .target = 8, .label = 2, .kind = SNAP_EDGE_ATTRIBUTE};
     wire_section(s, WIRE_REFERENCE, &reference, 1, sizeof reference);
+    const struct wire_way way = {.source_offset = 1, .label = 1, .kind = SNAP_EDGE_CELL};
+    wire_section(s, WIRE_WAY, &way, 1, sizeof way);
+    const struct wire_link links[] = {
+        {9, WIRE_SOURCE}, {10, 7}, {10, WIRE_SOURCE}, {9, WIRE_WAYS}, {3, WIRE_WAYS - 1}};
+    wire_section(s, WIRE_LINK, links, 5, sizeof *links);
     const struct wire_root roots[] = {
         {.address = 0x7001010, .target = 1, .kind = SNAP_ROOT_STACK, .thread = 1},
         {.target = 9, .kind = SNAP_ROOT_FRAME, .thread = 1, .name = 2, .label = 1, .frame = 1},

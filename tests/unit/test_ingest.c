@@ -145,21 +145,39 @@ START_TEST(test_every_section) {
     wire_example(&w);
     snap_snapshot *const s = receive(&w, NULL);
     struct table t = read_table(s, SNAP_TABLE_NODE);
-    ck_assert_uint_eq(t.n, 9);
+    ck_assert_uint_eq(t.n, 10);
     ck_assert_uint_eq(row_of(&t, 8)[SNAP_NODE_COL_DOMAIN], SNAP_DOMAIN_PYTHON);
     ck_assert_uint_eq(row_of(&t, 8)[SNAP_NODE_COL_REFCOUNT], 2);
     ck_assert_str_eq(text_of(s, row_of(&t, 8)[SNAP_NODE_COL_LABEL]), "sessions");
+    static const uint64_t object[][2] = {{SNAP_NODE_COL_DOMAIN, SNAP_DOMAIN_PYTHON},
+                                         {SNAP_NODE_COL_KIND, SNAP_NODE_PLAIN_OBJECT},
+                                         {SNAP_NODE_COL_FLAGS, SNAP_NODE_FLAG_UNTRACKED},
+                                         {SNAP_NODE_COL_ADDRESS, 0x500040},
+                                         {SNAP_NODE_COL_SIZE, 56},
+                                         {SNAP_NODE_COL_EXTERNAL, 100},
+                                         {SNAP_NODE_COL_REFCOUNT, 3},
+                                         {SNAP_NODE_COL_HIDDEN, 1},
+                                         {SNAP_NODE_COL_LABEL, 0}};
+    for (size_t i = 0; i < sizeof object / sizeof *object; i++)
+        ck_assert_uint_eq(row_of(&t, 9)[object[i][0]], object[i][1]);
+    ck_assert_str_eq(type_of(s, 10), "struct session");
     ck_assert_str_eq(type_of(s, 3), "struct session");
     ck_assert_str_eq(type_of(s, 1), "Base");
     free(t.rows);
 
-    static const uint64_t edges[6][5] = {
-        /* source, target, source and target offset, flags */
-        {1, 2, 8, 0, 0}, {1, 3, 16, 8, SNAP_EDGE_FLAG_INTERIOR},          {2, 5, 16, 0, 0},
-        {4, 4, 0, 0, 0}, {7, 1, 56, UINT32_MAX, SNAP_EDGE_FLAG_INTERIOR}, {9, 8, 0, 0, 0}};
+    static const uint64_t edges[9][5] = {/* source, target, source and target offset, flags */
+                                         {1, 2, 8, 0, 0},
+                                         {1, 3, 16, 8, SNAP_EDGE_FLAG_INTERIOR},
+                                         {2, 5, 16, 0, 0},
+                                         {4, 4, 0, 0, 0},
+                                         {7, 1, 56, UINT32_MAX, SNAP_EDGE_FLAG_INTERIOR},
+                                         {9, 8, 0, 0, 0},
+                                         {9, 10, 7, 0, 0},
+                                         {10, 9, 1, 0, 0},
+                                         {10, 3, WIRE_WAYS - 1, 0, 0}};
     t = read_table(s, SNAP_TABLE_EDGE);
-    ck_assert_uint_eq(t.n, 6);
-    for (size_t i = 0; i < 6; i++) {
+    ck_assert_uint_eq(t.n, 9);
+    for (size_t i = 0; i < 9; i++) {
         ck_assert_uint_eq(row_of(&t, i)[SNAP_EDGE_COL_SOURCE], edges[i][0]);
         ck_assert_uint_eq(row_of(&t, i)[SNAP_EDGE_COL_TARGET], edges[i][1]);
         ck_assert_uint_eq(row_of(&t, i)[SNAP_EDGE_COL_SOURCE_OFFSET], edges[i][2]);
@@ -168,6 +186,10 @@ START_TEST(test_every_section) {
     }
     ck_assert_uint_eq(row_of(&t, 5)[SNAP_EDGE_COL_KIND], SNAP_EDGE_ATTRIBUTE);
     ck_assert_str_eq(text_of(s, row_of(&t, 5)[SNAP_EDGE_COL_LABEL]), "sessions");
+    ck_assert_uint_eq(row_of(&t, 6)[SNAP_EDGE_COL_KIND], SNAP_EDGE_INDEX);
+    ck_assert_uint_eq(row_of(&t, 6)[SNAP_EDGE_COL_LABEL], 0);
+    ck_assert_uint_eq(row_of(&t, 7)[SNAP_EDGE_COL_KIND], SNAP_EDGE_CELL);
+    ck_assert_str_eq(text_of(s, row_of(&t, 7)[SNAP_EDGE_COL_LABEL]), "struct session");
     free(t.rows);
 
     t = read_table(s, SNAP_TABLE_ROOT);
@@ -822,10 +844,10 @@ static const struct {
     WRONG(WIRE_NODE, wire_node, domain, 256),
     WRONG(WIRE_NODE, wire_node, kind, 256),
     WRONG(WIRE_NODE_TYPE, wire_node_type, node, 0),
-    WRONG(WIRE_NODE_TYPE, wire_node_type, node, 10),
+    WRONG(WIRE_NODE_TYPE, wire_node_type, node, 11),
     WRONG(WIRE_NODE_TYPE, wire_node_type, type, 2),
     WRONG(WIRE_NODE_POOL, wire_node_pool, node, 0),
-    WRONG(WIRE_NODE_POOL, wire_node_pool, node, 10),
+    WRONG(WIRE_NODE_POOL, wire_node_pool, node, 11),
     WRONG(WIRE_NODE_POOL, wire_node_pool, pool, 2),
     WRONG(WIRE_FRAME, wire_frame, thread, 3),
     WRONG(WIRE_FRAME, wire_frame, sp, 0x8000000),
@@ -834,7 +856,7 @@ static const struct {
     WRONG(WIRE_TLS, wire_tls, module, 2),
     WRONG(WIRE_VTABLE, wire_vtable, name_len, 1000),
     WRONG(WIRE_VPTR, wire_vptr, node, 0),
-    WRONG(WIRE_VPTR, wire_vptr, node, 10),
+    WRONG(WIRE_VPTR, wire_vptr, node, 11),
     WRONG(WIRE_VPTR, wire_vptr, offset, 57),
     WRONG(WIRE_VPTR, wire_vptr, vtable, 4),
     WRONG(WIRE_CODE, wire_code, node, 5),
@@ -844,15 +866,23 @@ static const struct {
     WRONG(WIRE_EDGE, wire_edge, source, 0),
     WRONG(WIRE_EDGE, wire_edge, source, 2),
     WRONG(WIRE_EDGE, wire_edge, target, 0),
-    WRONG(WIRE_EDGE, wire_edge, target, 10),
+    WRONG(WIRE_EDGE, wire_edge, target, 11),
     WRONG(WIRE_EDGE, wire_edge, source_word, 2),
     WRONG(WIRE_EDGE, wire_edge, source_word, 8),
     WRONG(WIRE_REFERENCE, wire_reference, source, 0),
-    WRONG(WIRE_REFERENCE, wire_reference, source, 10),
-    WRONG(WIRE_REFERENCE, wire_reference, target, 10),
+    WRONG(WIRE_REFERENCE, wire_reference, source, 11),
+    WRONG(WIRE_REFERENCE, wire_reference, target, 11),
     WRONG(WIRE_REFERENCE, wire_reference, label, 3),
+    WRONG(WIRE_OBJECT, wire_object, type, 2),
+    WRONG(WIRE_OBJECT, wire_object, stack, 4),
+    WRONG(WIRE_OBJECT, wire_object, label, 3),
+    WRONG(WIRE_WAY, wire_way, label, 3),
+    WRONG(WIRE_LINK, wire_link, target, 0),
+    WRONG(WIRE_LINK, wire_link, target, 8), /* a source before the last one */
+    WRONG(WIRE_LINK, wire_link, target, 11),
+    WRONG(WIRE_LINK, wire_link, way, WIRE_WAYS + 1),
     WRONG(WIRE_ROOT, wire_root, target, 0),
-    WRONG(WIRE_ROOT, wire_root, target, 10),
+    WRONG(WIRE_ROOT, wire_root, target, 11),
     WRONG(WIRE_ROOT, wire_root, kind, 0),
     WRONG(WIRE_ROOT, wire_root, thread, 3),
     WRONG(WIRE_ROOT, wire_root, name, 3),
@@ -861,8 +891,8 @@ static const struct {
     WRONG(WIRE_HOOK, wire_hook, registry, 3),
     WRONG(WIRE_HOOK, wire_hook, callback, 3),
     WRONG(WIRE_HOOK, wire_hook, file, 3),
-    WRONG(WIRE_HOOK, wire_hook, holder, 10),
-    WRONG(WIRE_HOOK, wire_hook, argument, 10),
+    WRONG(WIRE_HOOK, wire_hook, holder, 11),
+    WRONG(WIRE_HOOK, wire_hook, argument, 11),
     WRONG(WIRE_HOOK, wire_hook, stack, 4),
     WRONG(WIRE_HOOK, wire_hook, root, 5),
     WRONG(WIRE_RESOURCE, wire_resource, name, 3),
