@@ -55,7 +55,7 @@ static struct type_entry *type_slot(struct managed_walk *w, PyTypeObject *type) 
     return &table[at];
 }
 
-/* Nodes name types by their place in the table: growing it moves them. */
+/* Before there are nodes, which name types by their place in the table. */
 static int types_grow(struct managed_walk *w) {
     struct memory old = w->types;
     const uint32_t old_size = w->types_size;
@@ -71,11 +71,16 @@ static int types_grow(struct managed_walk *w) {
         if (entries[i].type)
             *type_slot(w, entries[i].type) = entries[i];
     memory_release(&old);
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        struct node *const node = &walk_nodes(w)[i];
-        node->type = (uint32_t)(type_slot(w, Py_TYPE(node->object)) - walk_types(w));
-    }
     return 0;
+}
+
+/* Strings and numbers themselves: nothing of them is visited (walk_visit), and no attribute. */
+static int is_leaf(PyTypeObject *type) {
+    const unsigned long kinds =
+        Py_TPFLAGS_UNICODE_SUBCLASS | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS;
+    return (type->tp_flags & kinds || type == &PyFloat_Type) &&
+           !(type->tp_flags & (Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HEAPTYPE)) && !type->tp_is_gc &&
+           !type->tp_members && !type->tp_dictoffset;
 }
 
 /* NULL: no type. The entry is made before the type is looked at: if that faults, it stays bad. */
@@ -84,7 +89,7 @@ static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
     if (e->type)
         return e->is_bad ? NULL : e;
     if (w->n_types * 2 >= w->types_size) {
-        if (types_grow(w) < 0) {
+        if (w->types_size * 2 > TYPES_MOST || types_grow(w) < 0) {
             w->failed = 1;
             return NULL;
         }
@@ -95,37 +100,61 @@ static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
     if (!is_type(type))
         return NULL;
     e->special = (uint8_t)special_of(type);
+    e->is_leaf = is_leaf(type);
     e->is_bad = 0;
     return e;
 }
 
 /* --- adding --- */
 
-uint32_t walk_add(struct managed_walk *w, PyObject *op) {
+int walk_add(struct managed_walk *w, PyObject *op) {
     if (!op || (uintptr_t)op & 7 || (uintptr_t)op < 4096)
         return 0;
-    const uint32_t found = walk_find(w, op);
-    if (found)
-        return found;
+    if (index_has(w, op))
+        return 1;
     if (w->failed || Py_REFCNT(op) <= 0 || !Py_TYPE(op))
         return 0;
     const struct type_entry *const type = type_get(w, Py_TYPE(op));
     if (!type)
         return 0;
-    const int is_gc = PyObject_IS_GC(op);
-    const struct node node = {
-        .object = op,
-        .type = (uint32_t)(type - walk_types(w)),
-        .is_gc = is_gc != 0,
-        .is_tracked = is_gc && cpython_is_tracked(op),
-    };
-    if (w->n_nodes < VIA_ROOT - 1)
-        memory_add(&w->nodes, &node, sizeof node);
-    if (w->n_nodes >= VIA_ROOT - 1 || w->nodes.failed || index_add(w, op, w->n_nodes) < 0) {
+    if (!type->is_leaf) {
+        memory_add(&w->found, &op, sizeof op);
+        memory_add(&w->bad, "", 1);
+    }
+    if (w->n_nodes >= VIA_ROOT - 1 || w->found.failed || w->bad.failed || index_add(w, op) < 0) {
         w->failed = 1;
         return 0;
     }
-    return ++w->n_nodes;
+    w->n_nodes++;
+    return 1;
+}
+
+static PyObject *const *found(const struct managed_walk *w) {
+    return (PyObject *const *)(void *)w->found.data;
+}
+
+static size_t n_found(const struct managed_walk *w) {
+    return w->bad.length;
+}
+
+void walk_tell(struct managed_walk *w, PyObject *op, uint32_t role, PyObject *owner) {
+    memory_add(&w->early, &(struct early){op, owner, role}, sizeof(struct early));
+    if (w->early.failed)
+        w->failed = 1;
+}
+
+void walk_set_owner(struct managed_walk *w, struct node *node, uint32_t role, PyObject *owner) {
+    memory_add(&w->owners, &owner, sizeof owner);
+    if (w->owners.failed) {
+        w->failed = 1;
+        return;
+    }
+    node->role = role & 7;
+    node->owner = (uint32_t)(w->owners.length / sizeof owner);
+}
+
+PyObject *walk_owner(const struct managed_walk *w, const struct node *node) {
+    return node->owner ? ((PyObject *const *)(void *)w->owners.data)[node->owner - 1] : NULL;
 }
 
 /* --- what an object refers to --- */
@@ -176,14 +205,13 @@ static void visit_cached_keys(PyObject *op, visitproc visit, void *context) {
     }
 }
 
-void walk_visit(struct managed_walk *w, const struct node *node, visitproc visit, void *context) {
-    PyObject *const op = node->object;
+void walk_visit(PyObject *op, int is_gc, visitproc visit, void *context) {
     PyTypeObject *const type = Py_TYPE(op);
     if (PyDict_CheckExact(op)) {
         visit_dict(op, visit, context);
         return;
     }
-    if (node->is_gc) {
+    if (is_gc) {
         if (type->tp_traverse)
             type->tp_traverse(op, visit, context);
         if (PyType_Check(op))
@@ -226,20 +254,15 @@ static void give_roles(struct managed_walk *w, PyObject *op) {
         cpython_attributes_read(op, &attributes);
         names = attributes.dict;
     }
-    const uint32_t dict = names ? walk_find(w, names) : 0;
-    if (dict && walk_nodes(w)[dict - 1].role == ROLE_NONE)
-        walk_nodes(w)[dict - 1].role = ROLE_ATTRIBUTES;
-    const uint32_t cells = closure ? walk_find(w, closure) : 0;
-    if (cells) {
-        walk_nodes(w)[cells - 1].role = ROLE_CLOSURE;
-        walk_nodes(w)[cells - 1].owner = code;
-    }
+    if (names)
+        index_set_attributes(w, names);
+    if (closure)
+        walk_tell(w, closure, ROLE_CLOSURE, code);
 }
 
 void walk_count_root(struct managed_walk *w, PyObject *target) {
-    const uint32_t node = walk_add(w, target);
-    if (node)
-        walk_nodes(w)[node - 1].n_references++;
+    if (walk_add(w, target))
+        walk_tell(w, target, ROLE_NONE, NULL);
 }
 
 /* --- finding all --- */
@@ -249,23 +272,17 @@ void walk_count_root(struct managed_walk *w, PyObject *target) {
 struct list {
     struct managed_walk *walk;
     PyGC_Head *head, *at;
-    int is_frozen;
 };
 
 static int add_listed(void *context, size_t i) {
     struct list *const l = context;
     if (!l->at || l->at == l->head || l->walk->failed)
         return 1;
-    const uint32_t node = walk_add(l->walk, (PyObject *)(l->at + 1));
-    if (node) {
-        struct node *const added = &walk_nodes(l->walk)[node - 1];
-        if (added->is_listed) { /* a list that does not end */
-            l->walk->n_unlisted++;
-            return 1;
-        }
-        added->is_listed = 1;
-        added->is_frozen = (uint8_t)l->is_frozen;
+    if (index_has(l->walk, l->at + 1)) { /* a list that does not end */
+        l->walk->n_unlisted++;
+        return 1;
     }
+    walk_add(l->walk, (PyObject *)(l->at + 1));
     l->at = (PyGC_Head *)(l->at->_gc_next & ~(uintptr_t)1);
     return 0;
 }
@@ -281,11 +298,12 @@ static void add_lists(struct managed_walk *w) {
         w->is_collecting |= interp->gc.collecting;
         for (int i = 0; i < CPYTHON_N_LISTS; i++) {
             PyGC_Head *const head = cpython_gc_list(interp, i);
-            struct list list = {.walk = w,
-                                .head = head,
-                                .at = _PyGCHead_NEXT(head),
-                                .is_frozen = i == CPYTHON_N_LISTS - 1};
+            struct list list = {.walk = w, .head = head, .at = _PyGCHead_NEXT(head)};
+            size_t frozen[2] = {n_found(w), 0};
             guard_each(0, add_listed, lose_list, &list);
+            frozen[1] = n_found(w);
+            if (i == CPYTHON_N_LISTS - 1)
+                memory_add(&w->frozen, frozen, sizeof frozen);
         }
     }
 }
@@ -293,7 +311,7 @@ static void add_lists(struct managed_walk *w) {
 /* A reference that has been found and not counted yet. */
 struct pending {
     PyObject *target;
-    uint32_t source; /* index */
+    uint32_t source; /* index in found */
 };
 
 static struct pending *pending(const struct managed_walk *w) {
@@ -313,23 +331,26 @@ static int keep_pending(PyObject *op, void *context) {
 static int visit_node(void *context, size_t i) {
     enum { AHEAD = 4 };
     struct managed_walk *const w = context;
-    if (i >= w->n_nodes || w->pending.failed || n_pending(w) >= PENDING_MOST)
+    const size_t n = n_found(w);
+    if (i >= n || w->pending.failed || n_pending(w) >= PENDING_MOST)
         return 1;
-    if (i + AHEAD < w->n_nodes)
-        __builtin_prefetch(walk_nodes(w)[i + AHEAD].object);
+    if (i + AHEAD < n)
+        __builtin_prefetch(found(w)[i + AHEAD]);
+    PyObject *const op = found(w)[i];
     w->current = (uint32_t)i;
-    walk_visit(w, &walk_nodes(w)[i], keep_pending, w);
+    walk_visit(op, PyObject_IS_GC(op), keep_pending, w);
     return 0;
 }
 
 static int mark_bad(void *context, size_t i) {
     struct managed_walk *const w = context;
-    walk_nodes(w)[i].is_bad = 1;
+    w->bad.data[i] = 1;
     w->n_bad++;
     return 0;
 }
 
-static int count_pending(void *context, size_t i) {
+/* Starts are asked for in some memory, and objects only if they are new. */
+static int add_pending(void *context, size_t i) {
     enum { AHEAD = 8 };
     struct managed_walk *const w = context;
     const struct pending *const p = pending(w);
@@ -338,16 +359,10 @@ static int count_pending(void *context, size_t i) {
         return 1;
     if (i + 2 * AHEAD < n)
         index_expect(w, p[i + 2 * AHEAD].target);
-    if (i + AHEAD < n)
-        index_expect_node(w, p[i + AHEAD].target);
-    if (p[i].source + 1 == w->cut)
-        return 0;
-    const uint32_t target = walk_add(w, p[i].target);
-    if (target) {
-        struct node *const nodes = walk_nodes(w);
-        nodes[target - 1].n_references++;
-        nodes[target - 1].n_from_tracked += nodes[p[i].source].is_tracked;
-    }
+    if (i + AHEAD < n && !index_has(w, p[i + AHEAD].target))
+        __builtin_prefetch(p[i + AHEAD].target);
+    if (p[i].source + 1 != w->cut)
+        walk_add(w, p[i].target);
     return 0;
 }
 
@@ -356,31 +371,111 @@ static int cut_source(void *context, size_t i) {
     struct managed_walk *const w = context;
     const uint32_t source = pending(w)[i].source;
     w->cut = source + 1;
-    return walk_nodes(w)[source].is_bad ? 0 : mark_bad(w, source);
+    return w->bad.data[source] ? 0 : mark_bad(w, source);
 }
 
 static int give_roles_of(void *context, size_t i) {
     struct managed_walk *const w = context;
     if (i > w->current)
         return 1;
-    if (!walk_nodes(w)[i].is_bad)
-        give_roles(w, walk_nodes(w)[i].object);
+    if (!w->bad.data[i])
+        give_roles(w, found(w)[i]);
     return 0;
 }
 
-/* Some objects at a time, whose references are counted when all are known: where those lead is in
+/* Some objects at a time, whose references are looked at when all are known: where those lead is in
  * no cache, and can be fetched ahead. */
 static void close_over(struct managed_walk *w) {
-    for (size_t first = 0, end; first < w->n_nodes && !w->failed; first = end) {
+    for (size_t first = 0, end; first < n_found(w) && !w->failed; first = end) {
         w->pending.length = 0;
         w->cut = 0;
         end = guard_each(first, visit_node, mark_bad, w);
         if (w->pending.failed)
             w->failed = 1;
-        guard_each(0, count_pending, cut_source, w);
+        guard_each(0, add_pending, cut_source, w);
         w->current = (uint32_t)end - 1;
         guard_each(first, give_roles_of, mark_bad, w);
     }
+}
+
+/* --- from objects to nodes --- */
+
+struct order {
+    struct managed_walk *walk;
+    struct index_place at;
+    PyTypeObject *last_type; /* NULL: none yet */
+    uint32_t last_place;     /* of it */
+};
+
+static int make_node(void *context, size_t i) {
+    struct order *const o = context;
+    struct managed_walk *const w = o->walk;
+    int is_attributes;
+    if (i >= w->n_nodes)
+        return 1;
+    struct node *const n = &walk_nodes(w)[i];
+    n->object = (PyObject *)index_next(w, &o->at, &is_attributes);
+    n->role = is_attributes ? ROLE_ATTRIBUTES : ROLE_NONE;
+    PyTypeObject *const type = Py_TYPE(n->object);
+    if (type != o->last_type) {
+        o->last_place = (uint32_t)(type_slot(w, type) - walk_types(w));
+        o->last_type = type;
+    }
+    n->type = o->last_place & (TYPES_MOST - 1);
+    n->is_gc = PyObject_IS_GC(n->object) != 0;
+    n->is_tracked = n->is_gc && cpython_is_tracked(n->object);
+    return 0;
+}
+
+static int make_bad(void *context, size_t i) {
+    struct managed_walk *const w = ((struct order *)context)->walk;
+    walk_nodes(w)[i].is_bad = 1;
+    w->n_bad++;
+    return 0;
+}
+
+static struct node *node_of(struct managed_walk *w, PyObject *op) {
+    const uint32_t node = walk_find(w, op);
+    return node ? &walk_nodes(w)[node - 1] : NULL;
+}
+
+static void hear_early(struct managed_walk *w) {
+    const struct early *const early = (const struct early *)(const void *)w->early.data;
+    for (size_t i = 0; i < w->early.length / sizeof *early; i++) {
+        struct node *const n = node_of(w, early[i].object);
+        if (n && early[i].role == ROLE_NONE)
+            n->n_references++;
+        else if (n)
+            walk_set_owner(w, n, early[i].role, early[i].owner);
+    }
+    const struct root *const roots = (const struct root *)(const void *)w->roots.data;
+    for (uint32_t i = 0; i < w->n_roots; i++) {
+        struct node *const n = node_of(w, roots[i].target);
+        if (n)
+            n->n_references += roots[i].is_owner;
+    }
+    for (size_t i = 0; i < n_found(w); i++)
+        if (w->bad.data[i])
+            node_of(w, found(w)[i])->is_bad = 1;
+    const size_t *const frozen = (const size_t *)(const void *)w->frozen.data;
+    for (size_t k = 0; k + 1 < w->frozen.length / sizeof *frozen; k += 2)
+        for (size_t i = frozen[k]; i < frozen[k + 1]; i++)
+            node_of(w, found(w)[i])->is_frozen = 1;
+    memory_release(&w->early);
+    memory_release(&w->found);
+    memory_release(&w->bad);
+    memory_release(&w->pending);
+}
+
+/* Nodes are in the order of their addresses, as a snapshot has them. */
+static int order_nodes(struct managed_walk *w) {
+    struct order o = {.walk = w};
+    if (w->frozen.failed || index_sort(w) < 0 ||
+        !memory_zeroed(&w->nodes, ((size_t)w->n_nodes + 1) * sizeof(struct node)))
+        return -1;
+    guard_each(0, make_node, make_bad, &o);
+    hear_early(w);
+    return 0;
 }
 
 static int find_parts(void *context, size_t i) {
@@ -403,6 +498,8 @@ struct reach {
     struct managed_walk *walk;
     struct memory queue;   /* uint32_t: indices */
     struct memory reached; /* bits by index */
+    int is_counting;       /* the references that are seen */
+    int is_reaching;       /* what they refer to */
     size_t at;
     uint32_t via;
     uint32_t n_seen; /* references that are to be looked at */
@@ -421,10 +518,15 @@ static inline int is_reached(const struct reach *r, uint32_t index) {
 static void reach_seen(struct reach *r) {
     uint32_t nodes[REACH_SEEN_MOST];
     walk_find_all(r->walk, r->seen, r->n_seen, nodes);
+    for (uint32_t i = 0; r->is_counting && i < r->n_seen; i++)
+        if (nodes[i])
+            __builtin_prefetch(&walk_nodes(r->walk)[nodes[i] - 1], 1);
     for (uint32_t i = 0; i < r->n_seen; i++) {
-        if (nodes[i] == 0 || is_reached(r, nodes[i] - 1))
-            continue;
         const uint32_t index = nodes[i] - 1;
+        if (nodes[i] && r->is_counting)
+            walk_nodes(r->walk)[index].n_references++;
+        if (nodes[i] == 0 || !r->is_reaching || is_reached(r, index))
+            continue;
         *reached_word(r, index) |= UINT64_C(1) << index % 64;
         walk_nodes(r->walk)[index].via = r->seen_via[i];
         memory_add(&r->queue, &index, sizeof index);
@@ -457,8 +559,19 @@ static int reach_node(void *context, size_t i) {
         __builtin_prefetch(nodes[queue[i + AHEAD]].object);
     const struct node *const node = &nodes[queue[i]];
     r->via = queue[i] + 1;
-    if (!node->is_bad)
-        walk_visit(r->walk, node, reach_visit, r);
+    if (!node->is_bad && !walk_types(r->walk)[node->type].is_leaf)
+        walk_visit(node->object, node->is_gc, reach_visit, r);
+    return 0;
+}
+
+/* The references of what is not reached count, too. */
+static int count_node(void *context, size_t i) {
+    struct reach *const r = context;
+    if (i >= r->walk->n_nodes)
+        return 1;
+    const struct node *const node = &walk_nodes(r->walk)[i];
+    if (!is_reached(r, (uint32_t)i) && !node->is_bad && !walk_types(r->walk)[node->type].is_leaf)
+        walk_visit(node->object, node->is_gc, reach_visit, r);
     return 0;
 }
 
@@ -472,10 +585,11 @@ int64_t walk_hidden(const struct node *node) {
     return (int64_t)Py_REFCNT(node->object) - (int64_t)node->n_references;
 }
 
-/* First what the named roots reach; then what is held by references that no object and no root
- * owns: those are roots, too, and what holds them is unknown. What remains only holds itself. */
+/* Counts all references, and finds what is reached. First what the named roots reach; then what is
+ * held by references that no object and no root owns: those are roots, too, and what holds them is
+ * unknown. What remains only holds itself. */
 static void find_garbage(struct managed_walk *w) {
-    struct reach r = {.walk = w};
+    struct reach r = {.walk = w, .is_reaching = 1};
     const struct root *roots = (struct root *)(void *)w->roots.data;
     const uint32_t n_named = w->n_roots;
     if (!memory_zeroed(&r.reached, ((size_t)w->n_nodes / 64 + 1) * sizeof(uint64_t))) {
@@ -486,7 +600,14 @@ static void find_garbage(struct managed_walk *w) {
         r.via = VIA_ROOT | i;
         reach_visit(roots[i].target, &r);
     }
+    reach_seen(&r);
+    r.is_counting = 1;
     reach_run(&r);
+    r.is_reaching = 0;
+    guard_each(0, count_node, NULL, &r);
+    reach_seen(&r);
+    r.is_counting = 0;
+    r.is_reaching = 1;
     const struct node *nodes = walk_nodes(w);
     for (uint32_t i = 0; i < w->n_nodes && !r.queue.failed; i++) {
         /* The collector's own sum for what it tracks: a traversal that keeps a reference to itself
@@ -687,11 +808,12 @@ static int is_known(void) {
 
 static void walk_close(struct managed_walk *w) {
     struct memory *const all[] = {
-        &w->nodes,        &w->index,           &w->pages,         &w->types,
-        &w->roots,        &w->places,          &w->hooks,         &w->groups,
-        &w->names,        &w->objects,         &w->targets,       &w->claimed,
-        &w->strings.text, &w->strings.offsets, &w->strings.table, &w->records,
-        &w->origins,      &w->pending,         &w->ways,          &w->way_slots};
+        &w->nodes,         &w->index,   &w->regions, &w->region_order, &w->found,
+        &w->bad,           &w->early,   &w->frozen,  &w->owners,       &w->types,
+        &w->roots,         &w->places,  &w->hooks,   &w->groups,       &w->names,
+        &w->objects,       &w->targets, &w->claimed, &w->strings.text, &w->strings.offsets,
+        &w->strings.table, &w->records, &w->origins, &w->pending,      &w->ways,
+        &w->way_slots};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     natives_release(w);
@@ -705,11 +827,11 @@ static int walk_all(struct managed_walk *w) {
     add_lists(w);
     roots_find(w);
     close_over(w);
-    if (w->failed || index_sort(w) < 0)
+    if (w->failed || order_nodes(w) < 0)
         return -1;
     find_garbage(w);
     guard_each(0, find_parts, skip_parts, w);
-    if (w->failed || list_objects(w) < 0)
+    if (w->failed || (w->has_blocks && list_objects(w) < 0))
         return -1;
     if (!w->has_blocks)
         natives_find(w);

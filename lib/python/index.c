@@ -1,200 +1,193 @@
-/* Which node an object is: first a hash table, while nodes are added; then, when they are in order
- * of their addresses, the objects' starts as bits, which is a hundredth of the memory that the
- * objects take, so that looking one up is no miss of the cache for every object.
+/* Which node an object is. While objects are found, only their starts are known, as bits: a
+ * hundredth of the memory that they take, so that asking for one is no miss of the cache for every
+ * object. When all are found, nodes are numbered in the order of their addresses, and the number is
+ * what is counted before a start.
  *
- * Invariants: an entry of the table is tag << 32 | index + 1, 0: free; a page's bits are the starts
- * of the nodes from `first` on, in order, and no node lies outside of the pages. Looks at no
- * object: any word may be asked for. */
+ * Invariant: no start lies outside of the regions, each of which has a place in the table. Looks at
+ * no object: any word may be asked for. */
 #include "python/walker.h"
 
 #include "capture/spans.h"
 
 enum {
-    PAGE_SHIFT = 11, /* a bit for each 8 bytes */
-    WORDS = 4
+    REGION_SHIFT = 22, /* bits of an address in a region */
+    WORD_SHIFT = 9,    /* a word has a bit for each 8 bytes */
+    N_WORDS = 1 << (REGION_SHIFT - WORD_SHIFT),
+    INDEX_BITS = 20, /* of a region in a slot */
+    FIRST_SLOTS = 1024
 };
 
-struct page {
-    uint64_t number;
-    uint32_t first;        /* index */
-    uint8_t before[WORDS]; /* starts in the words before */
-    uint64_t starts[WORDS];
-    uint64_t unused[2]; /* in one line of a cache */
+struct region {
+    struct word {
+        uint64_t starts;
+        uint32_t before; /* starts of all regions before this word; once all are found */
+        uint32_t unused;
+    } words[N_WORDS];
+    uint64_t attributes[N_WORDS]; /* of the starts: see ROLE_ATTRIBUTES */
 };
 
-static inline uint64_t mix(uintptr_t address) {
-    return (address >> 4) * 0x9e3779b97f4a7c15u;
-}
-
-/* Where the search for an object begins. */
-static inline uint64_t *first_slot(const struct managed_walk *w, const void *op) {
-    uint64_t *const table = (uint64_t *)(void *)w->index.data;
-    return &table[mix((uintptr_t)op) >> 20 & (w->index.length / sizeof *table - 1)];
-}
-
-static inline uint64_t *slot_of(struct managed_walk *w, const void *op) {
+/* Slots of the table: number of a region << INDEX_BITS | index + 1; 0: free. */
+static inline uint64_t *slot_of(const struct managed_walk *w, uint64_t number) {
     uint64_t *const table = (uint64_t *)(void *)w->index.data;
     const size_t mask = w->index.length / sizeof *table - 1;
-    const struct node *const nodes = walk_nodes(w);
-    const uint64_t h = mix((uintptr_t)op);
-    for (size_t at = (size_t)(first_slot(w, op) - table);; at = (at + 1) & mask)
-        if (table[at] == 0 ||
-            (table[at] >> 32 == h >> 32 && nodes[(uint32_t)table[at] - 1].object == op))
-            return &table[at];
-}
-
-static inline void put(struct managed_walk *w, const void *op, uint32_t index) {
-    *slot_of(w, op) = mix((uintptr_t)op) >> 32 << 32 | (index + 1);
-}
-
-static int make_table(struct managed_walk *w, size_t n_slots) {
-    struct memory old = w->index;
-    w->index = (struct memory){0};
-    if (!memory_zeroed(&w->index, n_slots * sizeof(uint64_t))) {
-        w->index = old;
-        return -1;
-    }
-    memory_release(&old);
-    for (uint32_t i = 0; i < w->n_nodes; i++)
-        put(w, walk_nodes(w)[i].object, i);
-    return 0;
-}
-
-int index_start(struct managed_walk *w) {
-    return make_table(w, (size_t)1 << 18);
-}
-
-int index_add(struct managed_walk *w, const void *op, uint32_t index) {
-    const size_t n_slots = w->index.length / sizeof(uint64_t);
-    if (((size_t)index + 1) * 3 >= n_slots * 2 && make_table(w, n_slots * 2) < 0)
-        return -1;
-    put(w, op, index);
-    return 0;
-}
-
-void index_expect(struct managed_walk *w, const void *op) {
-    __builtin_prefetch(first_slot(w, op));
-    __builtin_prefetch(op);
-}
-
-void index_expect_node(struct managed_walk *w, const void *op) {
-    const uint32_t index = (uint32_t)*first_slot(w, op);
-    if (index)
-        __builtin_prefetch(&walk_nodes(w)[index - 1], 1);
-}
-
-/* Where the search for a page begins in the table of pages. */
-static inline uint32_t *page_slot_first(const struct managed_walk *w, uint64_t number) {
-    uint32_t *const table = (uint32_t *)(void *)w->index.data;
-    return &table[number * 0x9e3779b97f4a7c15u >> 32 & (w->index.length / sizeof *table - 1)];
-}
-
-/* The place of a page in it. */
-static inline uint32_t *page_slot(const struct managed_walk *w, uint64_t number) {
-    const struct page *const pages = (const struct page *)(void *)w->pages.data;
-    uint32_t *const table = (uint32_t *)(void *)w->index.data;
-    const size_t mask = w->index.length / sizeof *table - 1;
-    size_t at = (size_t)(page_slot_first(w, number) - table);
-    while (table[at] && pages[table[at] - 1].number != number)
+    size_t at = (size_t)(number * 0x9e3779b97f4a7c15u >> 32) & mask;
+    while (table[at] && table[at] >> INDEX_BITS != number)
         at = (at + 1) & mask;
     return &table[at];
 }
 
-static inline uint32_t find_sorted(struct managed_walk *w, uintptr_t address) {
-    const uint32_t place = *page_slot(w, address >> PAGE_SHIFT);
-    if (place == 0 || address & 7)
-        return 0;
-    const struct page *const p = &((const struct page *)(void *)w->pages.data)[place - 1];
-    const uint64_t starts = p->starts[address >> 9 & 3], bit = UINT64_C(1) << (address >> 3 & 63);
-    if (!(starts & bit))
-        return 0;
-    return p->first + p->before[address >> 9 & 3] +
-           (uint32_t)__builtin_popcountll(starts & (bit - 1)) + 1;
+static inline struct region *region_at(const struct managed_walk *w, uint64_t slot) {
+    const uint64_t index = slot & (((uint64_t)1 << INDEX_BITS) - 1);
+    return &((struct region *)(void *)w->regions.data)[index - 1];
 }
 
-static struct page *all_pages(const struct managed_walk *w) {
-    return (struct page *)(void *)w->pages.data;
+/* NULL: there is no object near it. */
+static inline struct region *region_of(const struct managed_walk *w, uintptr_t address) {
+    const uint64_t slot = *slot_of(w, address >> REGION_SHIFT);
+    return slot && address % 8 == 0 ? region_at(w, slot) : NULL;
 }
 
-static uint32_t n_pages(const struct managed_walk *w) {
-    return (uint32_t)(w->pages.length / sizeof(struct page));
+static inline size_t word_of(uintptr_t address) {
+    return address >> WORD_SHIFT & (N_WORDS - 1);
 }
 
-/* A table of pages, of twice as many slots as there are. */
-static int place_pages(struct managed_walk *w, size_t n_slots) {
-    memory_release(&w->index);
-    if (!memory_zeroed(&w->index, n_slots * sizeof(uint32_t)))
+static inline uint64_t bit_of(uintptr_t address) {
+    return UINT64_C(1) << (address >> 3 & 63);
+}
+
+/* Not every processor that this runs on has an instruction for it. */
+static inline uint32_t count_bits(uint64_t bits) {
+    bits -= bits >> 1 & 0x5555555555555555u;
+    bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+    return (uint32_t)(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+
+static uint32_t n_regions(const struct managed_walk *w) {
+    return (uint32_t)(w->regions.length / sizeof(struct region));
+}
+
+static int grow_table(struct managed_walk *w) {
+    struct memory old = w->index;
+    w->index = (struct memory){0};
+    if (!memory_zeroed(&w->index, old.length ? old.length * 2 : FIRST_SLOTS * sizeof(uint64_t))) {
+        w->index = old;
         return -1;
-    for (uint32_t i = 0; i < n_pages(w); i++)
-        *page_slot(w, all_pages(w)[i].number) = i + 1;
+    }
+    const uint64_t *const slots = (const uint64_t *)(const void *)old.data;
+    for (size_t i = 0; i < old.length / sizeof *slots; i++)
+        if (slots[i])
+            *slot_of(w, slots[i] >> INDEX_BITS) = slots[i];
+    memory_release(&old);
     return 0;
 }
 
-static int mark_start(struct managed_walk *w, uintptr_t address) {
-    const uint64_t number = address >> PAGE_SHIFT;
-    uint32_t *at = page_slot(w, number);
-    if (!*at) {
-        const size_t n_slots = w->index.length / sizeof *at;
-        if ((size_t)n_pages(w) * 2 >= n_slots) {
-            if (place_pages(w, n_slots * 2) < 0)
-                return -1;
-            at = page_slot(w, number);
-        }
-        memory_add(&w->pages, &(struct page){.number = number}, sizeof(struct page));
-        if (w->pages.failed)
-            return -1;
-        *at = n_pages(w);
-    }
-    all_pages(w)[*at - 1].starts[address >> 9 & 3] |= UINT64_C(1) << (address >> 3 & 63);
+static struct region *add_region(struct managed_walk *w, uint64_t number) {
+    if (n_regions(w) >= ((uint32_t)1 << INDEX_BITS) - 1 ||
+        ((size_t)n_regions(w) * 2 >= w->index.length / sizeof(uint64_t) && grow_table(w) < 0) ||
+        memory_reserve(&w->regions, sizeof(struct region)) < 0)
+        return NULL;
+    w->regions.length += sizeof(struct region);
+    uint64_t *const slot = slot_of(w, number);
+    *slot = number << INDEX_BITS | n_regions(w);
+    return region_at(w, *slot);
+}
+
+int index_start(struct managed_walk *w) {
+    return grow_table(w);
+}
+
+int index_has(const struct managed_walk *w, const void *op) {
+    const uintptr_t address = (uintptr_t)op;
+    const struct region *const r = region_of(w, address);
+    return r && r->words[word_of(address)].starts & bit_of(address);
+}
+
+int index_add(struct managed_walk *w, const void *op) {
+    const uintptr_t address = (uintptr_t)op;
+    struct region *r = region_of(w, address);
+    if (!r)
+        r = add_region(w, address >> REGION_SHIFT);
+    if (!r)
+        return -1;
+    r->words[word_of(address)].starts |= bit_of(address);
     return 0;
+}
+
+void index_expect(const struct managed_walk *w, const void *op) {
+    const uintptr_t address = (uintptr_t)op;
+    const struct region *const r = region_of(w, address);
+    if (r)
+        __builtin_prefetch(&r->words[word_of(address)]);
+}
+
+void index_set_attributes(struct managed_walk *w, const void *op) {
+    const uintptr_t address = (uintptr_t)op;
+    struct region *const r = region_of(w, address);
+    if (r)
+        r->attributes[word_of(address)] |= bit_of(address);
 }
 
 int index_sort(struct managed_walk *w) {
-    struct memory other = {0};
-    w->pages.length = 0;
-    if (w->n_nodes == 0)
-        return 0;
-    if (memory_reserve(&w->pages, sizeof(struct page)) < 0 || place_pages(w, 4096) < 0)
-        return -1;
-    for (uint32_t i = 0; i < w->n_nodes; i++)
-        if (mark_start(w, (uintptr_t)walk_nodes(w)[i].object) < 0)
-            return -1;
-    spans_sort(w->pages.data, sizeof(struct page), n_pages(w));
     uint32_t n = 0;
-    for (uint32_t i = 0; i < n_pages(w); i++) {
-        struct page *const p = &all_pages(w)[i];
-        p->first = n;
-        for (unsigned word = 0; word < WORDS; word++) {
-            p->before[word] = (uint8_t)(n - p->first);
-            n += (uint32_t)__builtin_popcountll(p->starts[word]);
+    for (size_t i = 0; i < w->index.length / sizeof(uint64_t); i++) {
+        const uint64_t slot = ((const uint64_t *)(const void *)w->index.data)[i];
+        if (slot)
+            memory_add(&w->region_order, &slot, sizeof slot);
+    }
+    if (w->region_order.failed)
+        return -1;
+    spans_sort(w->region_order.data, sizeof(uint64_t), n_regions(w));
+    for (uint32_t i = 0; i < n_regions(w); i++) {
+        struct region *const r =
+            region_at(w, ((const uint64_t *)(const void *)w->region_order.data)[i]);
+        for (size_t k = 0; k < N_WORDS; k++) {
+            r->words[k].before = n;
+            n += count_bits(r->words[k].starts);
         }
     }
-    if (place_pages(w, w->index.length / sizeof(uint32_t)) < 0 ||
-        memory_reserve(&other, w->nodes.length) < 0)
-        return -1;
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        const struct node *const from = &walk_nodes(w)[i];
-        const uint32_t to = find_sorted(w, (uintptr_t)from->object);
-        ((struct node *)(void *)other.data)[to - 1] = *from;
-    }
-    other.length = w->nodes.length;
-    memory_release(&w->nodes);
-    w->nodes = other;
     return 0;
 }
 
-uint32_t walk_find(struct managed_walk *w, const void *op) {
-    return w->pages.data ? find_sorted(w, (uintptr_t)op) : (uint32_t)*slot_of(w, op);
+const void *index_next(const struct managed_walk *w, struct index_place *at, int *is_attributes) {
+    const uint64_t *const order = (const uint64_t *)(const void *)w->region_order.data;
+    while (!at->left) {
+        if (at->word == 0 && at->region == n_regions(w))
+            return NULL;
+        at->left = region_at(w, order[at->region])->words[at->word].starts;
+        at->first = (order[at->region] >> INDEX_BITS << REGION_SHIFT) + (at->word << WORD_SHIFT);
+        at->attributes = at->left ? region_at(w, order[at->region])->attributes[at->word] : 0;
+        at->word = (at->word + 1) % N_WORDS;
+        at->region += at->word == 0;
+    }
+    const unsigned bit = (unsigned)__builtin_ctzll(at->left);
+    at->left &= at->left - 1;
+    *is_attributes = (int)(at->attributes >> bit & 1);
+    const uintptr_t address = at->first + bit * 8;
+    return (const void *)address; /* NOLINT(performance-no-int-to-ptr): is what it was made of */
 }
 
-void walk_find_all(struct managed_walk *w, const void *const *ops, size_t n, uint32_t *out) {
-    for (size_t i = 0; w->pages.data && i < n; i++)
-        __builtin_prefetch(page_slot_first(w, (uintptr_t)ops[i] >> PAGE_SHIFT));
-    for (size_t i = 0; w->pages.data && i < n; i++) {
-        const uint32_t place = *page_slot_first(w, (uintptr_t)ops[i] >> PAGE_SHIFT);
-        if (place)
-            __builtin_prefetch(&all_pages(w)[place - 1]);
+static inline uint32_t find_in(const struct region *r, uintptr_t address) {
+    const struct word *const word = &r->words[word_of(address)];
+    const uint64_t bit = bit_of(address);
+    return word->starts & bit ? word->before + count_bits(word->starts & (bit - 1)) + 1 : 0;
+}
+
+uint32_t walk_find(const struct managed_walk *w, const void *op) {
+    const struct region *const r = region_of(w, (uintptr_t)op);
+    return r ? find_in(r, (uintptr_t)op) : 0;
+}
+
+void walk_find_all(const struct managed_walk *w, const void *const *ops, size_t n, uint32_t *out) {
+    enum { AT_ONCE = 64 };
+    const struct region *regions[AT_ONCE];
+    for (size_t first = 0; first < n; first += AT_ONCE) {
+        const size_t end = n - first < AT_ONCE ? n : first + AT_ONCE;
+        for (size_t i = first; i < end; i++) {
+            regions[i - first] = region_of(w, (uintptr_t)ops[i]);
+            if (regions[i - first])
+                __builtin_prefetch(&regions[i - first]->words[word_of((uintptr_t)ops[i])]);
+        }
+        for (size_t i = first; i < end; i++)
+            out[i] = regions[i - first] ? find_in(regions[i - first], (uintptr_t)ops[i]) : 0;
     }
-    for (size_t i = 0; i < n; i++)
-        out[i] = walk_find(w, ops[i]);
 }

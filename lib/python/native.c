@@ -346,22 +346,24 @@ static int look_at_words(struct natives *n, const uint64_t *words, uint64_t n_wo
 /* --- from objects, and from block to block --- */
 
 /* Objects of the language's own types refer to objects only. */
-static int is_of_interpreter(const struct natives *n, PyObject *op) {
-    const uint64_t type = (uintptr_t)Py_TYPE(op);
-    return type >= n->interpreter_start && type < n->interpreter_end;
+static int is_of_interpreter(const struct natives *n, const PyTypeObject *type) {
+    return (uintptr_t)type >= n->interpreter_start && (uintptr_t)type < n->interpreter_end;
 }
 
 static int look_at_object(void *context, size_t i) {
     struct managed_walk *const w = context;
     struct natives *const n = &w->natives;
+    uint64_t external;
     if (i >= w->n_nodes || is_full(n))
         return 1;
-    const struct managed_object *const o =
-        &((const struct managed_object *)(const void *)w->objects.data)[i];
-    PyObject *const op = walk_nodes(w)[i].object;
-    if (walk_nodes(w)[i].is_bad || is_of_interpreter(n, op) || PyType_Check(op))
+    const struct node *const node = &walk_nodes(w)[i];
+    PyObject *const op = node->object;
+    PyTypeObject *const type = walk_types(w)[node->type].type;
+    if (node->is_bad || is_of_interpreter(n, type) ||
+        PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS))
         return 0;
-    const uint64_t n_words = o->size <= OBJECT_SIZE_MAX ? o->size / 8 : 0;
+    const uint64_t size = walk_size(w, node, &external);
+    const uint64_t n_words = size <= OBJECT_SIZE_MAX ? size / 8 : 0;
     ((uint8_t *)n->seeds.data)[i] = (uint8_t)look_at_words(n, (const void *)op, n_words, 0);
     return 0;
 }
@@ -528,10 +530,11 @@ static int edges_of_node(void *context, size_t i) {
     i -= n->n_blocks;
     if (i >= w->n_nodes)
         return 1;
-    const struct managed_object *const o =
-        &((const struct managed_object *)(const void *)w->objects.data)[i];
+    const struct node *const node = &walk_nodes(w)[i];
+    uint64_t external;
     if (((const uint8_t *)n->seeds.data)[i])
-        each_edge(e, n->n_blocks + (uint32_t)i + 1, o->address, o->size);
+        each_edge(e, n->n_blocks + (uint32_t)i + 1, (uintptr_t)node->object,
+                  walk_size(w, node, &external));
     return 0;
 }
 

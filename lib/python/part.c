@@ -2,7 +2,7 @@
  * "encoder.layer.3.weight".
  *
  * A module keeps its children, parameters and buffers in three dictionaries of its own. Each part
- * remembers one module that has it (node.owner); the path is put together when it is asked for. A
+ * remembers one module that has it (walk_owner); the path is put together when it is asked for. A
  * part of several modules has the path by the first. Reads only. */
 #include "python/walker.h"
 
@@ -47,10 +47,9 @@ static int take_parts(void *context, PyObject *dict) {
     PyObject *key, *value;
     while (PyDict_Next(dict, &at, &key, &value)) {
         const uint32_t node = PyUnicode_Check(key) ? walk_find(s->walk, value) : 0;
-        if (node && value != s->module && walk_nodes(s->walk)[node - 1].role == ROLE_NONE) {
-            walk_nodes(s->walk)[node - 1].role = ROLE_PART;
-            walk_nodes(s->walk)[node - 1].owner = s->module;
-        }
+        struct node *const n = node ? &walk_nodes(s->walk)[node - 1] : NULL;
+        if (n && value != s->module && n->role == ROLE_NONE)
+            walk_set_owner(s->walk, n, ROLE_PART, s->module);
     }
     return 0;
 }
@@ -82,7 +81,7 @@ size_t part_path(struct managed_walk *w, PyObject *part, char *out, size_t size)
         const uint32_t node = walk_find(w, part);
         if (!node || walk_nodes(w)[node - 1].role != ROLE_PART)
             break;
-        struct part_search s = {.part = part, .module = walk_nodes(w)[node - 1].owner};
+        struct part_search s = {.part = part, .module = walk_owner(w, &walk_nodes(w)[node - 1])};
         if (!each_dictionary(s.module, find_key, &s))
             break;
         const size_t n = name_read(s.key, text, sizeof text);

@@ -25,7 +25,7 @@ struct found {
 
 static int find_references(struct managed_walk *w, const struct node *node, struct found *out) {
     w->targets.length = 0;
-    walk_visit(w, node, keep_target, w);
+    walk_visit(node->object, node->is_gc, keep_target, w);
     *out = (struct found){.walk = w, .n = w->targets.length / sizeof(PyObject *)};
     w->claimed.length = 0;
     if (w->targets.failed || memory_reserve(&w->claimed, out->n + 1) < 0) {
@@ -107,8 +107,9 @@ static void sequence_items(struct managed_walk *w, PyObject *const *items, Py_ss
                            const struct node *node, struct found *f) {
     for (Py_ssize_t i = 0; i < n; i++) {
         uint32_t kind = SNAP_EDGE_INDEX, label = 0;
-        if (node->role == ROLE_CLOSURE && node->owner) {
-            label = name_of(w, cpython_free_name((PyCodeObject *)node->owner, i));
+        if (node->role == ROLE_CLOSURE && walk_owner(w, node)) {
+            PyCodeObject *const code = (PyCodeObject *)walk_owner(w, node);
+            label = name_of(w, cpython_free_name(code, i));
             kind = label ? SNAP_EDGE_CELL : SNAP_EDGE_INDEX;
         }
         if (!items[i])
@@ -295,7 +296,7 @@ void references_send(struct managed_walk *w, uint32_t index) {
     const struct node node = walk_nodes(w)[index];
     PyObject *const op = node.object;
     struct found f;
-    if (node.is_bad)
+    if (node.is_bad || walk_types(w)[node.type].is_leaf)
         return;
     if (PyDict_CheckExact(op)) {
         dict_items(w, op, node.role, NULL);

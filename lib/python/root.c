@@ -13,12 +13,13 @@ static uint32_t literal(struct managed_walk *w, const char *text) {
 /* is_owner: the place holds a reference of its own, which the object's count has, too. */
 static void add(struct managed_walk *w, PyObject *target, uint32_t kind, uint32_t name,
                 uint32_t label, int is_owner) {
-    const struct root root = {.target = target, .kind = kind, .name = name, .label = label};
-    const uint32_t node = walk_add(w, target);
-    if (!node)
+    const struct root root = {.target = target,
+                              .kind = kind,
+                              .name = name,
+                              .label = label,
+                              .is_owner = (uint32_t)is_owner};
+    if (!walk_add(w, target))
         return;
-    if (is_owner)
-        walk_nodes(w)[node - 1].n_references++;
     memory_add(&w->roots, &root, sizeof root);
     if (w->roots.failed)
         w->failed = 1;
@@ -47,9 +48,7 @@ static void modules(struct managed_walk *w, PyInterpreterState *interp) {
     while (PyDict_Next(dict, &at, &key, &value))
         add(w, value, SNAP_ROOT_MODULE, name_of_module(w, key, value), 0, 0);
     add_named(w, dict, SNAP_ROOT_INTERPRETER, "sys.modules");
-    const uint32_t node = walk_find(w, dict);
-    if (node)
-        walk_nodes(w)[node - 1].role = ROLE_MODULES;
+    walk_tell(w, dict, ROLE_MODULES, NULL);
 }
 
 static void atexit_callbacks(struct managed_walk *w, PyInterpreterState *interp) {

@@ -150,16 +150,16 @@ static void put_node(struct managed_walk *w, const struct wire_node *n) {
     send_flush(w, WIRE_NODE);
 }
 
-static void send_node(struct managed_walk *w, uint32_t i, uint64_t external, uint32_t label) {
+static void send_node(struct managed_walk *w, uint32_t i, uint64_t size, uint64_t external,
+                      uint32_t label) {
     const struct node *const n = &walk_nodes(w)[i];
-    const struct managed_object *const o = &((struct managed_object *)(void *)w->objects.data)[i];
     const int is_immortal = cpython_is_immortal(n->object);
     int64_t hidden = walk_hidden(n);
     if (n->is_bad || hidden < 0)
         hidden = 0;
     const struct wire_node r = {
-        .address = o->address,
-        .size = o->size,
+        .address = (uintptr_t)n->object,
+        .size = size,
         .external = external,
         .refcount = is_immortal ? 0 : (uint64_t)Py_REFCNT(n->object),
         .hidden = hidden,
@@ -177,15 +177,17 @@ static int send_one_node(void *context, size_t i) {
     uint64_t external;
     if (i >= w->n_nodes || w->error || w->failed)
         return 1;
-    walk_size(w, &walk_nodes(w)[i], &external);
+    const uint64_t size = walk_size(w, &walk_nodes(w)[i], &external);
     const struct node *const n = &walk_nodes(w)[i];
     const int is_tensor = !n->is_bad && walk_types(w)[n->type].special == SPECIAL_TENSOR;
-    send_node(w, (uint32_t)i, external, is_tensor ? tensor_label(w, n->object) : 0);
+    send_node(w, (uint32_t)i, size, external, is_tensor ? tensor_label(w, n->object) : 0);
     return 0;
 }
 
 static int send_bad_node(void *context, size_t i) {
-    send_node(context, (uint32_t)i, 0, 0);
+    const struct managed_walk *const w = context;
+    const struct managed_object *const listed = (const void *)w->objects.data;
+    send_node(context, (uint32_t)i, listed ? listed[i].size : sizeof(PyObject), 0, 0);
     return 0;
 }
 

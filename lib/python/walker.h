@@ -24,30 +24,35 @@ struct type_entry {
     PyTypeObject *type; /* NULL: free */
     uint32_t id;        /* in the stream; 0: not sent */
     uint8_t special;
-    uint8_t is_bad; /* no type */
+    uint8_t is_bad;  /* no type */
+    uint8_t is_leaf; /* its objects refer to nothing */
 };
 
 /* What is known of an object from the one that it belongs to. */
 enum role {
     ROLE_NONE,
     ROLE_ATTRIBUTES, /* a dictionary whose strings are names of attributes */
-    ROLE_CLOSURE,    /* of the code at `owner` */
+    ROLE_CLOSURE,    /* of the code that walk_owner() tells */
     ROLE_MODULES,    /* sys.modules */
-    ROLE_PART        /* of the module of PyTorch at `owner` */
+    ROLE_PART        /* likewise of a module of PyTorch */
 };
 
 struct node {
     PyObject *object;
-    PyObject *owner;         /* see role */
-    uint32_t n_references;   /* to it, from all nodes and roots */
-    uint32_t n_from_tracked; /* of these, from what the collector tracks */
-    uint32_t type;           /* index in types */
-    uint8_t role;
-    uint8_t is_gc, is_tracked, is_frozen, is_bad;
-    uint8_t is_garbage, is_listed;
-    uint32_t via; /* who reached it first: index + 1 of a node, or of a root with VIA_ROOT */
+    uint32_t n_references; /* to it, from all nodes and roots */
+    uint32_t via;       /* who reached it first: index + 1 of a node, or of a root with VIA_ROOT */
+    uint32_t owner;     /* index + 1 in owners; see role */
+    uint32_t type : 24; /* index in types */
+    uint32_t role : 3, is_gc : 1, is_tracked : 1, is_frozen : 1, is_bad : 1, is_garbage : 1;
 };
 #define VIA_ROOT 0x80000000u
+#define TYPES_MOST ((uint32_t)1 << 24) /* places in the table */
+
+/* What is known of an object before it is a node. */
+struct early {
+    PyObject *object, *owner;
+    uint32_t role; /* ROLE_NONE: it is referred to by what is no node and no root */
+};
 
 /* A reference from outside. */
 struct root {
@@ -55,6 +60,7 @@ struct root {
     uint32_t kind, flags, name, label; /* strings */
     uint32_t thread;                   /* tid; 0: none */
     uint32_t frame;                    /* index + 1 in frames; 0: none */
+    uint32_t is_owner;                 /* the object's count has a reference for it */
 };
 
 /* A place in Python code that somebody waits at. */
@@ -104,10 +110,14 @@ struct tensors {
 };
 
 struct managed_walk {
-    struct memory nodes;        /* struct node */
-    struct memory index, pages; /* of index.c */
-    uint32_t n_nodes;
-    struct memory types; /* struct type_entry: hash table */
+    struct memory nodes;                        /* struct node; when all objects are found */
+    struct memory index, regions, region_order; /* of index.c */
+    uint32_t n_nodes;                           /* objects, at first */
+    struct memory found, bad;                   /* of find.c: PyObject *, uint8_t */
+    struct memory early;                        /* struct early */
+    struct memory frozen;                       /* size_t: from which in found, up to which */
+    struct memory owners;                       /* PyObject * */
+    struct memory types;                        /* struct type_entry: hash table */
     uint32_t n_types, types_size;
     struct memory roots; /* struct root */
     uint32_t n_roots;
@@ -150,23 +160,34 @@ static inline struct type_entry *walk_types(struct managed_walk *w) {
 }
 
 /* Index + 1 of an object's node, 0: none. */
-uint32_t walk_find(struct managed_walk *w, const void *object);
+uint32_t walk_find(const struct managed_walk *w, const void *object);
 /* The same of some objects at once, which does not wait for one after the other. */
-void walk_find_all(struct managed_walk *w, const void *const *objects, size_t n, uint32_t *out);
-/* index.c: begins; has one more, whose node is the last; no more come, and the nodes are put in
- * order of their addresses. -1: no memory. */
+void walk_find_all(const struct managed_walk *w, const void *const *objects, size_t n,
+                   uint32_t *out);
+/* index.c: begins; has one more; no more come, and their order is that of their addresses. -1: no
+ * memory. */
 int index_start(struct managed_walk *w);
-int index_add(struct managed_walk *w, const void *object, uint32_t index);
+int index_add(struct managed_walk *w, const void *object);
 int index_sort(struct managed_walk *w);
-/* Before all is in order: that an object will be looked up soon; then, that it will be very soon.
- */
-void index_expect(struct managed_walk *w, const void *object);
-void index_expect_node(struct managed_walk *w, const void *object);
-/* The same as walk_find(), after making it a node; 0 for what cannot be an object. */
-uint32_t walk_add(struct managed_walk *w, PyObject *object);
+/* Whether an object has been added; that it will be asked for soon. */
+int index_has(const struct managed_walk *w, const void *object);
+void index_expect(const struct managed_walk *w, const void *object);
+/* That it has ROLE_ATTRIBUTES: many have. */
+void index_set_attributes(struct managed_walk *w, const void *object);
+/* All in order, one after the other; NULL at the end. */
+struct index_place {
+    uint64_t region, word, first, left, attributes;
+};
+const void *index_next(const struct managed_walk *w, struct index_place *at, int *is_attributes);
+/* Has an object become a node. 0: it cannot be an object. */
+int walk_add(struct managed_walk *w, PyObject *object);
+/* Something that is known of an object that is to be a node. */
+void walk_tell(struct managed_walk *w, PyObject *object, uint32_t role, PyObject *owner);
+void walk_set_owner(struct managed_walk *w, struct node *node, uint32_t role, PyObject *owner);
+PyObject *walk_owner(const struct managed_walk *w, const struct node *node);
 /* Calls visit with all that an object refers to: what the collector would be told, and what it
  * would not. */
-void walk_visit(struct managed_walk *w, const struct node *node, visitproc visit, void *context);
+void walk_visit(PyObject *op, int is_gc, visitproc visit, void *context);
 /* What an object takes: *external is what lies outside of [object, object + size). */
 size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *external);
 void walk_count_root(struct managed_walk *w, PyObject *target);
