@@ -22,6 +22,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "capture/children.h"
 #include "capture/device_bindings.h"
 #include "capture/device_send.h"
 #include "capture/hook_cuda.h"
@@ -40,6 +41,9 @@
 #define HELPER_STACK_SIZE ((size_t)64 << 10)
 #define READY_WAIT_NS 2000000000u
 #define MALLINFO_WAIT_NS 300000000u
+/* For looking at the target's children, which takes as long as they are large. */
+#define CHILDREN_NS 2000000000u
+#define CHILDREN_IN_PLACE_NS 20000000u
 
 struct copy {
     struct collect *collect;
@@ -297,6 +301,11 @@ static int malloc_numbers(struct copy *c, struct malloc_numbers *out) {
     return 0;
 }
 
+static void add_child_counter(void *context, const char *name, uint64_t value) {
+    struct copy *const c = context;
+    meta_process(c, c->n_meta, name, value);
+}
+
 static void meta_counters(struct copy *c, uint32_t *n) {
     const struct collect *const m = c->collect;
     const struct moment_request *const r = m->request;
@@ -328,6 +337,9 @@ static void meta_counters(struct copy *c, uint32_t *n) {
         meta_process(c, n, "malloc_mapped_bytes", numbers.mapped);
         meta_process(c, n, "malloc_free_bytes", numbers.free);
     }
+    c->n_meta = n;
+    children_read(c->target_pid, m->in_place ? CHILDREN_IN_PLACE_NS : CHILDREN_NS,
+                  add_child_counter, c);
     meta_process(c, n, "threads", m->threads.n_threads);
     meta_process(c, n, "recorder_bytes", m->counts.own_bytes);
     meta_process(c, n, "allocations", m->counts.allocations);

@@ -29,12 +29,14 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "capture/children.h"
 #include "capture/raw.h"
 #include "model/mapping.h"
 #include "model/wire.h"
 
 #define STACK_SIZE ((size_t)256 << 10)
 #define PATH_SIZE 4096
+#define CHILDREN_NS 2000000000u /* for looking at the target's children */
 
 /* --- what is written down before --- */
 
@@ -312,6 +314,7 @@ struct copy {
     char **environment;
     char *stack, *helper_stack;
     int status[2]; /* the pipe for the answer */
+    int target_pid;
     int stream_fd, writer_end, null_fd;
     int error; /* -errno of the stream */
 };
@@ -341,8 +344,8 @@ static int sink_section(void *context, uint32_t kind, uint32_t n, const void *da
     return c->error;
 }
 
-/* Counters of the walk; kept until metadata are sent. */
-#define COUNTERS_SIZE 4096
+/* Counters of the copy's own and of the walk; kept until metadata are sent. */
+#define COUNTERS_SIZE 16384
 static char counters[COUNTERS_SIZE];
 static size_t counters_length;
 static uint32_t n_counters;
@@ -356,6 +359,10 @@ static void sink_counter(void *context, uint32_t key, const char *name, uint64_t
     memcpy(counters + counters_length + sizeof m, name, m.name_len);
     counters_length += size;
     n_counters++;
+}
+
+static void child_counter(void *context, const char *name, uint64_t value) {
+    sink_counter(context, SNAP_META_PROCESS, name, value);
 }
 
 static uint32_t sink_thread(void *context, uint32_t tid) {
@@ -459,6 +466,7 @@ static int send_all(struct copy *c) {
     struct managed_sink sink = {
         .context = c, .section = sink_section, .counter = sink_counter, .thread = sink_thread};
     struct managed_walk *const walk = c->walker->open(0);
+    children_read(c->target_pid, CHILDREN_NS, child_counter, c);
     if (walk)
         c->walker->send_counters(walk, &sink);
     else
@@ -614,7 +622,8 @@ static int copy_process(struct copy *c, const struct take_managed *managed, snap
 }
 
 int copy_write(const struct untracked *u, const struct take_managed *managed, snap_error *err) {
-    struct copy c = {.u = u, .walker = managed->walker, .environment = environ};
+    struct copy c = {
+        .u = u, .walker = managed->walker, .environment = environ, .target_pid = getpid()};
     int result;
     if (prepare(&c) < 0) {
         managed->copied(managed->context);

@@ -229,7 +229,7 @@ void park_stop(const void *context, const struct park_here *here, uint64_t deadl
     do {
         pass.n_new = 0;
         park.n_found = 0;
-        procfs_for_each_thread(classify, &pass);
+        procfs_for_each_thread(0, classify, &pass);
         uint32_t n_parked;
         while ((n_parked = atomic_load(&park.n_parked)) < pass.n_signalled) {
             const uint64_t now_ns = raw_clock_ns(CLOCK_MONOTONIC);

@@ -198,8 +198,10 @@ struct directory_entry { /* linux_dirent64 */
     char name[];
 };
 
-int procfs_for_each_thread(void (*fn)(void *context, int tid), void *context) {
-    const int fd = raw_open("/proc/self/task", O_RDONLY | O_DIRECTORY, 0);
+int procfs_for_each_thread(int pid, void (*fn)(void *context, int tid), void *context) {
+    char path[64];
+    procfs_path(path, sizeof path, pid, 0, "task");
+    const int fd = raw_open(path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return fd;
     _Alignas(8) char buffer[4096];

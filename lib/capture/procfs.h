@@ -52,7 +52,7 @@ struct procfs_mapping {
 /* 1 if the line is one. */
 int procfs_mapping_parse(char *line, struct procfs_mapping *out);
 
-/* Calls fn for every thread id of the calling process; 0, or -errno. */
-int procfs_for_each_thread(void (*fn)(void *context, int tid), void *context);
+/* Calls fn for every thread id of a process, 0: the calling one; 0, or -errno. */
+int procfs_for_each_thread(int pid, void (*fn)(void *context, int tid), void *context);
 
 #endif
