@@ -17,10 +17,7 @@ struct memory {
  * page's place, too. */
 #define MEMORY_HUGE_LEAST ((size_t)4 << 20)
 
-/* Room for `more` bytes behind length. 0, or -1 for ever. */
-static inline int memory_reserve(struct memory *m, size_t more) {
-    if (m->length + more <= m->size)
-        return 0;
+static __attribute__((noinline, unused)) int memory_extend(struct memory *m, size_t more) {
     size_t size = m->size ? m->size : (size_t)64 << 10;
     while (size < m->length + more)
         size *= 2;
@@ -35,6 +32,11 @@ static inline int memory_reserve(struct memory *m, size_t more) {
     m->data = p;
     m->size = size;
     return 0;
+}
+
+/* Room for `more` bytes behind length. 0, or -1 for ever. */
+static inline int memory_reserve(struct memory *m, size_t more) {
+    return m->length + more <= m->size ? 0 : memory_extend(m, more);
 }
 
 static inline void memory_add(struct memory *m, const void *data, size_t n) {

@@ -170,6 +170,14 @@ static inline uint32_t class_of(const struct summary *s, uint64_t node) {
     return chunk->classes ? chunk->classes[node - chunk->first_id] : chunk->one_class;
 }
 
+/* That the class of a node is asked for soon; a guess. */
+static inline void expect_class_of(const struct summary *s, uint64_t node) {
+    const size_t chunk = (size_t)((node - 1) / SNAP_CHUNK_ROWS_MAX);
+    if (chunk < s->n_node_chunks && s->nodes[chunk].classes &&
+        node - s->nodes[chunk].first_id < s->nodes[chunk].n)
+        __builtin_prefetch(&s->nodes[chunk].classes[node - s->nodes[chunk].first_id]);
+}
+
 /* The cell of a pair of classes. */
 static int64_t edge_cell(struct summary *s, uint32_t from, uint32_t to) {
     return cell_of(&s->type_edges, (uint64_t)from << 32 | to);
@@ -194,7 +202,7 @@ static int add_pending(struct summary *s, uint64_t source, uint64_t target) {
 /* Edges of one source come together, and most pairs of classes come often. */
 static int add_edges(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
                      size_t n) {
-    enum { SLOTS = 256 };
+    enum { SLOTS = 256, AHEAD = 16 };
     struct {
         uint64_t pair, cell;
     } known[SLOTS];
@@ -206,6 +214,8 @@ static int add_edges(struct summary *s, const uint64_t *const *columns, const ui
     for (size_t i = 0; i < n; i++) {
         const uint64_t source = COLUMN(SNAP_EDGE_COL_SOURCE, i);
         const uint64_t target = COLUMN(SNAP_EDGE_COL_TARGET, i);
+        if (i + AHEAD < n)
+            expect_class_of(s, COLUMN(SNAP_EDGE_COL_TARGET, i + AHEAD));
         if (source - 1 >= n_nodes || target - 1 >= n_nodes) {
             if (source && target)
                 SNAP_TRY(add_pending(s, source, target));

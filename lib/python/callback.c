@@ -297,30 +297,25 @@ static void result_cache(struct managed_walk *w, PyObject *op) {
 }
 
 /* Is it a tensor, by the names of its types? */
-static int is_tensor(PyObject *op) {
-    for (PyTypeObject *t = Py_TYPE(op); t; t = t->tp_base)
-        if (t->tp_name && (strcmp(t->tp_name, "torch._C.TensorBase") == 0 ||
-                           strcmp(t->tp_name, "torch._C._TensorBase") == 0))
-            return 1;
-    return 0;
-}
-
 static int hooks_of_node(void *context, size_t i) {
     struct managed_walk *const w = context;
     if (i >= w->n_nodes || w->failed)
         return 1;
     const struct node *const node = &walk_nodes(w)[i];
     PyObject *const op = node->object;
+    const struct type_entry *const e = &walk_types(w)[node->type];
     if (node->is_bad || !node->is_gc)
         return 0;
-    if (node->role == ROLE_ATTRIBUTES || !PyDict_Check(op))
+    if (PyType_HasFeature(e->type, Py_TPFLAGS_DICT_SUBCLASS)
+            ? node->role == ROLE_ATTRIBUTES
+            : PyType_HasFeature(e->type, CPYTHON_MANAGED_DICT))
         attribute_registries(w, (uint32_t)i);
-    if (PyWeakref_Check(op) && ((PyWeakReference *)op)->wr_callback)
+    if (e->is_weakref && ((PyWeakReference *)op)->wr_callback)
         add_hook(w, name_add(w, "weakref", 7), SNAP_HOOK_WEAKREF, op,
                  ((PyWeakReference *)op)->wr_callback, 1);
     else if (walk_types(w)[node->type].special == SPECIAL_LRU)
         result_cache(w, op);
-    else if (is_tensor(op))
+    else if (walk_types(w)[node->type].special == SPECIAL_TENSOR)
         tensor_hooks(w, (uint32_t)i);
     return 0;
 }

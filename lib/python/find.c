@@ -83,6 +83,27 @@ static int is_leaf(PyTypeObject *type) {
            !type->tp_members && !type->tp_dictoffset;
 }
 
+/* Of a class that derives from `object` and others like itself only, and has nothing in its objects
+ * but slots, a dictionary and weak references. */
+static int is_plain(PyTypeObject *type) {
+    size_t bytes = sizeof(PyObject) + (type->tp_dictoffset > 0 ? sizeof(PyObject *) : 0) +
+                   (type->tp_weaklistoffset > 0 ? sizeof(PyObject *) : 0);
+    for (PyTypeObject *t = type; t != &PyBaseObject_Type; t = t->tp_base) {
+        if (!t || !(t->tp_flags & Py_TPFLAGS_HEAPTYPE) || t->tp_itemsize)
+            return 0;
+        const PyMemberDef *const slots = cpython_slots(t);
+        for (Py_ssize_t i = 0; i < Py_SIZE(t); i++, bytes += sizeof(PyObject *))
+            if (slots[i].type != T_OBJECT_EX)
+                return 0;
+    }
+    return (size_t)type->tp_basicsize <= bytes;
+}
+
+static int is_weakref(PyTypeObject *type) {
+    return PyType_IsSubtype(type, &_PyWeakref_RefType) || type == &_PyWeakref_ProxyType ||
+           type == &_PyWeakref_CallableProxyType;
+}
+
 /* NULL: no type. The entry is made before the type is looked at: if that faults, it stays bad. */
 static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
     struct type_entry *e = type_slot(w, type);
@@ -100,7 +121,9 @@ static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
     if (!is_type(type))
         return NULL;
     e->special = (uint8_t)special_of(type);
-    e->is_leaf = is_leaf(type);
+    e->is_leaf = is_leaf(type) != 0;
+    e->is_plain = is_plain(type) != 0;
+    e->is_weakref = is_weakref(type) != 0;
     e->is_bad = 0;
     return e;
 }

@@ -74,6 +74,16 @@ uint32_t name_add(struct managed_walk *w, const char *text, size_t length) {
     return *at;
 }
 
+uint32_t name_constant(struct managed_walk *w, const char *text) {
+    const uint64_t mixed = (uintptr_t)text * 0x9e3779b97f4a7c15u;
+    const size_t at = mixed >> 32 & (NAMES_KNOWN - 1);
+    if (w->strings.known[at].text != text) {
+        w->strings.known[at].name = name_add(w, text, strlen(text));
+        w->strings.known[at].text = text;
+    }
+    return w->strings.known[at].name;
+}
+
 /* --- text of objects --- */
 
 static size_t encode(uint32_t c, char out[4]) {

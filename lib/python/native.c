@@ -359,7 +359,7 @@ static int look_at_object(void *context, size_t i) {
     const struct node *const node = &walk_nodes(w)[i];
     PyObject *const op = node->object;
     PyTypeObject *const type = walk_types(w)[node->type].type;
-    if (node->is_bad || is_of_interpreter(n, type) ||
+    if (node->is_bad || walk_types(w)[node->type].is_plain || is_of_interpreter(n, type) ||
         PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS))
         return 0;
     const uint64_t size = walk_size(w, node, &external);

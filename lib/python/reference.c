@@ -75,7 +75,7 @@ static int claim_at(struct found *f, PyObject *target, uint32_t kind, uint32_t l
 
 static void claim(struct found *f, PyObject *target, uint32_t kind, const char *label) {
     if (target && f->n)
-        claim_at(f, target, kind, name_add(f->walk, label, strlen(label)), 0);
+        claim_at(f, target, kind, name_constant(f->walk, label), 0);
 }
 
 /* --- containers --- */
@@ -315,7 +315,8 @@ void references_send(struct managed_walk *w, uint32_t index) {
     members(&f, op);
     if (!PyType_Check(op))
         attributes(&f, op);
-    fields(&f, op, &node);
+    if (!walk_types(w)[node.type].is_plain)
+        fields(&f, op, &node);
     claim(&f, (PyObject *)Py_TYPE(op), SNAP_EDGE_TYPE, "__class__");
     rest(&f, &node);
 }

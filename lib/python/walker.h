@@ -24,8 +24,10 @@ struct type_entry {
     PyTypeObject *type; /* NULL: free */
     uint32_t id;        /* in the stream; 0: not sent */
     uint8_t special;
-    uint8_t is_bad;  /* no type */
-    uint8_t is_leaf; /* its objects refer to nothing */
+    uint8_t is_bad : 1;   /* no type */
+    uint8_t is_leaf : 1;  /* its objects refer to nothing */
+    uint8_t is_plain : 1; /* a class as one writes it: all words of its objects refer to objects */
+    uint8_t is_weakref : 1; /* or a proxy */
 };
 
 /* What is known of an object from the one that it belongs to. */
@@ -68,11 +70,16 @@ struct place {
     uint32_t function, file, line;
 };
 
+#define NAMES_KNOWN 256
 struct strings {
     struct memory text;    /* all strings, each ended by NUL */
     struct memory offsets; /* uint32_t: where string i begins */
     struct memory table;   /* uint32_t: hash table of index + 1 */
     uint32_t n, n_sent;
+    struct {
+        const char *text;
+        uint32_t name;
+    } known[NAMES_KNOWN]; /* those that came last, of texts that stay as they are */
 };
 
 /* What is known of native memory without a recorder: see native.c. */
@@ -207,6 +214,8 @@ void groups_find(struct managed_walk *w);
 
 /* name.c: names as indices + 1 over all strings; 0: none. */
 uint32_t name_add(struct managed_walk *w, const char *text, size_t length);
+/* The same of a text that stays where and what it is. */
+uint32_t name_constant(struct managed_walk *w, const char *text);
 uint32_t name_of(struct managed_walk *w, PyObject *op);
 /* Of the string that a dictionary has under a name; 0: none. */
 uint32_t name_of_entry(struct managed_walk *w, PyObject *dict, const char *name);
