@@ -414,19 +414,28 @@ static int tell_completeness(struct snap_diff *d, snap_error *err) {
                         text);
 }
 
+/* Where nobody hears the driver, what tensors keep is all that is seen of devices. */
+static int has_tensors_alone(const struct snap_diff *d, size_t i) {
+    uint64_t tracked = 0;
+    return d->snapshots[i].totals[SNAP_DOMAIN_DEVICE].count > 0 &&
+           snap_meta_number(d->sources[i], SNAP_META_TRACKED, NULL, &tracked) &&
+           (tracked & (SNAP_TRACKED_PYTHON | SNAP_TRACKED_CUDA)) == SNAP_TRACKED_PYTHON;
+}
+
 static int tell_limits(struct snap_diff *d, snap_error *err) {
     if (d->n == 2)
         SNAP_TRY(result_limit(d, err,
                               "two snapshots are not a trend: what grew may be filling "
                               "up once; take three or more"));
     SNAP_TRY(tell_completeness(d, err));
-    int paths = 0, inherited = 0, no_counters = 0, is_cut = 0;
+    int paths = 0, inherited = 0, no_counters = 0, is_cut = 0, tensors_alone = 0;
     for (size_t i = 0; i < d->n; i++) {
         if (snap_rows(d->sources[i], SNAP_TABLE_NODE) == 0)
             SNAP_TRY(result_limit(d, err, "%.150s holds no blocks: the process was not tracked",
                                   d->snapshots[i].file));
         no_counters |= d->snapshots[i].rss_bytes == 0;
         is_cut |= in_use(d, i) == UINT64_MAX;
+        tensors_alone |= has_tensors_alone(d, i);
         if (i == 0)
             continue;
         const char *const a = snap_meta_text(d->sources[i - 1], SNAP_META_LINEAGE);
@@ -447,6 +456,10 @@ static int tell_limits(struct snap_diff *d, snap_error *err) {
         SNAP_TRY(result_limit(d, err,
                               "blocks without a birth were matched by address, type and "
                               "site: a freed one may look like a survivor"));
+    if (tensors_alone)
+        SNAP_TRY(result_limit(d, err,
+                              "device memory is what tensors keep: what allocators hold back "
+                              "and what other libraries have needs `snap run`"));
     if (is_cut)
         SNAP_TRY(result_limit(d, err, "some sums are beyond 2^64 bytes and are cut there"));
     if (no_counters)

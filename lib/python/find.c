@@ -840,6 +840,7 @@ static void walk_close(struct managed_walk *w) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         memory_release(all[i]);
     natives_release(w);
+    devices_release(w);
     raw_unmap(w, (size_t)64 << 10);
 }
 
@@ -859,6 +860,8 @@ static int walk_all(struct managed_walk *w) {
     if (!w->has_blocks)
         natives_find(w);
     tensors_learn(w);
+    if (!w->has_blocks)
+        devices_find(w);
     return 0;
 }
 

@@ -46,15 +46,6 @@ struct native_class {
     uint8_t is_storage, is_tensor;
 };
 
-struct native_block {
-    uint64_t address, size;
-    uint64_t table;     /* 0: it has none */
-    uint32_t n_seen;    /* words that refer to its start */
-    uint32_t n_counted; /* references that it counts itself; 0: it does not count */
-    uint8_t is_data;    /* numbers, no references */
-    uint8_t is_storage;
-};
-
 static struct segment *segments(const struct natives *n) {
     return (struct segment *)(void *)n->segments.data;
 }
@@ -386,7 +377,7 @@ static int count_missed(void *context, size_t i) {
 
 struct storages {
     struct managed_walk *walk;
-    uint32_t votes[STORAGE_WORDS];
+    uint32_t votes[STORAGE_WORDS], data_votes[STORAGE_WORDS];
     uint32_t n_voters, size_word; /* + 1 */
     uint32_t n_blocks;            /* that are looked at */
 };
@@ -416,6 +407,8 @@ static int vote(void *context, size_t i) {
     const struct native_block *const b = &blocks(n)[i];
     const uint64_t data = b->is_storage ? owned_data(b, &first, &second) : 0;
     const uint64_t size = data ? usable_size(n, data, UINT64_MAX) : 0;
+    if (data)
+        s->data_votes[first]++; /* wherever it is */
     if (size == 0)
         return 0;
     s->n_voters++;
@@ -448,13 +441,19 @@ static int miss_storage(void *context, size_t i) {
     return 0;
 }
 
+static unsigned most_votes(const uint32_t votes[STORAGE_WORDS]) {
+    unsigned best = 0;
+    for (unsigned k = 1; k < STORAGE_WORDS; k++)
+        best = votes[k] > votes[best] ? k : best;
+    return best;
+}
+
 static void add_all_data(struct managed_walk *w) {
     struct storages s = {.walk = w, .n_blocks = w->natives.n_blocks};
     guard_each(0, vote, miss_storage, &s);
-    unsigned best = 0;
-    for (unsigned k = 0; k < STORAGE_WORDS; k++)
-        best = s.votes[k] > s.votes[best] ? k : best;
+    const unsigned best = most_votes(s.votes);
     s.size_word = best + 1;
+    w->natives.data_word = most_votes(s.data_votes);
     if (s.votes[best] * 2 > s.n_voters)
         guard_each(0, add_data, miss_storage, &s);
     else
@@ -472,10 +471,9 @@ static void sort_blocks(struct natives *n) {
     memory_release(&n->index);
 }
 
-/* The block that holds an address: index + 1, 0: none. */
-static uint32_t block_at(const struct natives *n, uint64_t address) {
-    const struct native_block *const all = blocks(n);
-    uint32_t low = 0, high = n->n_blocks;
+uint32_t natives_block_at(const struct managed_walk *w, uint64_t address) {
+    const struct native_block *const all = natives_blocks(w);
+    uint32_t low = 0, high = w->natives.n_blocks;
     while (low < high) {
         const uint32_t middle = low + (high - low) / 2;
         if (all[middle].address <= address)
@@ -493,15 +491,36 @@ struct edges {
     void (*fn)(struct managed_walk *w, const struct wire_edge *edge);
 };
 
+/* The words of a storage that say where its bytes on a device are. */
+static int has_device_edge(const struct edges *e, uint32_t source, uint64_t word, uint64_t i) {
+    struct managed_walk *const w = e->walk;
+    const struct native_block *const b = &natives_blocks(w)[source - 1];
+    uint64_t offset;
+    const uint32_t range =
+        b->is_storage && word == ((const uint64_t *)b->address)[w->natives.data_word]
+            ? device_range(w, source - 1, word, &offset)
+            : 0;
+    if (range) {
+        const struct wire_edge edge = {.source = source,
+                                       .target = w->natives.n_blocks + w->n_nodes + range,
+                                       .source_word = (uint32_t)i,
+                                       .target_offset =
+                                           offset < UINT32_MAX ? (uint32_t)offset : UINT32_MAX};
+        e->fn(w, &edge);
+    }
+    return range != 0;
+}
+
 /* Words of a source that refer to something; edge ids are the stream's, where blocks come first. */
 static void each_edge(const struct edges *e, uint32_t source, uint64_t address, uint64_t size) {
     struct managed_walk *const w = e->walk;
     const struct natives *const n = &w->natives;
     const uint64_t *const words = (const void *)address;
     for (uint64_t i = 0; i < size / 8; i++) {
-        if (words[i] < n->heap_low || words[i] >= n->heap_high)
+        if ((source <= n->n_blocks && has_device_edge(e, source, words[i], i)) ||
+            words[i] < n->heap_low || words[i] >= n->heap_high)
             continue;
-        const uint32_t block = block_at(n, words[i]);
+        const uint32_t block = natives_block_at(w, words[i]);
         const uint32_t object = block || source > n->n_blocks || words[i] % 8 != 0
                                     ? 0
                                     : walk_find(w, (const void *)words[i]);

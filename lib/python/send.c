@@ -198,11 +198,13 @@ int send_nodes(struct managed_walk *w, struct managed_sink *sink) {
     w->first_string = sink->n_strings - w->strings.n_sent;
     origins_find(w);
     guard_each(0, send_type, NULL, w);
+    devices_send_type(w);
     send_flush(w, WIRE_TYPE);
     guard_each(0, send_one_node, send_bad_node, w);
     guard_stop();
     send_flush(w, WIRE_OBJECT);
     sink->n_nodes += w->n_nodes;
+    devices_send_nodes(w);
     return result(w);
 }
 

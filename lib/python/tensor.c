@@ -15,7 +15,6 @@
 /* Behind the word that says how many dimensions there are: room for five sizes and five strides,
  * or the address of more; then these. */
 enum { AT_OFFSET = 11, AT_COUNT = 12, AT_KIND = 13, INLINE_MAX = 5 };
-#define SIZE_MAX_BYTES ((uint64_t)1 << 42)
 enum { FIRST_WORD = 2, LAST_WORD = 12, DIMENSIONS_MAX = 64, VOTERS_MAX = 65536 };
 
 struct shape {
@@ -228,19 +227,29 @@ static void put_number(struct text *t, uint64_t number) {
 }
 
 /* c10's kinds of devices; its numbers are part of its binary interface. */
+struct device {
+    unsigned kind;
+    int index, is_set;
+};
+
+static struct device device_of(uint64_t word) {
+    return (struct device){.kind = word >> 16 & 0xff,
+                           .index = (int8_t)(word >> 24 & 0xff),
+                           .is_set = (word >> 32 & 0xff) == 1};
+}
+
 static void put_device(struct text *t, uint64_t word) {
     static const char *const names[] = {
         "cpu",    "cuda",  "mkldnn", "opengl", "opencl", "ideep", "hip", "fpga", "maia", "xla",
         "vulkan", "metal", "xpu",    "mps",    "meta",   "hpu",   "ve",  "lazy", "ipu",  "mtia"};
-    const unsigned kind = word >> 16 & 0xff, is_set = word >> 32 & 0xff;
-    const int index = (int8_t)(word >> 24 & 0xff);
-    if (is_set != 1 || kind >= sizeof names / sizeof *names)
+    const struct device d = device_of(word);
+    if (!d.is_set || d.kind >= sizeof names / sizeof *names)
         return;
     put_text(t, " ");
-    put_text(t, names[kind]);
-    if (index >= 0) {
+    put_text(t, names[d.kind]);
+    if (d.index >= 0) {
         put_text(t, ":");
-        put_number(t, (uint64_t)index);
+        put_number(t, (uint64_t)d.index);
     }
 }
 
@@ -273,4 +282,19 @@ uint32_t tensor_label(struct managed_walk *w, PyObject *op) {
         put_text(&t, " bytes");
     }
     return name_add(w, t.bytes, t.length);
+}
+
+int tensor_storage(struct managed_walk *w, const uint64_t *tensor, struct tensor_storage *out) {
+    enum { CPU = 0, MKLDNN = 2, IDEEP = 5, META = 14, LAZY = 17 };
+    struct shape s;
+    const uint64_t *const at = tensor + w->tensors.word;
+    if (!w->tensors.word || !read_shape(at, &s))
+        return 0;
+    const struct device d = device_of(at[AT_KIND]);
+    *out =
+        (struct tensor_storage){.words = storage_of(w, tensor),
+                                .device = d.index >= 0 ? (uint32_t)d.index + 1 : 0,
+                                .is_device = d.is_set && d.kind != CPU && d.kind != MKLDNN &&
+                                             d.kind != IDEEP && d.kind != META && d.kind != LAZY};
+    return out->words != NULL;
 }

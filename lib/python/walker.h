@@ -94,7 +94,24 @@ struct natives {
     int has_headers; /* malloc is glibc's */
     int is_open;
     uint32_t n_blocks, n_classes;
+    unsigned data_word; /* of a storage, that says where its bytes are; 0: not known */
     uint64_t n_missed;
+};
+
+struct native_block {
+    uint64_t address, size;
+    uint64_t table;     /* 0: it has none */
+    uint32_t n_seen;    /* words that refer to its start */
+    uint32_t n_counted; /* references that it counts itself; 0: it does not count */
+    uint8_t is_data;    /* numbers, no references */
+    uint8_t is_storage;
+};
+
+/* Memory of devices: see device_tensors.c. */
+struct devices {
+    struct memory found, ranges; /* struct found, struct range */
+    struct memory of_block;      /* uint32_t by block: the range of what it is the storage of */
+    uint32_t n_ranges, type;
 };
 
 /* One that is to be sent. */
@@ -107,6 +124,7 @@ enum { KEPT_MOST = 64 };
 
 /* What is known of tensors: see tensor.c. */
 #define TENSOR_KINDS 96
+#define SIZE_MAX_BYTES ((uint64_t)1 << 42)
 struct tensors {
     unsigned word;      /* of a tensor, that says how many dimensions it has; 0: not known */
     unsigned size_word; /* of a storage, that says how many bytes it has; 0: not known */
@@ -140,6 +158,7 @@ struct managed_walk {
     struct strings strings;
     struct natives natives;
     struct tensors tensors;
+    struct devices devices;
     uint64_t n_bad, n_unlisted, n_hidden;
     int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
@@ -269,10 +288,32 @@ void natives_send_roots(struct managed_walk *w);
 /* By object: a block that was found refers to it. NULL: nothing has been looked for. */
 const uint8_t *natives_held(const struct managed_walk *w);
 void natives_release(struct managed_walk *w);
+static inline struct native_block *natives_blocks(const struct managed_walk *w) {
+    return (struct native_block *)(void *)w->natives.blocks.data;
+}
+/* The block that holds an address: index + 1, 0: none. */
+uint32_t natives_block_at(const struct managed_walk *w, uint64_t address);
 
 /* tensor.c: finds out how tensors are laid out; then the label of one, as a name; 0: none. */
 void tensors_learn(struct managed_walk *w);
 uint32_t tensor_label(struct managed_walk *w, PyObject *op);
+/* What a tensor shows a part of. False: it has none, or nothing is known of it. */
+struct tensor_storage {
+    const uint64_t *words; /* of the storage */
+    uint32_t device;       /* number + 1; 0: it has none */
+    int is_device;         /* neither the processor's memory nor none */
+};
+int tensor_storage(struct managed_walk *w, const uint64_t *tensor, struct tensor_storage *out);
+
+/* device_tensors.c: finds ranges of memory, when native blocks and tensors are known; the range
+ * that a storage, by its block's index, refers to by an address: index + 1, 0: none. */
+void devices_find(struct managed_walk *w);
+uint32_t device_range(const struct managed_walk *w, uint32_t block, uint64_t address,
+                      uint64_t *out_offset);
+/* As nodes that follow those of objects. */
+void devices_send_type(struct managed_walk *w);
+void devices_send_nodes(struct managed_walk *w);
+void devices_release(struct managed_walk *w);
 
 /* send.c */
 void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t size);

@@ -19,7 +19,7 @@ GARBAGE, FROZEN, IMMORTAL, UNTRACKED = 8, 16, 32, 64
 CLASS, LIBRARY = 2, 4  # of types
 PYTHON, OBJECT, PLAIN_OBJECT = 2, 5, 6
 
-Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain label")
+Node = collections.namedtuple("Node", "type address size external refcount hidden flags kind domain label device")
 Edge = collections.namedtuple("Edge", "source target kind label index")
 Root = collections.namedtuple("Root", "kind target name label thread address")  # address: of the word, 0: none
 Hook = collections.namedtuple("Hook", "kind registry callback file line holder argument count")
@@ -61,7 +61,7 @@ class Graph:
         self.nodes = [None] + [
             Node(names[r.get("type", 0)], r["address"], r.get("size", 0), r.get("external", 0), r.get("refcount", 0),
                  r.get("hidden", 0), r.get("flags", 0), r.get("kind", 0), r.get("domain", 0),
-                 text[r.get("label", 0)])
+                 text[r.get("label", 0)], r.get("device", 0))
             for r in self.nodes[1:]
         ]
         self.edges = [

@@ -20,6 +20,7 @@ if importlib.util.find_spec("torch") is None:
     sys.exit(77)
 
 RUN = [SNAP, "run", "-o", "exit.snap", "--"]
+DEVICE = 3  # domain
 PREFIX = re.compile(r"^torch::autograd::(generated::)?")
 
 TRUTH = """
@@ -256,6 +257,120 @@ class Lies(unittest.TestCase):
         found = {hex(node.address): node.size for node in graph.nodes[1:] if node.type == "tensor data"}
         self.assertEqual({a: found.get(a) for a in program.said}, program.said)
         self.assertLess(sum(node.size for node in graph.nodes[1:] if node.domain == 1), 4 << 20)
+
+
+# Tensors on devices that need not be there: what another library hands over by DLPack is where it says; PyTorch itself makes the
+# tensors and storages. The addresses are nobody's, so that whoever reads them dies.
+HANDED_OVER = """
+import ctypes, torch
+torch.cuda._lazy_init = lambda: None
+torch.privateuseone = sys.modules["torch.privateuseone"] = torch.cuda
+class DLTensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("device", ctypes.c_int32 * 2), ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8),
+                ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+                ("offset", ctypes.c_uint64)]
+class Managed(ctypes.Structure):
+    _fields_ = [("tensor", DLTensor), ("context", ctypes.c_void_p), ("delete", ctypes.c_void_p), ("n", ctypes.c_int64)]
+CUDA, EXTENSION = 2, 12
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+free = ctypes.cast(libc.free, ctypes.c_void_p).value
+new_capsule = ctypes.pythonapi.PyCapsule_New
+new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+def on_device(address, n_bytes, number, kind=CUDA):
+    at = libc.malloc(ctypes.sizeof(Managed))
+    tensor = DLTensor(address, (kind, number), 1, 2, 32, 1, at + Managed.n.offset, None, 0)
+    Managed.from_address(at).__init__(tensor, None, free, n_bytes // 4)
+    return torch._C._from_dlpack(new_capsule(at, b"dltensor", None))
+BASE, KIB = 0x7e0000000000, 1024
+"""
+
+DEVICES = HANDED_OVER + """
+def main():
+    cpu = torch.ones(64, 64)
+    meta = torch.empty(64, 64, device="meta")
+    alone = on_device(BASE, 4 * KIB, 0)
+    same = [on_device(BASE + (1 << 20), 64 * KIB, 0) for _ in range(3)]
+    parts = [on_device(BASE + (2 << 20) + i * 4 * KIB, 8 * KIB, 0) for i in (2, 0, 1, 3)]
+    inside = [on_device(BASE + (3 << 20), 32 * KIB, 0), on_device(BASE + (3 << 20) + 512, 512, 0)]
+    beside = [on_device(BASE + (4 << 20), 4 * KIB, 0), on_device(BASE + (4 << 20) + 4 * KIB, 4 * KIB, 0)]
+    other = on_device(BASE, 12 * KIB, 1)
+    custom = on_device(BASE + (5 << 20), 16 * KIB, 2, EXTENSION)
+    empty = on_device(BASE + (6 << 20), 0, 0)
+    gone = on_device(BASE + (7 << 20), 8 * KIB, 0)
+    del gone
+    snap("a")
+    print(json.dumps([str(t.device) for t in (alone, other, custom)]))
+main()
+"""
+
+
+class Devices(unittest.TestCase):
+    """Without a recorder: what tensors keep is known by device, each byte once."""
+
+    @classmethod
+    def setUpClass(cls):
+        program = Program(DEVICES)
+        cls.said, cls.graph = program.said, program["a"]
+
+    def test_ranges(self):
+        base, kib = 0x7E0000000000, 1024
+        self.assertEqual(self.said, ["cuda:0", "cuda:1", "privateuseone:2"])
+        found = sorted((node.device - 1, node.address - base, node.size // kib) for node in self.graph.nodes[1:] if node.domain == DEVICE)
+        self.assertEqual(found, [(0, 0, 4), (0, 1 << 20, 64), (0, 2 << 20, 20), (0, 3 << 20, 32), (0, 4 << 20, 4),
+                                 (0, (4 << 20) + 4 * kib, 4), (1, 0, 12), (2, 5 << 20, 16)])
+        self.assertEqual({node.type for node in self.graph.nodes[1:] if node.domain == DEVICE}, {"tensor data"})
+
+    def test_chains(self):
+        for name, path, device in (("alone", ["_cdata", "storage", "data"], 0), ("same", [2, "_cdata", "storage", "data"], 0),
+                                   ("other", ["_cdata", "storage", "data"], 1)):
+            (root,) = self.graph.find_root("frame", "__main__:main", name)
+            node = self.graph.nodes[self.graph.follow(root.target, *path)]
+            self.assertEqual((node.domain, node.device - 1), (DEVICE, device), name)
+
+    def test_nothing_is_missing(self):
+        self.assertEqual([name for name in self.graph.meta if str(name).endswith(("_unread", "_unreadable"))], [])
+
+
+DEVICES_GROW = HANDED_OVER + """
+cache = {}
+def main():
+    here = torch.ones(64, 64)
+    steady = [on_device(BASE + (1 << 30) + i * (1 << 20), 256 * KIB, 0) for i in range(8)]
+    for step in range(4):
+        for i in range(16):
+            cache[len(cache)] = on_device(BASE + len(cache) * (1 << 20), 128 * KIB, 1)
+        snap(str(step))
+main()
+"""
+
+
+class DevicesGrow(unittest.TestCase):
+    def test(self):
+        program = Program(DEVICES_GROW)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for name, data in sorted(program.bytes.items()):
+                paths.append(os.path.join(folder, name + ".snap"))
+                with open(paths[-1], "wb") as out:
+                    out.write(data)
+            done = subprocess.run([os.environ["SNAPDIFF"], "--json", *paths], capture_output=True, text=True, check=False)
+            text = subprocess.run([os.environ["SNAPDIFF"], *paths], capture_output=True, text=True, check=False).stdout
+        self.assertEqual(done.returncode, 1, done.stderr)
+        report = json.loads(done.stdout)
+        first = report["suspects"][0]
+        part = 16 * 128 * 1024
+        self.assertEqual((first["class"], first["counts"], first["trend"]), ("device", [0, 16, 32, 48], "linear"))
+        self.assertLess(abs(first["retained_bytes"] - 3 * part), part / 50)
+        self.assertIn("cache", first["holder"])
+        chain = [step["edge"] for step in first["chain"]]
+        self.assertEqual(chain[-3:], ["._cdata", ".storage", ".data"])
+        self.assertEqual([s["totals"]["device"]["bytes"] for s in report["snapshots"]], [8 * 256 * 1024 + n * part for n in (1, 2, 3, 4)])
+        limits = [limit for limit in report["limits"] if "device" in limit]
+        self.assertEqual(len(limits), 1, report["limits"])
+        self.assertIn("tensors", limits[0])
+        self.assertRegex(text, r"(?m)^device 0\n *live +2\.1 MB.*2\.1 MB +\+0 B")
+        self.assertRegex(text, r"(?m)^device 1\n *live +2\.1 MB +4\.2 MB")
 
 
 STEPS = 2000
