@@ -169,7 +169,7 @@ void hook_malloc_init(void) {
 HOOK_EXPORT void *malloc(size_t size) {
     struct hook_thread *const t = hook_begin();
     if (HOOK_UNLIKELY(t == NULL))
-        return next.malloc(size);
+        return hook_passed(next.malloc(size));
     hook_real_begin(t);
     void *const block = next.malloc(size);
     hook_real_end(t);
@@ -186,7 +186,7 @@ HOOK_EXPORT void *malloc(size_t size) {
 HOOK_EXPORT void *calloc(size_t n, size_t size) {
     struct hook_thread *const t = hook_begin();
     if (HOOK_UNLIKELY(t == NULL))
-        return next.calloc(n, size);
+        return hook_passed(next.calloc(n, size));
     hook_real_begin(t);
     void *const block = next.calloc(n, size);
     hook_real_end(t);
@@ -252,7 +252,7 @@ static void *reallocate(void *block, size_t size, const struct stack_start *star
             memcpy(result, block, had < size ? had : size);
         }
     } else if (HOOK_UNLIKELY(t == NULL)) {
-        return next.realloc(block, size);
+        return hook_passed(next.realloc(block, size));
     } else {
         hook_real_begin(t);
         result = next.realloc(block, size);

@@ -22,6 +22,9 @@ void hook_free(void *block) __attribute__((visibility("hidden")));
 /* Removes the record of a block that is freed where nothing is recorded (inside the real allocator,
  * or muted), as far as that can be done. */
 void hook_forget_passing(void *block) __attribute__((visibility("hidden")));
+/* What was allocated without a record, passed on; where the thread is muted, its free will not
+ * count as that of a block that was missed. */
+void *hook_passed(void *block) __attribute__((visibility("hidden")));
 /* Puts back what hook_forget removed. */
 void hook_restore(struct hook_thread *t, const struct live_block *block)
     __attribute__((visibility("hidden")));

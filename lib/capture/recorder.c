@@ -203,6 +203,48 @@ static bool keep_pending(struct hook_thread *t, const struct live_block *block, 
     return true;
 }
 
+/* Blocks allocated by a thread that was muted, such as what the loader keeps of a look-up of ours:
+ * the target gives them back later, and that is no block that was missed. Open addressing in a
+ * window; what finds no place is not remembered. */
+enum { PASSED = 1024, PASSED_WINDOW = 16 };
+static _Atomic uintptr_t passed[PASSED];
+static _Atomic uint32_t n_passed;
+
+static _Atomic uintptr_t *passed_at(uintptr_t address, unsigned i) {
+    const uint64_t hash = (address >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 40;
+    return &passed[(hash + i) % PASSED];
+}
+
+static bool passed_take(uintptr_t address) {
+    if (atomic_load_explicit(&n_passed, memory_order_relaxed) == 0)
+        return false;
+    for (unsigned i = 0; i < PASSED_WINDOW; i++) {
+        uintptr_t expected = address;
+        if (atomic_load_explicit(passed_at(address, i), memory_order_relaxed) == address &&
+            atomic_compare_exchange_strong(passed_at(address, i), &expected, 0)) {
+            atomic_fetch_sub(&n_passed, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+void *hook_passed(void *block) {
+    const struct hook_thread *const t = hook_self;
+    if (block == NULL || t == NULL || !t->mute || t->real)
+        return block;
+    for (unsigned i = 0; i < PASSED_WINDOW; i++) {
+        uintptr_t expected = 0;
+        if (atomic_load_explicit(passed_at((uintptr_t)block, i), memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(passed_at((uintptr_t)block, i), &expected,
+                                           (uintptr_t)block)) {
+            atomic_fetch_add(&n_passed, 1);
+            break;
+        }
+    }
+    return block;
+}
+
 void hook_put_slowly(struct hook_thread *t, const struct live_block *block) {
     struct live_block old;
     const enum live_result result = live_table_put(&t->cache, block, &old);
@@ -221,8 +263,10 @@ bool hook_take_slowly(struct hook_thread *t, uintptr_t address, struct live_bloc
     const struct live_block block = {.address = address};
     if (result == LIVE_BUSY && keep_pending(t, &block, true))
         return false;
-    t->n_unknown++;
-    *known = false;
+    if (!passed_take(address)) {
+        t->n_unknown++;
+        *known = false;
+    }
     return false;
 }
 
@@ -283,7 +327,8 @@ void hook_restore(struct hook_thread *t, const struct live_block *block) {
 
 void hook_forget_passing(void *block) {
     struct hook_thread *const t = hook_self;
-    if (t == NULL || t == &no_state || t->inside || !hook_enter(t))
+    if ((t != NULL && t->mute && !t->real && passed_take((uintptr_t)block)) || t == NULL ||
+        t == &no_state || t->inside || !hook_enter(t))
         return;
     t->n_frees += live_table_take(&t->cache, (uintptr_t)block, NULL) == LIVE_FOUND;
     hook_leave(t);
