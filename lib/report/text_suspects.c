@@ -11,16 +11,27 @@
 #define SUSPECTS_DEFAULT 5
 #define LINE_MAX_BYTES 3072
 
+/* What is no memory grows by number alone. */
+static int is_counted_only(const snap_diff_suspect *s) {
+    return s->suspect_class == SNAP_SUSPECT_RESOURCE && s->growth_bytes == 0;
+}
+
 static void put_headline(struct page *p, const snap_diff_suspect *s, size_t rank, size_t n) {
     char size[TEXT_SIZE_MAX], retained[TEXT_SIZE_MAX], share[24], domain[24];
     char text[LINE_MAX_BYTES], type[NAME_MAX_BYTES];
     fprintf(p->out, "%3zu ", rank);
     page_color(p, BOLD);
-    fprintf(p->out, "%-8s  %s", snap_suspect_class_name(s->suspect_class),
-            text_signed_size(size, s->growth_bytes));
+    fprintf(p->out, "%-8s  ", snap_suspect_class_name(s->suspect_class));
+    size_t used = 0;
+    *text = '\0';
+    if (is_counted_only(s)) {
+        fprintf(p->out, "%+" PRId64, s->growth_count);
+    } else {
+        fputs(text_signed_size(size, s->growth_bytes), p->out);
+        used = (size_t)snprintf(text, sizeof text, "  %s of growth",
+                                page_percent(share, s->share_ppm));
+    }
     page_color(p, PLAIN);
-    size_t used =
-        (size_t)snprintf(text, sizeof text, "  %s of growth", page_percent(share, s->share_ppm));
     if (n > 2)
         used +=
             (size_t)snprintf(text + used, sizeof text - used, "  %s", snap_trend_name(s->trend));
@@ -84,8 +95,10 @@ int text_suspect(struct page *p, const snap_diff *d, const snap_diff_suspect *s,
     if (s->hook != NULL)
         put_hook(p, s->hook, n);
     put_chain(p, s);
-    page_series(p, "bytes", s->bytes, n, 1);
-    fputc('\n', p->out);
+    if (!is_counted_only(s)) {
+        page_series(p, "bytes", s->bytes, n, 1);
+        fputc('\n', p->out);
+    }
     page_series(p, "count", s->counts, n, 0);
     fputc('\n', p->out);
     if (s->baseline_growth_bytes != 0) {
