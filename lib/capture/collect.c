@@ -41,6 +41,11 @@
 #define HELPER_STACK_SIZE ((size_t)64 << 10)
 #define READY_WAIT_NS 2000000000u
 #define MALLINFO_WAIT_NS 300000000u
+/* How much larger blocks may be than the smallest that can have a label, and how many are looked
+ * at.
+ */
+#define LABEL_SIZE_RANGE 256
+#define LABELLED_BYTES_MAX ((size_t)64 << 20)
 /* For looking at the target's children, which takes as long as they are large. */
 #define CHILDREN_NS 2000000000u
 #define CHILDREN_IN_PLACE_NS 20000000u
@@ -58,10 +63,12 @@ struct copy {
     size_t stream_length;
 
     char *helper_stack;
-    struct memory scratch; /* a section in the making */
-    struct memory maps;    /* what smaps says, kept for all its uses */
-    uint32_t *stack_ids;   /* new id of each stack of the recorder, 0: not used */
-    uint32_t *managed;     /* managed frame of each stack of the recorder, 0: a native one */
+    struct memory scratch;  /* a section in the making */
+    struct memory maps;     /* what smaps says, kept for all its uses */
+    struct memory labelled; /* struct managed_block */
+    uint64_t label_size;    /* the walker's */
+    uint32_t *stack_ids;    /* new id of each stack of the recorder, 0: not used */
+    uint32_t *managed;      /* managed frame of each stack of the recorder, 0: a native one */
     uint32_t n_stacks_old;
     size_t stack_ids_size;
     struct python_send python;
@@ -800,6 +807,14 @@ static void put_threads(struct copy *c) {
 
 _Static_assert(sizeof(struct recorder_block) == sizeof(struct wire_block), "sent as they are");
 
+/* Blocks that the walker may have a label for. */
+static void keep_for_label(struct copy *c, const struct recorder_block *block, uint32_t node) {
+    const struct managed_block b = {.address = block->address, .node = node};
+    if (c->label_size && block->size >= c->label_size &&
+        block->size - c->label_size <= LABEL_SIZE_RANGE && c->labelled.length < LABELLED_BYTES_MAX)
+        memory_add(&c->labelled, &b, sizeof b);
+}
+
 static int put_blocks(void *context, const struct recorder_block *blocks, size_t n) {
     enum { RUN = 1024 };
     struct copy *const c = context;
@@ -814,6 +829,7 @@ static int put_blocks(void *context, const struct recorder_block *blocks, size_t
                                    stack <= c->n_stacks_old ? c->stack_ids[stack] : 0);
                 continue;
             }
+            keep_for_label(c, &blocks[i], (uint32_t)(c->n_blocks + n_run) + 1);
             run[n_run++] =
                 (struct wire_block){.address = blocks[i].address,
                                     .size = blocks[i].size,
@@ -945,6 +961,9 @@ static void put_object_references(struct copy *c) {
         c->error = o->walker->send_references(o->walk, &c->ids);
     if (o->walk && !c->error && !c->collect->request->no_edges)
         c->error = o->walker->send_roots(o->walk, &c->ids, o->held);
+    if (o->walk && !c->error && !c->labelled.failed)
+        c->error = o->walker->send_labels(o->walk, &c->ids, (const void *)c->labelled.data,
+                                          c->labelled.length / sizeof(struct managed_block));
 }
 
 static void tick_scanned(void *context) {
@@ -1057,6 +1076,7 @@ static void send_all(struct copy *c) {
     put_threads(c);
     put_regions(c, &known);
     memory_release(&known);
+    c->label_size = c->objects.walk ? c->objects.walker->label_size(c->objects.walk) : 0;
     recorder_for_each_block(put_blocks, c);
     c->notes.n_blocks = (uint32_t)c->n_blocks;
     c->n_nodes = (uint32_t)c->n_blocks;
@@ -1092,6 +1112,7 @@ static int prepare(struct copy *c) {
 
 static void release(struct copy *c) {
     memory_release(&c->scratch);
+    memory_release(&c->labelled);
     memory_release(&c->maps);
     if (c->stream)
         raw_unmap(c->stream, STREAM_SIZE);

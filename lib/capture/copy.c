@@ -487,6 +487,8 @@ static int send_all(struct copy *c) {
         failed = c->walker->send_references(walk, &sink);
     if (walk && !failed)
         failed = c->walker->send_roots(walk, &sink, NULL);
+    if (walk && !failed)
+        failed = c->walker->send_labels(walk, &sink, NULL, 0);
     if (failed)
         return failed;
     const struct wire_end end = {.n_blocks = n_blocks, .block_bytes = sink.block_bytes};

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANAGED_VERSION 4u
+#define MANAGED_VERSION 5u
 
 /* Where a walker's sections go. */
 struct managed_sink {
@@ -37,6 +37,12 @@ enum {
     MANAGED_READABLE = 2 /* may hold addresses of native memory */
 };
 
+/* A block of malloc, by its number in the stream. */
+struct managed_block {
+    uint64_t address;
+    uint32_t node, reserved;
+};
+
 struct managed_walk;
 
 struct managed_walker {
@@ -59,6 +65,12 @@ struct managed_walker {
     int (*send_references)(struct managed_walk *walk, struct managed_sink *sink);
     /* held[i]: who holds object i has been found in native memory; NULL: nobody has looked. */
     int (*send_roots)(struct managed_walk *walk, struct managed_sink *sink, const uint8_t *held);
+    /* What blocks are that the runtime's objects stand for, or might: blocks of label_size() bytes
+     * and more come into question, not many more; 0: none do. Ascending by node; without has_blocks
+     * none are given, and the walker's own are looked at. */
+    uint64_t (*label_size)(const struct managed_walk *walk);
+    int (*send_labels)(struct managed_walk *walk, struct managed_sink *sink,
+                       const struct managed_block *blocks, size_t n);
     void (*close)(struct managed_walk *walk);
 
     /* --- in the living process --- */

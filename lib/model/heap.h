@@ -155,6 +155,7 @@ struct heap {
     uint32_t n_nodes, n_blocks;
     uint64_t *address, *size, *birth;
     uint32_t *block_pool;       /* of blocks, row of POOL; NULL: no block has one */
+    uint32_t *block_label;      /* of blocks, string; NULL: no block has one */
     uint32_t *stack, *type;     /* type: 0 until a pass knows it */
     uint32_t *flags;            /* SNAP_NODE_FLAG_*; kind << 24 */
     uint8_t *domain;            /* NULL: all host */

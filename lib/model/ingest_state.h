@@ -40,9 +40,9 @@ struct ingest {
 
     struct {
         size_t thread_rows, tls, heap_regions, regions, pools, resources, modules, threads, address,
-            size, birth, block_pool, stack, type, flags, domain, objects, large_objects, strings,
-            types, first_edge, edges, first_reference, references, ways, roots, frames, vtables,
-            functions, vptrs, codes, hooks;
+            size, birth, block_pool, block_label, stack, type, flags, domain, objects,
+            large_objects, strings, types, first_edge, edges, first_reference, references, ways,
+            roots, frames, vtables, functions, vptrs, codes, hooks;
     } capacity;
 };
 
@@ -67,6 +67,7 @@ int receive_nodes(struct ingest *g, const struct wire_section *section, snap_err
 int receive_objects(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_node_types(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_node_pools(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_node_labels(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_frames(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_tls(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_vtables(struct ingest *g, const struct wire_section *section, snap_error *err);

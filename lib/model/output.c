@@ -157,6 +157,15 @@ static void put_nodes(const struct output *o, const uint32_t *nodes, size_t n) {
         c[SNAP_NODE_COL_POOL][i] = pool_of(h, nodes[i]);
 }
 
+static int put_label_of_block(struct output *o, size_t i, uint32_t node, snap_error *err) {
+    const struct heap *const h = o->heap;
+    o->columns[SNAP_NODE_COL_LABEL][i] = 0;
+    return h->block_label && node <= h->n_blocks
+               ? output_string(o, h->block_label[node - 1], &o->columns[SNAP_NODE_COL_LABEL][i],
+                               err)
+               : 0;
+}
+
 static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err) {
     const struct heap_object object = heap_object(o->heap, node);
     uint64_t *const *const c = o->columns;
@@ -165,7 +174,9 @@ static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err
     c[SNAP_NODE_COL_THREAD][i] = object.thread;
     c[SNAP_NODE_COL_DEVICE][i] = object.device;
     c[SNAP_NODE_COL_EXTERNAL][i] = object.external;
-    return output_string(o, object.label, &c[SNAP_NODE_COL_LABEL][i], err);
+    return node <= o->heap->n_blocks
+               ? put_label_of_block(o, i, node, err)
+               : output_string(o, object.label, &c[SNAP_NODE_COL_LABEL][i], err);
 }
 
 static int write_nodes(struct output *o, void (*progress)(void *context), void *context,
@@ -173,13 +184,16 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
     static const unsigned used[] = {SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS,
                                     SNAP_NODE_COL_SIZE, SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK,
                                     SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS, SNAP_NODE_COL_POOL,
+                                    /* of few blocks */
+                                    SNAP_NODE_COL_LABEL,
                                     /* of objects only */
-                                    SNAP_NODE_COL_LABEL, SNAP_NODE_COL_REFCOUNT,
-                                    SNAP_NODE_COL_HIDDEN, SNAP_NODE_COL_THREAD,
-                                    SNAP_NODE_COL_DEVICE, SNAP_NODE_COL_EXTERNAL};
+                                    SNAP_NODE_COL_REFCOUNT, SNAP_NODE_COL_HIDDEN,
+                                    SNAP_NODE_COL_THREAD, SNAP_NODE_COL_DEVICE,
+                                    SNAP_NODE_COL_EXTERNAL};
     const struct heap *const h = o->heap;
     const int has_objects = h->n_nodes > h->n_blocks;
-    SNAP_TRY(need_columns(o, used, has_objects ? sizeof used / sizeof *used : 9, err));
+    const size_t n_used = has_objects ? sizeof used / sizeof *used : h->block_label ? 10 : 9;
+    SNAP_TRY(need_columns(o, used, n_used, err));
     uint32_t nodes[BATCH_ROWS];
     for (uint32_t k = 0; k < h->n_nodes;) {
         const size_t n = h->n_nodes - k < BATCH_ROWS ? h->n_nodes - k : BATCH_ROWS;
@@ -188,6 +202,8 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
         put_nodes(o, nodes, n);
         for (size_t i = 0; has_objects && i < n; i++)
             SNAP_TRY(put_object(o, i, nodes[i], err));
+        for (size_t i = 0; !has_objects && h->block_label && i < n; i++)
+            SNAP_TRY(put_label_of_block(o, i, nodes[i], err));
         SNAP_TRY(put_rows(o, SNAP_TABLE_NODE, n, err));
         if (progress)
             progress(context);

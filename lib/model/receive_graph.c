@@ -163,12 +163,34 @@ int receive_node_types(struct ingest *g, const struct wire_section *section, sna
     return 0;
 }
 
+/* One more column of blocks, if there is none yet. */
+static int begin_block_column(struct ingest *g, uint32_t **column, size_t *capacity,
+                              snap_error *err) {
+    const size_t n = (size_t)g->heap.n_blocks + 1;
+    if (*column)
+        return 0;
+    return heap_grow(&g->heap, column, capacity, n, sizeof **column) < 0 ? stream_no_memory(err)
+                                                                         : 0;
+}
+
+int receive_node_labels(struct ingest *g, const struct wire_section *section, snap_error *err) {
+    struct heap *const h = &g->heap;
+    SNAP_TRY(begin_block_column(g, &h->block_label, &g->capacity.block_label, err));
+    for (uint32_t left = section->n, n; left > 0; left -= n) {
+        const struct wire_node_label *w;
+        SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));
+        for (uint32_t i = 0; i < n; i++) {
+            if (w[i].node == 0 || w[i].node > h->n_blocks)
+                return stream_broken(err, "a block's label");
+            SNAP_TRY(receive_string(g, w[i].label, &h->block_label[w[i].node - 1], err));
+        }
+    }
+    return 0;
+}
+
 int receive_node_pools(struct ingest *g, const struct wire_section *section, snap_error *err) {
     struct heap *const h = &g->heap;
-    if (!h->block_pool && section->n > 0) {
-        SNAP_TRY(GROW(g, h->block_pool, block_pool, h->n_blocks + 1u));
-        memset(h->block_pool, 0, ((size_t)h->n_blocks + 1) * sizeof *h->block_pool);
-    }
+    SNAP_TRY(begin_block_column(g, &h->block_pool, &g->capacity.block_pool, err));
     for (uint32_t left = section->n, n; left > 0; left -= n) {
         const struct wire_node_pool *w;
         SNAP_TRY(stream_records(&g->in, sizeof *w, left, (const void **)&w, &n, err));

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31455249574e5348ull /* "HSNWIRE1" */
-#define WIRE_VERSION 4u
+#define WIRE_VERSION 5u
 
 enum wire_kind {
     WIRE_HELLO = 1,
@@ -43,6 +43,7 @@ enum wire_kind {
     WIRE_OBJECT,
     WIRE_NODE_TYPE,
     WIRE_NODE_POOL,
+    WIRE_NODE_LABEL,
     WIRE_FRAME,
     WIRE_TLS,
     WIRE_VTABLE,
@@ -174,6 +175,11 @@ struct wire_node_type {
 /* The pool that a block lives in. Ascending by node. */
 struct wire_node_pool {
     uint32_t node, pool;
+};
+
+/* What tells a block from others of its type. Ascending by node. */
+struct wire_node_label {
+    uint32_t node, label; /* label: string */
 };
 
 /* A frame of a thread's stack at the moment, innermost first: the frame of the function at pc takes

@@ -923,6 +923,8 @@ __attribute__((visibility("default"))) const struct managed_walker heapsnap_walk
     .send_nodes = send_nodes,
     .send_references = send_references,
     .send_roots = send_roots,
+    .label_size = send_label_size,
+    .send_labels = send_labels,
     .close = walk_close,
     .start = hold_start,
     .is_free = hold_is_free,

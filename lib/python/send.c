@@ -286,6 +286,57 @@ int send_references(struct managed_walk *w, struct managed_sink *sink) {
     return result(w);
 }
 
+/* --- labels of blocks --- */
+
+struct labels {
+    struct managed_walk *walk;
+    const struct managed_block *blocks; /* NULL: the walk's own */
+    size_t n;
+};
+
+static int send_label(void *context, size_t i) {
+    const struct labels *const l = context;
+    struct managed_walk *const w = l->walk;
+    uint64_t address, size = tensor_size(w);
+    if (w->error || w->failed || i >= l->n)
+        return 1;
+    if (l->blocks) {
+        address = l->blocks[i].address;
+    } else {
+        address = natives_blocks(w)[i].address;
+        size = natives_blocks(w)[i].size;
+    }
+    const uint32_t label = size >= tensor_size(w) ? tensor_label_of_block(w, address) : 0;
+    const struct wire_node_label r = {.node = l->blocks ? l->blocks[i].node : (uint32_t)i + 1,
+                                      .label = string_id(w, label)};
+    if (label)
+        send_record(w, WIRE_NODE_LABEL, &r, sizeof r);
+    return 0;
+}
+
+static int skip_label(void *context, size_t i) {
+    return 0;
+}
+
+uint64_t send_label_size(const struct managed_walk *w) {
+    return tensor_size(w);
+}
+
+int send_labels(struct managed_walk *w, struct managed_sink *sink,
+                const struct managed_block *blocks, size_t n) {
+    struct labels l = {.walk = w,
+                       .blocks = w->has_blocks ? blocks : NULL,
+                       .n = w->has_blocks ? n : w->natives.n_blocks};
+    w->sink = sink;
+    if (tensor_size(w) == 0 || l.n == 0)
+        return result(w);
+    guard_start();
+    guard_each(0, send_label, skip_label, &l);
+    guard_stop();
+    send_flush(w, WIRE_NODE_LABEL);
+    return result(w);
+}
+
 /* --- roots --- */
 
 static void send_places(struct managed_walk *w) {

@@ -253,24 +253,31 @@ static void put_device(struct text *t, uint64_t word) {
     }
 }
 
+/* Data type, shape and device of what its words say is a tensor; its data type, or NULL. */
+static const struct tensor_kind *put_tensor(const struct managed_walk *w, const uint64_t *tensor,
+                                            struct text *t, struct shape *out) {
+    const uint64_t *const at = tensor + w->tensors.word;
+    const struct tensor_kind *const kind = read_shape(at, out) ? kind_of(&w->tensors, at) : NULL;
+    if (!kind)
+        return NULL;
+    put_text(t, kind->name);
+    put_text(t, "[");
+    for (uint64_t i = 0; i < out->n && i < 16; i++) {
+        put_text(t, i > 0 ? ", " : "");
+        put_number(t, out->sizes[i]);
+    }
+    put_text(t, out->n > 16 ? ", ...]" : "]");
+    put_device(t, at[AT_KIND]);
+    return kind;
+}
+
 uint32_t tensor_label(struct managed_walk *w, PyObject *op) {
     const uint64_t *const tensor = w->tensors.word ? tensor_of(w, op) : NULL;
     struct text t = {.length = 0};
     struct shape s;
-    if (!tensor || !read_shape(tensor + w->tensors.word, &s))
-        return 0;
-    const uint64_t *const at = tensor + w->tensors.word;
-    const struct tensor_kind *const kind = kind_of(&w->tensors, at);
+    const struct tensor_kind *const kind = tensor ? put_tensor(w, tensor, &t, &s) : NULL;
     if (!kind)
         return 0;
-    put_text(&t, kind->name);
-    put_text(&t, "[");
-    for (uint64_t i = 0; i < s.n && i < 16; i++) {
-        put_text(&t, i > 0 ? ", " : "");
-        put_number(&t, s.sizes[i]);
-    }
-    put_text(&t, s.n > 16 ? ", ...]" : "]");
-    put_device(&t, at[AT_KIND]);
     const uint64_t *const storage =
         w->tensors.size_word && kind->size && s.count > 0 ? storage_of(w, tensor) : NULL;
     const uint64_t all = storage ? storage[w->tensors.size_word] : 0;
@@ -297,4 +304,17 @@ int tensor_storage(struct managed_walk *w, const uint64_t *tensor, struct tensor
                                 .is_device = d.is_set && d.kind != CPU && d.kind != MKLDNN &&
                                              d.kind != IDEEP && d.kind != META && d.kind != LAZY};
     return out->words != NULL;
+}
+
+uint64_t tensor_size(const struct managed_walk *w) {
+    return w->tensors.word ? (w->tensors.word + AT_KIND + 1) * UINT64_C(8) : 0;
+}
+
+uint32_t tensor_label_of_block(struct managed_walk *w, uint64_t address) {
+    struct text t = {.length = 0};
+    struct shape s;
+    if (!w->tensors.word || natives_class(w, address) != NATIVE_TENSOR ||
+        !put_tensor(w, (const uint64_t *)address, &t, &s))
+        return 0;
+    return name_add(w, t.bytes, t.length);
 }

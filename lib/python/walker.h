@@ -297,6 +297,10 @@ uint32_t natives_block_at(const struct managed_walk *w, uint64_t address);
 /* tensor.c: finds out how tensors are laid out; then the label of one, as a name; 0: none. */
 void tensors_learn(struct managed_walk *w);
 uint32_t tensor_label(struct managed_walk *w, PyObject *op);
+/* The label of a block of tensor_size() bytes at least, without what it shows of its storage: whose
+ * object it may be, and who counts views, is not known here. 0 bytes: nothing was found out. */
+uint64_t tensor_size(const struct managed_walk *w);
+uint32_t tensor_label_of_block(struct managed_walk *w, uint64_t address);
 /* What a tensor shows a part of. False: it has none, or nothing is known of it. */
 struct tensor_storage {
     const uint64_t *words; /* of the storage */
@@ -324,6 +328,9 @@ void send_reference(struct managed_walk *w, const struct reference *reference, u
 int send_counters(struct managed_walk *w, struct managed_sink *sink);
 int send_nodes(struct managed_walk *w, struct managed_sink *sink);
 int send_references(struct managed_walk *w, struct managed_sink *sink);
+uint64_t send_label_size(const struct managed_walk *w);
+int send_labels(struct managed_walk *w, struct managed_sink *sink,
+                const struct managed_block *blocks, size_t n);
 int send_roots(struct managed_walk *w, struct managed_sink *sink, const uint8_t *held);
 
 #endif

@@ -28,6 +28,7 @@ BY_NAME = {
     "POOL": ("QQQQQQIIIIIIII", "address size live cached largest_gap birth kind domain device name module stack parent flags", ""),
     "NODE_TYPE": ("II", "node type", ""),
     "NODE_POOL": ("II", "node pool", ""),
+    "NODE_LABEL": ("II", "node label", ""),
     "REFERENCE": ("QQIIIHH", "source_offset target_offset source target label kind flags", ""),
     "HOOK": ("QQQIIIIIIIIII", "pc holder_offset birth registry callback file line holder argument stack count kind root", ""),
     "FRAME": ("QQII", "sp pc thread is_exact", ""),

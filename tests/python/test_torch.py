@@ -37,7 +37,10 @@ def graph_of(*tensors):
     edges = sorted([name(n), i, name(m)] for n in nodes for i, (m, _) in enumerate(n.next_functions) if m is not None)
     saved = sorted({(name(n), a[11:]) for n in nodes for a in dir(n) if a.startswith("_raw_saved_") and a != "_raw_saved_tensors"
                     and getattr(n, "_saved_" + a[11:]) is not None})
-    return {"nodes": sorted(map(name, nodes)), "edges": edges, "saved": saved}
+    what = lambda t: str(t.dtype).removeprefix("torch.") + str(list(t.shape)) + " " + str(t.device)
+    labels = sorted({(node, a, what(getattr(n, "_saved_" + a))) for n in nodes for node, a in saved
+                     if name(n) == node and torch.is_tensor(getattr(n, "_saved_" + a, None))})
+    return {"nodes": sorted(map(name, nodes)), "edges": edges, "saved": saved, "labels": labels}
 def storages_of(*tensors):
     return {hex(s.data_ptr()): s.nbytes() for s in (t.untyped_storage() for t in tensors)}
 """
@@ -125,6 +128,8 @@ class Graph(unittest.TestCase):
             for edge in self.graph.out[node]:
                 if edge.kind == "saved":
                     self.assertEqual(self.graph.nodes[edge.target].type, "c10::TensorImpl")
+        labels = {(self.name(n), e.label, self.graph.nodes[e.target].label) for n in nodes for e in self.graph.out[n] if e.kind == "saved"}
+        self.assertEqual(sorted(labels), sorted((node, f"saved '{name}'", label) for node, name, label in self.said["graph"]["labels"]))
 
     def test_a_function_in_python(self):
         node = self.graph.follow(self.local("custom"), "grad_fn")

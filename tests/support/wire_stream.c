@@ -198,6 +198,8 @@ void wire_example(struct wire_stream *s) {
     wire_section(s, WIRE_NODE_TYPE, &node_type, 1, sizeof node_type);
     const struct wire_node_pool node_pool = {1, 1};
     wire_section(s, WIRE_NODE_POOL, &node_pool, 1, sizeof node_pool);
+    const struct wire_node_label node_label = {3, 2};
+    wire_section(s, WIRE_NODE_LABEL, &node_label, 1, sizeof node_label);
     const struct wire_frame frames[] = {{0x7001000, 0x2000, 1, 1}, {0x7002000, 0x3000, 1, 0}};
     wire_section(s, WIRE_FRAME, frames, 2, sizeof *frames);
     const struct wire_tls tls = {0x8000100, 0x100, 2, 1};

@@ -162,6 +162,8 @@ START_TEST(test_every_section) {
         ck_assert_uint_eq(row_of(&t, 9)[object[i][0]], object[i][1]);
     ck_assert_str_eq(type_of(s, 10), "struct session");
     ck_assert_str_eq(type_of(s, 3), "struct session");
+    ck_assert_str_eq(text_of(s, row_of(&t, 2)[SNAP_NODE_COL_LABEL]), "sessions");
+    ck_assert_uint_eq(row_of(&t, 1)[SNAP_NODE_COL_LABEL], 0);
     ck_assert_str_eq(type_of(s, 1), "Base");
     free(t.rows);
 
@@ -849,6 +851,9 @@ static const struct {
     WRONG(WIRE_NODE_POOL, wire_node_pool, node, 0),
     WRONG(WIRE_NODE_POOL, wire_node_pool, node, 11),
     WRONG(WIRE_NODE_POOL, wire_node_pool, pool, 2),
+    WRONG(WIRE_NODE_LABEL, wire_node_label, node, 0),
+    WRONG(WIRE_NODE_LABEL, wire_node_label, node, 9),
+    WRONG(WIRE_NODE_LABEL, wire_node_label, label, 3),
     WRONG(WIRE_FRAME, wire_frame, thread, 3),
     WRONG(WIRE_FRAME, wire_frame, sp, 0x8000000),
     WRONG(WIRE_TLS, wire_tls, thread, 0),
