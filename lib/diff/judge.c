@@ -283,6 +283,7 @@ static uint64_t process_counter(const struct snap_diff *d, size_t index, const c
 struct workers {
     uint32_t n;
     uint64_t private_first, private_last, anonymous_first, anonymous_last;
+    uint64_t pid, most; /* the one that made most, and how much */
 };
 
 static void find_workers(const struct snap_diff *d, struct workers *out) {
@@ -304,8 +305,14 @@ static void find_workers(const struct snap_diff *d, struct workers *out) {
         out->n++;
         out->private_first = add_sat(out->private_first, before);
         out->private_last = add_sat(out->private_last, row.value);
-        out->anonymous_first = add_sat(out->anonymous_first, process_counter(d, 0, name));
-        out->anonymous_last = add_sat(out->anonymous_last, process_counter(d, d->n - 1, name));
+        const uint64_t first = process_counter(d, 0, name),
+                       last = process_counter(d, d->n - 1, name);
+        out->anonymous_first = add_sat(out->anonymous_first, first);
+        out->anonymous_last = add_sat(out->anonymous_last, last);
+        if (last > first && last - first > out->most) {
+            out->most = last - first;
+            out->pid = strtoull(row.name + sizeof prefix - 1, NULL, 10);
+        }
     }
 }
 
@@ -328,9 +335,10 @@ static int judge_children(struct snap_diff *d, int *is_told, snap_error *err) {
         return 0;
     if (made > grown / 2)
         return result_limit(d, err,
-                            "memory that %" PRIu32 " child process%s made grew by %s: snapshots of "
-                            "this process do not tell what it is, theirs do",
-                            w.n, w.n == 1 ? "" : "es", made_text);
+                            "memory that %" PRIu32 " child process%s made grew by %s, nowhere more "
+                            "than in process %" PRIu64 ": snapshots of this process do not tell "
+                            "what it is, those of that one do",
+                            w.n, w.n == 1 ? "" : "es", made_text, w.pid);
     *is_told = 1;
     return result_not_leak(
         d, err, "copy-on-write", grown - made,
