@@ -489,6 +489,8 @@ static int send_all(struct copy *c) {
         failed = c->walker->send_roots(walk, &sink, NULL);
     if (walk && !failed)
         failed = c->walker->send_labels(walk, &sink, NULL, 0);
+    if (walk)
+        c->walker->close(walk); /* the writer is not done for a while */
     if (failed)
         return failed;
     const struct wire_end end = {.n_blocks = n_blocks, .block_bytes = sink.block_bytes};

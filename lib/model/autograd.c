@@ -778,7 +778,7 @@ static int merge(struct autograd *a) {
     uint64_t i = 0, k = 0, at = 0;
     for (uint32_t node = 1; node <= h->n_nodes; node++) {
         const uint64_t end = h->first_reference[node];
-        h->first_reference[node - 1] = at;
+        h->first_reference[node - 1] = (uint32_t)at;
         for (; i < end; i++)
             all[at++] = h->references[i];
         for (; k < a->n_added && a->added[k].source == node; k++) {
@@ -787,7 +787,7 @@ static int merge(struct autograd *a) {
                 return -1;
         }
     }
-    h->first_reference[h->n_nodes] = at;
+    h->first_reference[h->n_nodes] = (uint32_t)at;
     if (h->references)
         heap_drop(h, &h->references);
     h->references = all;

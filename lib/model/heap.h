@@ -170,7 +170,7 @@ struct heap {
     uint64_t *first_edge; /* n_nodes + 1 */
     struct heap_edge *edges;
     uint64_t n_references;
-    uint64_t *first_reference; /* n_nodes + 1 */
+    uint32_t *first_reference; /* n_nodes + 1 */
     struct heap_reference *references;
     uint32_t n_ways;
     struct heap_way *ways;

@@ -331,6 +331,8 @@ int receive_codes(struct ingest *g, const struct wire_section *section, snap_err
 static int end_of_sources(struct ingest *g, uint64_t source, snap_error *err) {
     struct heap *const h = &g->heap;
     SNAP_TRY(GROW(g, h->first_edge, first_edge, h->n_nodes + 1u));
+    if (h->n_edges == 0) /* all is 0 as it came: need not be touched */
+        g->last_source = (uint32_t)source;
     while (g->last_source < source)
         h->first_edge[g->last_source++] = h->n_edges;
     return 0;
@@ -381,7 +383,7 @@ static int end_of_referrers(struct ingest *g, uint64_t source, snap_error *err) 
     struct heap *const h = &g->heap;
     SNAP_TRY(GROW(g, h->first_reference, first_reference, h->n_nodes + (size_t)1));
     while (g->last_referrer < source)
-        h->first_reference[g->last_referrer++] = h->n_references;
+        h->first_reference[g->last_referrer++] = (uint32_t)h->n_references;
     return 0;
 }
 
