@@ -5,11 +5,11 @@
 #include "diff/candidates.h"
 
 struct views {
-    uint64_t count, shown_bytes, kept_bytes; /* kept: at least shown; each for itself */
+    uint64_t count, shown_bytes, kept_bytes; /* kept: of fresh storages, each once */
 };
 
-/* By place: fresh views that are in it or below; NULL: there are none. The caller frees it. Reads
- * the labels of all nodes. */
+/* By place: fresh views of fresh storages that are in it or below; NULL: there are none. The caller
+ * frees it. Reads the labels of all nodes; if one of them is of a view, all references. */
 int views_find(const struct candidates *c, struct views **out, snap_error *err);
 
 #endif

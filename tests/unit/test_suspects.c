@@ -48,13 +48,14 @@ static void check(int result) {
 enum { SITES = 64, SNAPS = 8 };
 
 struct node {
-    const char *type;
+    const char *type, *label;
     uint32_t site, size, flags;
     int is_alive, is_object; /* object: of Python */
 };
 struct edge {
     uint32_t from, to, offset;
     const char *label;
+    uint32_t kind; /* 0: pointer */
 };
 struct root {
     uint32_t kind, node, flags;
@@ -92,7 +93,7 @@ static uint32_t add(const char *type, uint32_t site, uint32_t size) {
         heap.node_capacity = heap.node_capacity * 2 + 64;
         heap.nodes = realloc(heap.nodes, heap.node_capacity * sizeof *heap.nodes);
     }
-    heap.nodes[heap.n_nodes++] = (struct node){type, site, size, 0, 1, 0};
+    heap.nodes[heap.n_nodes++] = (struct node){type, NULL, site, size, 0, 1, 0};
     return (uint32_t)heap.n_nodes;
 }
 
@@ -111,7 +112,7 @@ static void refer(uint32_t from, uint32_t to, const char *label, uint32_t offset
         heap.edge_capacity = heap.edge_capacity * 2 + 64;
         heap.edges = realloc(heap.edges, heap.edge_capacity * sizeof *heap.edges);
     }
-    heap.edges[heap.n_edges++] = (struct edge){from, to, offset, label};
+    heap.edges[heap.n_edges++] = (struct edge){from, to, offset, label, 0};
 }
 
 /* Changes where a field points; 0: nowhere. */
@@ -213,6 +214,7 @@ static void write_nodes(snap_writer *w, uint32_t *ids) {
         row[SNAP_NODE_COL_FLAGS] = node->flags;
         row[SNAP_NODE_COL_STACK] = node->site + 2;
         row[SNAP_NODE_COL_TYPE] = type_id(w, names, &n_names, node->type);
+        row[SNAP_NODE_COL_LABEL] = node->label != NULL ? string(w, node->label) : 0;
         check(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err));
     }
 }
@@ -227,7 +229,7 @@ static void write_references(snap_writer *w, const uint32_t *ids) {
             continue;
         row[SNAP_EDGE_COL_SOURCE] = ids[e->from - 1];
         row[SNAP_EDGE_COL_TARGET] = ids[e->to - 1];
-        row[SNAP_EDGE_COL_KIND] = SNAP_EDGE_POINTER;
+        row[SNAP_EDGE_COL_KIND] = e->kind != 0 ? e->kind : SNAP_EDGE_POINTER;
         row[SNAP_EDGE_COL_LABEL] = string(w, e->label);
         row[SNAP_EDGE_COL_SOURCE_OFFSET] = e->offset;
         check(snap_writer_row(w, SNAP_TABLE_EDGE, row, NULL, &err));
@@ -784,6 +786,86 @@ static const snap_diff_not_leak *not_leak(const snap_diff *d, const char *kind) 
 
 /* Caches of libraries that are known to end by themselves, alone, beside a leak; and a variable of
  * the program's whose name only looks alike. */
+enum { STORAGE_BYTES = 102400 };
+
+static void refer_storage(uint32_t from, uint32_t to, const char *label) {
+    refer(from, to, label, 16);
+    heap.edges[heap.n_edges - 1].kind = SNAP_EDGE_STORAGE;
+}
+
+static uint32_t add_storage(void) {
+    const uint32_t storage = add("c10::StorageImpl", 0, 104), data = add("data", 0, STORAGE_BYTES);
+    refer_storage(storage, data, "data");
+    return storage;
+}
+
+/* What a tensor stands for; its object refers to it. */
+static uint32_t add_tensor(uint32_t storage, const char *label, uint32_t *out_object) {
+    const uint32_t object = add_object("torch.Tensor", 72), impl = add("c10::TensorImpl", 0, 192);
+    heap.nodes[object - 1].label = label;
+    refer_storage(object, impl, "_cdata");
+    refer_storage(impl, storage, "storage");
+    *out_object = object;
+    return impl;
+}
+
+static uint32_t put_tensor(uint32_t list, uint32_t storage, const char *label) {
+    uint32_t object;
+    const uint32_t impl = add_tensor(storage, label, &object);
+    refer(list, object, "", 8 * (uint32_t)heap.n_nodes);
+    return impl;
+}
+
+/* The tensor that a view was made of, which nobody else has. */
+static void put_base(uint32_t view, uint32_t storage, const char *label) {
+    uint32_t object;
+    const uint32_t meta = add("ViewMeta", 0, 128), impl = add_tensor(storage, label, &object);
+    refer(view, meta, "autograd_meta", 24);
+    refer(meta, impl, "base", 40);
+    refer(impl, object, "object", 48);
+}
+
+/* Three snapshots of a list that grows by n views of each of two new storages; 0: of an old one. */
+static void check_views(unsigned n, int is_old, int has_whole, uint64_t count, uint64_t kept) {
+    static const char view[] = "float32[10] cpu, 40 of 102400 bytes",
+                      whole[] = "float32[25600] cpu";
+    heap_reset();
+    const uint32_t list = add_object("list", 72), old = add_storage();
+    root(SNAP_ROOT_MODULE, "__main__", "kept", list);
+    put_tensor(list, old, is_old ? view : whole);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < (round > 0 ? 2 : 0); i++) {
+            const uint32_t storage = is_old ? old : add_storage();
+            for (unsigned k = 0; k < n; k++) {
+                const uint32_t impl = put_tensor(list, storage, view);
+                if (k == 0)
+                    put_base(impl, storage, whole);
+            }
+            if (has_whole)
+                put_tensor(list, storage, whole);
+        }
+        snap();
+    }
+    snap_diff *const d = compare();
+    size_t n_suspects;
+    const snap_diff_suspect *const s = suspects(d, &n_suspects);
+    ck_assert_uint_eq(n_suspects, 1);
+    ck_assert_uint_eq(s->views_count, count);
+    ck_assert_uint_eq(s->views_shown_bytes, 40 * count);
+    ck_assert_uint_eq(s->views_kept_bytes, kept);
+    ck_assert_int_eq(strstr(s->advice, "clone()") != NULL, count > 0);
+    snap_diff_free(d);
+    heap_reset();
+}
+
+START_TEST(views_are_told_with_what_they_keep) {
+    check_views(1, 0, 0, 4, 4 * STORAGE_BYTES);
+    check_views(5, 0, 0, 20, 4 * STORAGE_BYTES); /* each storage once */
+    check_views(40, 1, 0, 0, 0);                 /* what is old was kept before */
+    check_views(5, 0, 1, 0, 0);                  /* and would stay without the view */
+}
+END_TEST
+
 START_TEST(a_cache_with_a_bound_is_no_suspect) {
     const uint32_t cache = add("struct lru", 0, 8000), list = add("struct list", 0, 8000);
     root(SNAP_ROOT_GLOBAL,
@@ -1392,6 +1474,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(c, what_is_usual_comes_last, 0, 16);
     tcase_add_loop_test(c, modules_are_one_suspect, 0, ONLY_ONE + 1);
     tcase_add_loop_test(c, a_cache_with_a_bound_is_no_suspect, 0, 3);
+    tcase_add_test(c, views_are_told_with_what_they_keep);
     tcase_add_test(c, what_ended_is_told_though_it_is_small);
     tcase_add_test(c, what_two_hold_is_no_ones_alone);
     tcase_add_test(c, a_table_of_several_types_is_one_suspect);
