@@ -15,8 +15,8 @@
 #include "python/guard.h"
 
 /* First the number of the device, then the address, as one number that sorts. */
-#define ADDRESS_BITS 56
-#define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
+#define NUMBER_SHIFT 56
+#define ADDRESS_MASK ((UINT64_C(1) << NUMBER_SHIFT) - 1)
 
 struct found {
     uint64_t key;
@@ -54,7 +54,7 @@ static int find_one(void *context, size_t i) {
         return 0;
     }
     const struct found f = {.key =
-                                (uint64_t)s.device << ADDRESS_BITS | (s.words[word] & ADDRESS_MASK),
+                                (uint64_t)s.device << NUMBER_SHIFT | (s.words[word] & ADDRESS_MASK),
                             .size = s.words[w->tensors.size_word],
                             .block = block - 1};
     if ((f.key & ADDRESS_MASK) == 0 || f.size == 0 || f.size > SIZE_MAX_BYTES)
@@ -125,7 +125,7 @@ void devices_send_nodes(struct managed_walk *w) {
         const struct wire_node r = {.address = ranges(w)[i].key & ADDRESS_MASK,
                                     .size = ranges(w)[i].size,
                                     .type = d->type,
-                                    .device = (uint32_t)(ranges(w)[i].key >> ADDRESS_BITS),
+                                    .device = (uint32_t)(ranges(w)[i].key >> NUMBER_SHIFT),
                                     .domain = SNAP_DOMAIN_DEVICE,
                                     .kind = SNAP_NODE_DEVICE_BLOCK};
         send_record(w, WIRE_NODE, &r, sizeof r);
