@@ -509,12 +509,19 @@ static void put_fact(struct page *p, const char *title, const char *text) {
         fprintf(p->out, "%-12s %s\n", title, page_name(safe, text, p->width - 13));
 }
 
+/* What one child process has: there may be many of them, and their sum is there, too. */
+static int is_of_one_child(const char *name) {
+    static const char prefix[] = "child";
+    const size_t n = sizeof prefix - 1;
+    return strncmp(name, prefix, n) == 0 && name[n] >= '0' && name[n] <= '9';
+}
+
 /* Named numbers of one META key, several to a line. */
 static void put_named(struct page *p, const snap_snapshot *s, uint32_t key, const char *title) {
     unsigned column = 0;
     for (size_t i = 0; i < snap_meta_count(s); i++) {
         const snap_meta_row row = snap_meta_get(s, i);
-        if (row.key != key)
+        if (row.key != key || (key == SNAP_META_PROCESS && is_of_one_child(row.name)))
             continue;
         char raw[300], item[NAME_MAX_BYTES], size[TEXT_SIZE_MAX];
         const size_t length = strlen(row.name);
