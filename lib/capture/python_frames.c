@@ -96,9 +96,10 @@ static inline bool is_frame(const struct walk *w, uintptr_t frame) {
            (rawmem_readable(frame) && rawmem_readable(frame + HEADER_BYTES - 8));
 }
 
-static inline bool walk_start(struct walk *w, const struct python_place_on_stack *place) {
+/* From the state of this thread, if it has one. */
+static inline bool walk_start(struct walk *w, const struct python_place_on_stack *place,
+                              uintptr_t state) {
     const struct python_layout *const l = &python.layout;
-    const uintptr_t state = thread_state();
     *w = (struct walk){.place = place, .bound = place->sp};
     w->careful = place->careful || place->sp < place->low || place->sp >= place->high;
     if (state == 0)
@@ -212,7 +213,7 @@ static bool walk_whole(struct python_copy *copy, const struct python_place_on_st
     uint64_t n_steps = 0;
     uintptr_t seen = 0;
     bool cut = false;
-    if (walk_start(&w, place))
+    if (walk_start(&w, place, thread_state()))
         while (walk_step(&w, &now)) {
             if (now.frame != 0 && now.frame == seen)
                 break;
@@ -362,16 +363,66 @@ static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
     return changed;
 }
 
+/* Makes the copy what its frames are now that only stand elsewhere. As python_frames_sync(). */
+static inline uintptr_t apply_changes(struct python_copy *copy, const struct changes *changes,
+                                      const struct python_place_on_stack *place,
+                                      uint64_t *dropped) {
+    uintptr_t changed = 0;
+    for (unsigned i = 0; i < changes->n; i++) {
+        struct python_frame *const f = &copy->frames[changes->at[i]];
+        const uint64_t before = f->position;
+        f->instruction = instruction_of(f->frame);
+        f->code = code_of(f->frame);
+        f->position = position_of(f, place, dropped);
+        if (f->position != before) /* else: another instruction of the same line */
+            changed = f->bound;
+    }
+    return changed;
+}
+
+/* Whether the first step of a walk gives the innermost frame of the copy: what walk_start() and
+ * walk_step() would tell, by fewer words. */
+static inline bool is_innermost(const struct python_copy *copy, uintptr_t state,
+                                const struct python_place_on_stack *place) {
+    const struct python_layout *const l = &python.layout;
+    const struct python_frame *const f = &copy->frames[copy->n - 1];
+    if (place->careful || place->sp < place->low || place->sp >= place->high)
+        return false;
+    if (l->chain == PYTHON_CALLS)
+        return f->bound > place->sp && f->bound < place->high &&
+               word(state + l->thread_calls) == f->bound &&
+               word(f->bound + l->call_frame) == f->frame;
+    if (l->chain == PYTHON_LISTS)
+        return f->bound > place->sp && f->bound < place->high &&
+               word(state + l->thread_calls) == f->bound &&
+               word(state + l->thread_frame) == f->frame;
+    if (l->thread_frame != 0)
+        return word(state + l->thread_frame) == f->frame;
+    const uintptr_t call = word(state + l->thread_calls);
+    return call != 0 && word(call + l->call_frame) == f->frame;
+}
+
 /* One walk that steps until it meets a frame of the copy, then checks that all links further out
  * hold. False: it did not meet it soon, or they do not; the copy is untouched. */
 static inline bool sync_inner(struct python_copy *copy, const struct python_place_on_stack *place,
                               uint64_t *dropped, uintptr_t *out_changed) {
     struct walk w;
     struct python_frame now;
-    struct changes changes = {0};
+    struct changes changes;
     unsigned n_fresh = 0, n_bound = 0, at;
     bool is_call_ended = false;
-    if (!walk_start(&w, place) || w.careful)
+    const uintptr_t state = thread_state();
+    if (state == 0)
+        return false;
+    changes.n = 0;
+    if (is_innermost(copy, state, place)) {
+        if (!frames_hold(copy, copy->n - 1, &changes))
+            return false;
+        *out_changed = changes.n == 0 ? 0 : apply_changes(copy, &changes, place, dropped);
+        return true;
+    }
+    walk_start(&w, place, state);
+    if (w.careful)
         return false;
     for (unsigned kept = copy->n;;) { /* frames of the copy not yet left behind */
         if (!walk_step(&w, &now))
@@ -404,16 +455,7 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     for (; n_bound < n_fresh; n_bound++) /* those of the call under way */
         if (copy->fresh[n_bound].bound == 0)
             copy->fresh[n_bound].bound = copy->frames[met].bound;
-    uintptr_t changed = 0;
-    for (unsigned i = 0; i < changes.n; i++) {
-        struct python_frame *const f = &copy->frames[changes.at[i]];
-        const uint64_t before = f->position;
-        f->instruction = instruction_of(f->frame);
-        f->code = code_of(f->frame);
-        f->position = position_of(f, place, dropped);
-        if (f->position != before) /* else: another instruction of the same line */
-            changed = f->bound;
-    }
+    uintptr_t changed = apply_changes(copy, &changes, place, dropped);
     if (at < copy->n && copy->frames[at].bound > changed)
         changed = copy->frames[at].bound;
     if (n_fresh > 0 && copy->fresh[n_fresh - 1].bound > changed)
