@@ -9,6 +9,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "capture/rawmem.h"
 #include "capture/unwind.h"
 #include <heapsnap/snapdef.h>
@@ -18,6 +22,7 @@ enum {
     N_CHUNKS = (1 << 28) >> NODES_SHIFT,
     TABLE_FIRST = 1 << 14,
     FAR_JUMP = 64 << 10,
+    OWN_STACK_TOP = 64 << 10, /* has room for a thread's static variables */
     /* offsets in the ucontext that a signal frame's caller finds at its stack pointer */
     UCONTEXT_RBP = 120,
     UCONTEXT_RSP = 160,
@@ -162,16 +167,31 @@ static __attribute__((noinline)) uint32_t intern_slowly(struct stack_copy *copy,
     return id != 0 ? id : node_new(copy, h, parent, pc);
 }
 
-static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t pc) {
+/* `hint` says where a step is remembered. It is the parent's id, but for a chain of steps: there it
+ * tells the steps apart without the parents, so that none waits for the one before. */
+static inline uint32_t intern_hinted(struct stack_copy *copy, uint32_t parent, uint64_t pc,
+                                     uint64_t hint) {
     struct stack_recent *const recent =
-        &copy->recent[((pc ^ (uint64_t)parent << 24) * UINT64_C(0x9E3779B97F4A7C15) >> 40) %
-                      STACKS_RECENT];
-    if (__builtin_expect(recent->pc == pc && recent->parent == parent, 1))
-        return recent->id;
+        copy->recent[((pc ^ hint << 24) * UINT64_C(0x9E3779B97F4A7C15) >> 40) % STACKS_RECENT];
+    for (unsigned i = 0; i < STACKS_RECENT_WAYS; i++)
+        if (__builtin_expect(recent[i].pc == pc && recent[i].parent == parent, 1))
+            return recent[i].id;
     const uint32_t id = intern_slowly(copy, parent, pc);
-    if (id != 0)
-        *recent = (struct stack_recent){pc, parent, id};
+    if (id != 0) {
+        memmove(recent + 1, recent, (STACKS_RECENT_WAYS - 1) * sizeof *recent);
+        recent[0] = (struct stack_recent){pc, parent, id};
+    }
     return id;
+}
+
+static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t pc) {
+    return intern_hinted(copy, parent, pc, parent);
+}
+
+/* Of a step in a chain that begins under a node, for the frame whose return address is at a slot.
+ */
+static inline uint64_t chain_hint(uint32_t first, uintptr_t slot) {
+    return first ^ (uint64_t)slot << 9;
 }
 
 /* Whether 8 bytes at `at`, reached from a frame at `from` through a register that a frame may have
@@ -260,44 +280,55 @@ found:
 }
 
 static inline struct stack_frame frame_get(const struct stack_copy *copy, unsigned i) {
-    const struct stack_more *const m = &copy->more[i];
-    return (struct stack_frame){.slot = copy->slots[i],
-                                .pc = copy->pcs[i],
-                                .bp = m->bp,
-                                .bp_at = m->saved ? copy->words[m->word - 1].at
-                                         : i == 0 ? copy->first_bp_at
-                                                  : 0,
-                                .by_bp = m->by_bp,
-                                .rare = m->rare};
+    const struct stack_kept *const f = &copy->frames[i];
+    return (struct stack_frame){.slot = f->slot,
+                                .pc = f->pc,
+                                .bp = f->bp,
+                                .bp_at = f->how.saved ? copy->saves[f->n_saves - 1].at
+                                         : i == 0     ? copy->first_bp_at
+                                                      : 0,
+                                .by_bp = f->how.by_bp,
+                                .rare = f->how.rare};
 }
 
-static inline bool holds(const struct stack_word *word) {
-    return *(const uintptr_t *)word->at == word->value;
+static inline bool holds(uintptr_t at, uintptr_t value) {
+    return *(const uintptr_t *)at == value;
 }
 
-/* Whether the n words before one hold, from the inside out. */
-static inline bool all_hold(const struct stack_word *word, unsigned n) {
-    for (; n >= 4; n -= 4, word -= 4)
-        if (!holds(&word[-1]) || !holds(&word[-2]) || !holds(&word[-3]) || !holds(&word[-4]))
+/* Whether the n frames before `end`, all on the thread's own stack, have their return addresses. */
+static inline bool frames_stand(const struct stack_kept *end, unsigned n) {
+    const struct stack_kept *f = end;
+    for (; n >= 4; n -= 4, f -= 4)
+        if (!holds(f[-1].slot, f[-1].pc) || !holds(f[-2].slot, f[-2].pc) ||
+            !holds(f[-3].slot, f[-3].pc) || !holds(f[-4].slot, f[-4].pc))
             return false;
-    for (; n > 0; n--)
-        if (!holds(--word))
+    for (; n > 0; n--, f--)
+        if (!holds(f[-1].slot, f[-1].pc))
+            return false;
+    return true;
+}
+static inline bool saves_stand(const struct stack_word *w, unsigned n) {
+    for (const struct stack_word *const end = w + n; w < end; w++)
+        if (!holds(w->at, w->value))
             return false;
     return true;
 }
 
+/* Each word is read only after the step to it was found to be the one that a walk would take. */
 static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *copy, unsigned k) {
     for (; k > 0; k--) {
-        const struct stack_more *const m = &copy->more[k], *const outer = m - 1;
-        if (m->rare) {
+        const struct stack_kept *const f = &copy->frames[k], *const outer = f - 1;
+        if (f->how.rare) {
             struct stack_frame frame = frame_get(copy, k), caller;
             if (step(copy, &frame, &caller, unwind_rule(frame.pc)) != STEP_OK ||
-                caller.slot != copy->slots[k - 1] || (outer->needs_bp && caller.bp != outer->bp))
+                caller.slot != outer->slot || (outer->how.needs_bp && caller.bp != outer->bp))
                 return false;
-        } else if (m->saved && !holds(&copy->words[m->word - 1])) {
-            return false;
+        } else if (f->how.saved) {
+            const struct stack_word *const save = &copy->saves[f->n_saves - 1];
+            if (!holds(save->at, save->value))
+                return false;
         }
-        if (!holds(&copy->words[outer->word]))
+        if (!holds(outer->slot, outer->pc))
             return false;
     }
     return true;
@@ -305,42 +336,48 @@ static __attribute__((noinline)) bool verify_slowly(const struct stack_copy *cop
 
 /* Whether the copy from frame k outwards is still the stack; k itself is known to be. */
 static inline bool verify(const struct stack_copy *copy, unsigned k) {
-    const struct stack_more *const m = &copy->more[k];
-    return __builtin_expect(m->plain, 1) ? all_hold(&copy->words[m->word], m->word)
-                                         : verify_slowly(copy, k);
+    const struct stack_kept *const f = &copy->frames[k];
+    return __builtin_expect(f->how.plain, 1)
+               ? frames_stand(f, k) && saves_stand(copy->saves, f->n_saves)
+               : verify_slowly(copy, k);
+}
+
+/* Whether the outermost frame of a walk is that of the thread's own stack, between which and the
+ * walk's start all is mapped: near the top. Other stacks may lie within its bounds, which are
+ * guessed, where it is a small one. */
+static inline bool is_on_own_stack(const struct stack_copy *copy, uintptr_t slot) {
+    return !copy->cut && !copy->broken && copy->stack_high - slot - 1 < OWN_STACK_TOP;
 }
 
 /* Appends one frame at the inner end of the copy, without its node. */
 static inline void append_frame(struct stack_copy *copy, const struct stack_frame *frame) {
     const unsigned n = copy->n++;
-    struct stack_more *const m = &copy->more[n];
-    const bool outer_needs = n > 0 ? m[-1].needs_bp : copy->cut;
-    const bool saved = outer_needs && frame->bp_at != 0;
-    unsigned word = 0;
+    struct stack_kept *const f = &copy->frames[n];
+    const bool outer_needs = n > 0 ? f[-1].how.needs_bp : copy->cut;
+    const bool saved = n > 0 && outer_needs && frame->bp_at != 0;
+    unsigned n_saves = n > 0 ? f[-1].n_saves : 0;
     if (n == 0)
-        copy->first_bp_at = saved ? frame->bp_at : 0;
-    else
-        word = m[-1].word + 1u;
-    if (saved && n > 0)
-        copy->words[word++] = (struct stack_word){frame->bp_at, m[-1].bp};
-    copy->words[word] = (struct stack_word){frame->slot, frame->pc};
-    copy->slots[n] = frame->slot;
-    copy->pcs[n] = frame->pc;
-    copy->inner[n] = 0;
-    *m = (struct stack_more){.bp = frame->bp,
-                             .word = (uint16_t)word,
-                             .saved = saved && n > 0,
-                             .by_bp = frame->by_bp,
-                             .needs_bp = frame->by_bp || (frame->bp_at == 0 && outer_needs),
-                             .rare = frame->rare,
-                             .plain = !frame->rare && (n == 0 || m[-1].plain)};
+        copy->first_bp_at = outer_needs ? frame->bp_at : 0;
+    if (saved)
+        copy->saves[n_saves++] = (struct stack_word){frame->bp_at, f[-1].bp};
+    const bool plain = !frame->rare && frame->slot >= copy->stack_low &&
+                       (n > 0 ? f[-1].how.plain : is_on_own_stack(copy, frame->slot));
+    *f = (struct stack_kept){.slot = frame->slot,
+                             .pc = frame->pc,
+                             .bp = frame->bp,
+                             .n_saves = (uint16_t)n_saves,
+                             .how = {.saved = saved,
+                                     .by_bp = frame->by_bp,
+                                     .needs_bp = frame->by_bp || (frame->bp_at == 0 && outer_needs),
+                                     .rare = frame->rare,
+                                     .plain = plain}};
 }
 
 /* The same, with its node where that hangs on its caller's alone. */
 static inline void append(struct stack_copy *copy, const struct stack_frame *frame) {
     const unsigned n = copy->n;
     append_frame(copy, frame);
-    struct stack_more *const m = &copy->more[n];
+    struct stack_kept *const m = &copy->frames[n];
     if (__builtin_expect(!copy->cut && n < depth_limit && copy->python.n == 0, 1)) {
         if (n == 0)
             m->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
@@ -385,9 +422,11 @@ static __attribute__((noinline)) void extend(struct stack_copy *copy) {
 /* --- Python's frames between those of C functions --- */
 
 /* The node of Python's frames whose bounds lie between two slots, under a parent; *at: the frame of
- * Python to begin with, counted from the outermost, and on return the first that is further in. */
-static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *at, uintptr_t inner,
-                            uintptr_t outer, uint64_t flag) {
+ * Python to begin with, counted from the outermost, and on return the first that is further in.
+ * `first`: under which the chain of steps begins. */
+static inline uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *at,
+                                   uintptr_t inner, uintptr_t outer, uint64_t flag,
+                                   uint32_t first) {
     const struct python_copy *const p = &copy->python;
     for (; *at < p->n; ++*at) {
         const struct python_frame *const f = &p->frames[*at];
@@ -395,7 +434,8 @@ static uint32_t fold_python(struct stack_copy *copy, uint32_t parent, unsigned *
             break;
         if (f->bound >= outer || f->position == 0)
             continue;
-        parent = intern(copy, parent, f->position | PC_PYTHON | flag);
+        parent = intern_hinted(copy, parent, f->position | PC_PYTHON | flag,
+                               chain_hint(first, f->frame));
         flag = 0;
         if (parent == 0)
             break;
@@ -423,28 +463,30 @@ static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool caref
     const uintptr_t changed = python_frames_sync(&copy->python, &place, &copy->n_dropped);
     if (__builtin_expect(changed != 0, 0))
         for (unsigned i = copy->n; i-- > 0;) {
-            copy->inner[i] = 0; /* of the one that runs it, too */
-            if (copy->slots[i] >= changed)
+            copy->frames[i].inner = 0; /* of the one that runs it, too */
+            if (copy->frames[i].slot >= changed)
                 break;
-            copy->more[i].id = 0;
+            copy->frames[i].id = 0;
         }
 }
 
 /* The node under which stands what frame i calls, where the nodes are those of whole stacks. */
-static inline uint32_t inner_id(struct stack_copy *copy, unsigned i) {
-    const uint32_t id = copy->more[i].id;
-    if (copy->inner[i] == 0 && id != 0) {
-        unsigned at = python_beyond(copy, copy->slots[i]);
-        copy->inner[i] = fold_python(copy, id, &at, copy->slots[i + 1], copy->slots[i], 0);
+static inline uint32_t inner_id(struct stack_copy *copy, unsigned i, uint32_t first) {
+    const uint32_t id = copy->frames[i].id;
+    if (copy->frames[i].inner == 0 && id != 0) {
+        unsigned at = python_beyond(copy, copy->frames[i].slot);
+        copy->frames[i].inner =
+            fold_python(copy, id, &at, copy->frames[i + 1].slot, copy->frames[i].slot, 0, first);
     }
-    return copy->inner[i];
+    return copy->frames[i].inner;
 }
 
 /* The node of frame i as the outermost one that is kept, under those of Python that bound it. */
 static uint32_t first_under_python(struct stack_copy *copy, unsigned i) {
     unsigned at = 0;
-    const uint32_t id = fold_python(copy, 0, &at, copy->slots[i], UINTPTR_MAX, PC_TRUNCATED);
-    return intern(copy, id, copy->pcs[i] | (id == 0 ? PC_TRUNCATED : 0));
+    const uint32_t id =
+        fold_python(copy, 0, &at, copy->frames[i].slot, UINTPTR_MAX, PC_TRUNCATED, 0);
+    return intern(copy, id, copy->frames[i].pc | (id == 0 ? PC_TRUNCATED : 0));
 }
 
 /* frame_id() where Python runs. */
@@ -454,37 +496,40 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
     unsigned from = i;
     uint32_t id;
     if (is_whole) {
-        struct stack_more *const more = copy->more;
+        struct stack_kept *const more = copy->frames;
         while (from > 0 && more[from].id == 0)
             from--;
         if (more[from].id == 0)
-            more[from].id =
-                copy->broken ? first_under_python(copy, from) : intern(copy, 0, copy->pcs[from]);
-        for (; from < i && (id = inner_id(copy, from)) != 0; from++)
-            more[from + 1].id = intern(copy, id, copy->pcs[from + 1]);
+            more[from].id = copy->broken ? first_under_python(copy, from)
+                                         : intern(copy, 0, copy->frames[from].pc);
+        const uint32_t first = more[from].id;
+        for (; from < i && (id = inner_id(copy, from, first)) != 0; from++)
+            more[from + 1].id = intern_hinted(copy, id, copy->frames[from + 1].pc,
+                                              chain_hint(first, copy->frames[from + 1].slot));
         return more[i].id;
     } else {
         const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
         const uintptr_t outermost = p->cut ? p->frames[0].bound : UINTPTR_MAX;
-        for (from = first; from < i && copy->slots[from] >= outermost;)
+        for (from = first; from < i && copy->frames[from].slot >= outermost;)
             from++;
-        id = copy->slots[from] < outermost && outermost != UINTPTR_MAX &&
+        id = copy->frames[from].slot < outermost && outermost != UINTPTR_MAX &&
                      (from > first || (first == 0 && !copy->cut))
                  ? first_under_python(copy, from)
-                 : intern(copy, 0, copy->pcs[from] | PC_TRUNCATED);
+                 : intern(copy, 0, copy->frames[from].pc | PC_TRUNCATED);
     }
-    unsigned at = python_beyond(copy, copy->slots[from]);
+    unsigned at = python_beyond(copy, copy->frames[from].slot);
     for (; id != 0 && from < i; from++) {
-        id = fold_python(copy, id, &at, copy->slots[from + 1], copy->slots[from], 0);
+        id =
+            fold_python(copy, id, &at, copy->frames[from + 1].slot, copy->frames[from].slot, 0, id);
         if (id != 0)
-            id = intern(copy, id, copy->pcs[from + 1]);
+            id = intern(copy, id, copy->frames[from + 1].pc);
     }
     return id;
 }
 
 /* The tree id of the innermost `depth` frames from frame i outwards. */
 static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsigned i) {
-    struct stack_more *const more = copy->more;
+    struct stack_kept *const more = copy->frames;
     if (copy->python.n > 0)
         return frame_id_python(copy, i);
     if (i < depth_limit && !copy->cut) {
@@ -492,15 +537,16 @@ static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsi
         while (from > 0 && more[from].id == 0)
             from--;
         if (more[from].id == 0)
-            more[from].id = intern(copy, 0, copy->pcs[from] | (copy->broken ? PC_TRUNCATED : 0));
+            more[from].id =
+                intern(copy, 0, copy->frames[from].pc | (copy->broken ? PC_TRUNCATED : 0));
         for (; more[from].id != 0 && from < i; from++)
-            more[from + 1].id = intern(copy, more[from].id, copy->pcs[from + 1]);
+            more[from + 1].id = intern(copy, more[from].id, copy->frames[from + 1].pc);
         return more[i].id;
     }
     const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
-    uint32_t id = intern(copy, 0, copy->pcs[first] | PC_TRUNCATED);
+    uint32_t id = intern(copy, 0, copy->frames[first].pc | PC_TRUNCATED);
     for (unsigned k = first + 1; id != 0 && k <= i; k++)
-        id = intern(copy, id, copy->pcs[k]);
+        id = intern(copy, id, copy->frames[k].pc);
     more[i].id = id;
     return id;
 }
@@ -552,7 +598,7 @@ static __attribute__((noinline)) uint32_t walk_fully(struct stack_copy *copy, un
         if (i == outer - 1)
             at = python_beyond(copy, copy->fresh[i].slot);
         else
-            id = fold_python(copy, id, &at, copy->fresh[i].slot, copy->fresh[i + 1].slot, 0);
+            id = fold_python(copy, id, &at, copy->fresh[i].slot, copy->fresh[i + 1].slot, 0, id);
         if (id == 0 && i < outer - 1)
             break;
         id = intern(copy, id, pc);
@@ -575,100 +621,133 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
 
 /* --- inner ends of walks, remembered --- */
 
-/* Tells apart the starts of walks; not 0. Its upper bits say where their inner ends are kept. */
-static inline uint64_t segment_key(const struct stack_start *start) {
-    return (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+/* Tells apart the starts of walks; not 0. *set: where their inner ends are kept. */
+static inline uint32_t segment_key(const struct stack_start *start, unsigned *set) {
+    const uint64_t h = (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15);
+    *set = (unsigned)(h >> 57) % STACKS_SEGMENT_SETS;
+    return (uint32_t)(h >> 25) | 1;
 }
 
-static inline unsigned segments_at(uint64_t key) {
-    return (unsigned)(key >> 32) % (STACKS_SEGMENTS / STACKS_SEGMENT_WAYS) * STACKS_SEGMENT_WAYS;
+/* Bits of the ways that have a key. Without a branch for each: most would be told wrong. */
+static inline unsigned segment_ways(const struct stack_copy *copy, unsigned set, uint32_t key) {
+    const uint32_t *const keys = copy->segment_keys[set];
+    unsigned ways = 0;
+#if defined(__SSE2__)
+    _Static_assert(STACKS_SEGMENT_WAYS == 8, "two vectors of keys");
+    const __m128i wanted = _mm_set1_epi32((int)key), *const at =
+                                                         (const __m128i *)(const void *)keys;
+    ways = (unsigned)_mm_movemask_epi8(_mm_packs_epi16(
+        _mm_packs_epi32(_mm_cmpeq_epi32(at[0], wanted), _mm_cmpeq_epi32(at[1], wanted)),
+        _mm_setzero_si128()));
+#else
+    for (unsigned i = 0; i < STACKS_SEGMENT_WAYS; i++)
+        ways |= (unsigned)(keys[i] == key) << i;
+#endif
+    return ways;
 }
 
-static inline bool is_word(const struct stack_word *a, const struct stack_word *b) {
-    return a->at == b->at && a->value == b->value;
+static inline struct stack_segment *segment_at(struct stack_copy *copy, unsigned set,
+                                               unsigned way) {
+    struct segment_set *const s = &copy->segments[set];
+    return way < STACKS_SEGMENT_SHORT ? &s->places[way].segment
+                                      : &s->longer[way - STACKS_SEGMENT_SHORT].segment;
+}
+
+static inline struct stack_kept *segment_frames(struct stack_segment *s) {
+    return (struct stack_kept *)(void *)(s + 1);
+}
+static inline struct stack_word *segment_saves(struct stack_segment *s) {
+    return (struct stack_word *)(void *)(segment_frames(s) + s->n);
 }
 
 /* Keeps the frames inside frame k, where a walk from `start` met the copy. */
 static inline void segment_keep(struct stack_copy *copy, const struct stack_start *start,
                                 unsigned k) {
-    const struct stack_more *const outer = &copy->more[k];
-    const unsigned n = copy->n - 1 - k, n_words = copy->more[copy->n - 1].word - outer->word;
-    if (n == 0 || n > STACKS_SEGMENT_FRAMES || n_words > STACKS_SEGMENT_WORDS)
+    const struct stack_kept *const outer = &copy->frames[k];
+    const unsigned n = copy->n - 1 - k, n_saves = outer[n].n_saves - outer->n_saves;
+    const size_t bytes = n * sizeof(struct stack_kept) + n_saves * sizeof(struct stack_word);
+    if (n == 0 || bytes > STACKS_SEGMENT_LONGER || !outer[n].how.plain)
         return;
-    for (unsigned i = 1; i <= n; i++)
-        if (outer[i].rare)
-            return;
-    /* Instead of one that is a part of it, if there is one. */
-    const uint64_t key = segment_key(start);
-    const unsigned first = segments_at(key);
-    unsigned at = first + copy->n_segments++ % STACKS_SEGMENT_WAYS;
-    const struct stack_word *const end = &copy->words[copy->more[copy->n - 1].word];
-    for (unsigned i = first; i < first + STACKS_SEGMENT_WAYS; i++) {
-        const struct stack_segment *const old = &copy->segments[i];
-        if (copy->segment_keys[i] == 0 || (copy->segment_keys[i] == key && old->n < n &&
-                                           is_word(end - old->n_words, &old->outer))) {
-            at = i;
+    const bool is_short = bytes <= STACKS_SEGMENT_BYTES;
+    unsigned set;
+    const uint32_t key = segment_key(start, &set);
+    unsigned way = copy->n_segments++;
+    way = is_short ? way % STACKS_SEGMENT_SHORT
+                   : STACKS_SEGMENT_SHORT + way % (STACKS_SEGMENT_WAYS - STACKS_SEGMENT_SHORT);
+    for (unsigned i = is_short ? 0 : STACKS_SEGMENT_SHORT; i < STACKS_SEGMENT_WAYS; i++) {
+        const struct stack_segment *const old = segment_at(copy, set, i);
+        /* Instead of one that is a part of it, if there is one. */
+        if (copy->segment_keys[set][i] == 0 ||
+            (copy->segment_keys[set][i] == key && old->n < n &&
+             outer[n - old->n].slot == old->outer.at && outer[n - old->n].pc == old->outer.value)) {
+            way = i;
             break;
         }
     }
-    struct stack_segment *const s = &copy->segments[at];
-    copy->segment_keys[at] = key;
-    s->slot = start->slot;
-    s->pc = start->pc;
-    s->n = n;
-    s->n_words = n_words;
-    s->generation = atomic_load_explicit(&unwind_generation, memory_order_relaxed);
-    s->parent = 0;
-    s->outer_needs_bp = outer->needs_bp;
-    s->outer_bp = outer->bp;
-    s->outer = copy->words[outer->word];
-    memcpy(s->words, &copy->words[outer->word + 1], n_words * sizeof s->words[0]);
-    for (unsigned i = 0; i < n; i++) {
-        s->more[i] = outer[i + 1];
-        s->more[i].word = (uint16_t)(outer[i + 1].word - outer->word - 1);
-    }
+    struct stack_segment *const s = segment_at(copy, set, way);
+    copy->segment_keys[set][way] = key;
+    *s = (struct stack_segment){.slot = start->slot,
+                                .pc = start->pc,
+                                .bp = start->bp,
+                                .outer = {outer->slot, outer->pc},
+                                .outer_bp = outer->bp,
+                                .generation =
+                                    atomic_load_explicit(&unwind_generation, memory_order_relaxed),
+                                .n = (uint8_t)n,
+                                .n_saves = (uint8_t)n_saves,
+                                .outer_saves = outer->n_saves,
+                                .needs_bp = outer[n].how.needs_bp,
+                                .outer_needs_bp = outer->how.needs_bp};
+    memcpy(segment_frames(s), outer + 1, n * sizeof *outer);
+    memcpy(segment_saves(s), &copy->saves[outer->n_saves], n_saves * sizeof copy->saves[0]);
 }
 
 /* Whether the stack at `start` is that segment and, from frame k - 1 outwards, the copy, of which
  * *inout_k frames are not left behind; then k is put there. */
-static inline bool segment_holds(const struct stack_copy *copy, const struct stack_segment *s,
+static inline bool segment_holds(const struct stack_copy *copy, struct stack_segment *s,
                                  const struct stack_start *start, unsigned *inout_k) {
     unsigned k = *inout_k;
     if (s->slot != start->slot || s->pc != start->pc ||
         s->generation != atomic_load_explicit(&unwind_generation, memory_order_relaxed) ||
-        (s->more[s->n - 1].needs_bp && s->more[s->n - 1].bp != start->bp))
+        (s->needs_bp && s->bp != start->bp))
         return false;
-    while (k > 0 && copy->slots[k - 1] < s->outer.at)
+    while (k > 0 && copy->frames[k - 1].slot < s->outer.at)
         k--;
-    if (k == 0 || k + s->n > depth_limit || copy->slots[k - 1] != s->outer.at ||
-        copy->pcs[k - 1] != s->outer.value)
+    if (k == 0 || k + s->n > depth_limit)
         return false;
-    const struct stack_more *const outer = &copy->more[k - 1];
-    if (outer->needs_bp != s->outer_needs_bp || (outer->needs_bp && outer->bp != s->outer_bp) ||
-        !all_hold(&s->words[s->n_words - 1], s->n_words - 1) || !holds(&s->outer) ||
+    const struct stack_kept *const outer = &copy->frames[k - 1];
+    if (outer->slot != s->outer.at || outer->pc != s->outer.value ||
+        outer->how.needs_bp != s->outer_needs_bp ||
+        (s->outer_needs_bp && outer->bp != s->outer_bp) || !outer->how.plain ||
+        !frames_stand(segment_frames(s) + s->n, s->n) ||
+        !saves_stand(segment_saves(s), s->n_saves) || !holds(outer->slot, outer->pc) ||
         !verify(copy, k - 1))
         return false;
     *inout_k = k;
     return true;
 }
 
-/* The ids of frames from k inwards, which are those of the segment; that of the innermost one. */
+/* Gives the frames from k inwards, which were just copied from a segment, their ids if they are not
+ * the segment's; the innermost one's. */
 static inline uint32_t segment_id(struct stack_copy *copy, struct stack_segment *s, unsigned k) {
     const struct python_copy *const p = &copy->python;
-    if (p->n > 0 && (p->cut || p->frames[p->n - 1].bound <= copy->slots[k]))
-        return frame_id(copy, copy->n - 1); /* Python stands further in, too */
-    if (copy->more[k - 1].id == 0)
-        frame_id(copy, k - 1);
-    const uint32_t parent = inner_id(copy, k - 1);
-    uint32_t id = parent;
-    if (__builtin_expect(s->parent == parent && parent != 0, 1)) {
+    struct stack_kept *const frames = &copy->frames[k], *const kept = segment_frames(s);
+    if (p->n > 0 && (p->cut || p->frames[p->n - 1].bound <= frames->slot)) {
+        /* Python stands further in, too. */
         for (unsigned i = 0; i < s->n; i++)
-            id = copy->inner[k + i] = copy->more[k + i].id = s->more[i].id;
-        return id;
+            frames[i].id = frames[i].inner = 0;
+        return frame_id(copy, copy->n - 1);
     }
-    for (unsigned i = 0; id != 0 && i < s->n; i++) {
-        id = intern(copy, id, copy->pcs[k + i]);
-        copy->inner[k + i] = copy->more[k + i].id = s->more[i].id = id;
+    if (frames[-1].id == 0)
+        frame_id(copy, k - 1);
+    const uint32_t parent = inner_id(copy, k - 1, frames[-1].id);
+    if (__builtin_expect(s->parent == parent && parent != 0, 1))
+        return frames[s->n - 1].id;
+    uint32_t id = parent;
+    for (unsigned i = 0; i < s->n; i++) {
+        if (id != 0)
+            id = intern_hinted(copy, id, frames[i].pc, chain_hint(parent, frames[i].slot));
+        frames[i].inner = frames[i].id = kept[i].inner = kept[i].id = id;
     }
     s->parent = id != 0 ? parent : 0;
     return id;
@@ -678,32 +757,32 @@ static inline uint32_t segment_id(struct stack_copy *copy, struct stack_segment 
  * behind. False: it is not so; the copy is untouched. */
 static inline bool capture_segment(struct stack_copy *copy, const struct stack_start *start,
                                    unsigned k, uint32_t *out_id) {
-    const uint64_t key = segment_key(start);
-    const unsigned end = segments_at(key) + STACKS_SEGMENT_WAYS;
-    unsigned at = end - STACKS_SEGMENT_WAYS;
-    while (copy->segment_keys[at] != key || !segment_holds(copy, &copy->segments[at], start, &k))
-        if (++at == end)
+    unsigned set;
+    const uint32_t key = segment_key(start, &set);
+    unsigned ways = segment_ways(copy, set, key);
+    struct stack_segment *s;
+    for (;; ways &= ways - 1) {
+        if (ways == 0)
             return false;
-    struct stack_segment *const s = &copy->segments[at];
+        s = segment_at(copy, set, (unsigned)__builtin_ctz(ways));
+        if (segment_holds(copy, s, start, &k))
+            break;
+    }
+    const struct stack_kept *const kept = segment_frames(s);
+    const struct stack_word *const saves = segment_saves(s);
+    const unsigned n = s->n, first_save = copy->frames[k - 1].n_saves;
     copy->n = k;
     if (python_frames_known)
         sync_python(copy, start->slot, false);
-    const struct stack_more *const outer = &copy->more[k - 1];
-    const unsigned first = outer->word + 1u;
-    for (unsigned i = 0; i < s->n_words; i++)
-        copy->words[first + i] = s->words[i];
-    for (unsigned i = 0; i < s->n; i++) {
-        const struct stack_word *const word = &s->words[s->more[i].word];
-        copy->slots[k + i] = word->at;
-        copy->pcs[k + i] = word->value;
-        struct stack_more *const m = &copy->more[k + i];
-        *m = s->more[i];
-        m->id = 0;
-        m->word = (uint16_t)(m->word + first);
-        m->plain = outer->plain;
-        copy->inner[k + i] = 0;
-    }
-    copy->n = k + s->n;
+    struct stack_kept *const frames = &copy->frames[k];
+    for (unsigned i = 0; i < n; i++)
+        frames[i] = kept[i];
+    for (unsigned i = 0; i < s->n_saves; i++)
+        copy->saves[first_save + i] = saves[i];
+    if (__builtin_expect(first_save != s->outer_saves, 0))
+        for (unsigned i = 0; i < n; i++)
+            frames[i].n_saves = (uint16_t)(frames[i].n_saves - s->outer_saves + first_save);
+    copy->n = k + n;
     *out_id = segment_id(copy, s, k);
     return true;
 }
@@ -718,10 +797,10 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
     frame->bp = start->bp;
     bool cut = false, broken = false;
     for (;;) {
-        while (k >= 0 && copy->slots[k] < frame->slot)
+        while (k >= 0 && copy->frames[k].slot < frame->slot)
             k--;
-        if (k >= 0 && copy->slots[k] == frame->slot && copy->pcs[k] == frame->pc &&
-            (!copy->more[k].needs_bp || copy->more[k].bp == frame->bp) &&
+        if (k >= 0 && copy->frames[k].slot == frame->slot && copy->frames[k].pc == frame->pc &&
+            (!copy->frames[k].how.needs_bp || copy->frames[k].bp == frame->bp) &&
             verify(copy, (unsigned)k)) {
             copy->n = (unsigned)k + 1;
             break;
@@ -764,7 +843,7 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
         extend(copy);
     *truncated = copy->cut || copy->broken || copy->n > depth_limit || copy->python.cut;
     copy->n_truncated += *truncated;
-    const uint32_t id = copy->more[copy->n - 1].id;
+    const uint32_t id = copy->frames[copy->n - 1].id;
     return id != 0 ? id : frame_id(copy, copy->n - 1);
 }
 
@@ -772,8 +851,8 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
  * further in than that are gone. False: it is not so simple. */
 static inline bool capture_one(struct stack_copy *copy, const struct stack_start *start,
                                unsigned i) {
-    const struct stack_more *const outer = &copy->more[i - 1];
-    const uintptr_t slot = copy->slots[i - 1];
+    const struct stack_kept *const outer = &copy->frames[i - 1];
+    const uintptr_t slot = copy->frames[i - 1].slot;
     const uint32_t rule = unwind_rule(start->pc);
     if (UNWIND_KIND(rule) != UNWIND_SP || start->slot + UNWIND_CFA(rule) != slot ||
         (outer->id == 0 && copy->python.n == 0))
@@ -783,34 +862,38 @@ static inline bool capture_one(struct stack_copy *copy, const struct stack_start
         bp_at = slot + 8 - UNWIND_BP_BELOW(rule);
         bp = *(const uintptr_t *)bp_at;
     }
-    if ((outer->needs_bp && outer->bp != bp) || *(const uintptr_t *)slot != copy->pcs[i - 1] ||
-        !verify(copy, i - 1))
+    if ((outer->how.needs_bp && outer->bp != bp) ||
+        *(const uintptr_t *)slot != copy->frames[i - 1].pc || !verify(copy, i - 1))
         return false;
     /* Where Python runs, the node depends on what of it stands in between. */
     const uint32_t id = copy->python.n == 0 ? intern(copy, outer->id, start->pc) : 0;
     copy->n = i;
     append_frame(copy,
                  &(struct stack_frame){start->slot, start->pc, start->bp, bp_at, false, false});
-    copy->more[i].id = id;
+    copy->frames[i].id = id;
     return true;
 }
 
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
     unsigned k = copy->n;
-    while (k > 0 && copy->slots[k - 1] < start->slot)
+    while (k > 0 && copy->frames[k - 1].slot < start->slot)
         k--;
     if (__builtin_expect(k > 0 && k < depth_limit && !copy->cut && !copy->broken, 1)) {
-        bool found = false;
-        if (copy->slots[k - 1] != start->slot) {
-            found = capture_one(copy, start, k);
-        } else if (copy->pcs[k - 1] != start->pc) {
-            found = k > 1 && capture_one(copy, start, k - 1);
-        } else if ((copy->more[k - 1].id != 0 || copy->python.n != 0) &&
-                   (!copy->more[k - 1].needs_bp || copy->more[k - 1].bp == start->bp) &&
-                   verify(copy, k - 1)) {
+        const struct stack_kept *const last = &copy->frames[k - 1];
+        const bool is_new = last->slot != start->slot || last->pc != start->pc;
+        uint32_t id;
+        bool found = !is_new && (last->id != 0 || copy->python.n != 0) &&
+                     (!last->how.needs_bp || last->bp == start->bp) && verify(copy, k - 1);
+        if (found) {
             /* The same call of the same function as the last time, or one further out. */
             copy->n = k;
-            found = true;
+        } else if (capture_segment(copy, start, k, &id)) {
+            *truncated = copy->python.cut;
+            copy->n_truncated += *truncated;
+            return id;
+        } else if (is_new) {
+            const unsigned i = last->slot == start->slot ? k - 1 : k;
+            found = i > 0 && capture_one(copy, start, i);
         }
         if (__builtin_expect(found, 1)) {
             *truncated = false;
@@ -820,17 +903,11 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
                 copy->n_truncated += *truncated;
             }
             const unsigned i = copy->n - 1;
-            uint32_t id = copy->more[i].id;
-            if (id == 0 && i > 0 && copy->inner[i - 1] != 0)
-                copy->inner[i] = copy->more[i].id = id =
-                    intern(copy, copy->inner[i - 1], start->pc);
+            id = copy->frames[i].id;
+            if (id == 0 && i > 0 && copy->frames[i - 1].inner != 0)
+                copy->frames[i].inner = copy->frames[i].id = id =
+                    intern(copy, copy->frames[i - 1].inner, start->pc);
             return id != 0 && !*truncated ? id : frame_id(copy, i);
-        }
-        uint32_t id;
-        if (capture_segment(copy, start, k, &id)) {
-            *truncated = copy->python.cut;
-            copy->n_truncated += *truncated;
-            return id;
         }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);

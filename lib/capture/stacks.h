@@ -4,9 +4,10 @@
  * The copy holds for each frame the address of its return-address slot and the return address. A
  * walk steps from the top, by cached unwind rules, until it meets a slot that the copy has with the
  * same return address; then it checks that every outer slot still holds its value (and every saved
- * frame pointer on which an outer frame's position hangs), from the inside out, so that each word
- * is read only after the step to it was proved to be the one a full walk would take. What is left
- * of the copy is the rest of the stack, with the tree ids of its frames.
+ * frame pointer on which an outer frame's position hangs). On the thread's own stack all of that
+ * can be read; elsewhere each word is read only after the step to it was proved to be the one a
+ * full walk would take. What is left of the copy is the rest of the stack, with the tree ids of its
+ * frames.
  *
  * A stack deeper than the limit is kept as its innermost `depth` frames, exactly, under a node that
  * says that it is cut.
@@ -27,11 +28,13 @@ enum {
     STACKS_DEPTH_DEFAULT = 128,
     STACKS_DEPTH_MAX = 512,
     STACKS_FRAMES = 2 * STACKS_DEPTH_MAX,
-    STACKS_RECENT = 8192,
-    STACKS_SEGMENTS = 512,
-    STACKS_SEGMENT_WAYS = 4, /* places for those of one start */
-    STACKS_SEGMENT_FRAMES = 20,
-    STACKS_SEGMENT_WORDS = 32
+    STACKS_RECENT = 2048, /* lines of memory, each with some */
+    STACKS_RECENT_WAYS = 4,
+    STACKS_SEGMENT_SETS = 128,
+    STACKS_SEGMENT_WAYS = 8,     /* places for those of one start */
+    STACKS_SEGMENT_SHORT = 6,    /* of them, the others are for long ones */
+    STACKS_SEGMENT_BYTES = 320,  /* of the frames of one, and of what they saved */
+    STACKS_SEGMENT_LONGER = 1344 /* likewise, of a long one */
 };
 
 struct stack_recent { /* a step in the tree taken not long ago */
@@ -43,16 +46,22 @@ struct stack_word { /* of the stack */
     uintptr_t at, value;
 };
 
-struct stack_more { /* of a frame, what a check of the copy does not read */
-    uintptr_t bp;   /* rbp after the return */
-    uint32_t id;    /* in the tree; 0: not known yet */
-    uint16_t word;  /* its return address among the words of the copy; before that, if `saved`,
-                       where it saved its caller's rbp */
-    bool saved : 1;
+struct stack_how {     /* a frame's caller was found */
+    bool saved : 1;    /* it saved its caller's rbp, on which an outer frame hangs */
     bool by_bp : 1;    /* its own CFA hangs on bp */
     bool needs_bp : 1; /* its own or an outer frame's CFA hangs on bp */
     bool rare : 1;     /* its caller was found by an unwind_rare: step again instead of comparing */
-    bool plain : 1;    /* from here outwards all that counts is the words */
+    bool plain : 1; /* from here outwards nothing is rare, and all is on the thread's own stack */
+};
+
+struct stack_kept {     /* a frame of the copy */
+    uintptr_t slot, pc; /* where the return address stands, and what it is */
+    uintptr_t bp;       /* rbp after the return, where how.needs_bp */
+    uint32_t id;        /* in the tree; 0: not known yet */
+    uint32_t inner;     /* the node under which stands what it calls: behind Python's functions
+                           that it runs; 0: not known yet */
+    uint16_t n_saves;   /* of it and of the frames further out; the last one is its, if how.saved */
+    struct stack_how how;
 };
 
 struct stack_frame { /* of a walk under way */
@@ -64,18 +73,31 @@ struct stack_frame { /* of a walk under way */
 };
 
 /* The inner end of a walk: frames from a hook's caller to one that the copy had. Where they end
- * follows from rbp in the hook's caller, if that matters, and from these words alone, so that the
- * same words in the same places are the same walk. Outermost first, as in the copy. */
+ * follows from rbp in the hook's caller, if that matters, and from what stands in their slots and
+ * where they saved rbp, so that the same words in the same places are the same walk. All of them
+ * are plain. */
 struct stack_segment {
-    uintptr_t slot, pc; /* of the innermost frame */
-    uint32_t n, n_words;
-    uint32_t generation; /* unwind_generation */
-    uint32_t parent;     /* a node under which its frames have their ids; 0: they have none */
-    bool outer_needs_bp;
+    uintptr_t slot, pc, bp;  /* of the innermost frame */
+    struct stack_word outer; /* the frame of the copy that it led to */
     uintptr_t outer_bp;
-    struct stack_word outer;                       /* the frame of the copy that it led to */
-    struct stack_word words[STACKS_SEGMENT_WORDS]; /* of its frames */
-    struct stack_more more[STACKS_SEGMENT_FRAMES]; /* likewise; `word` is counted from words[] */
+    uint32_t parent;      /* a node under which its frames have their ids; 0: they have none */
+    uint32_t generation;  /* unwind_generation */
+    uint8_t n, n_saves;   /* behind this: its frames, outermost first as in the copy, then what
+                             they saved */
+    uint16_t outer_saves; /* n_saves of `outer`, from which those of the frames go on */
+    bool needs_bp, outer_needs_bp;
+};
+
+/* A few lines of memory, so that they are found in caches of memory and of its pages. */
+struct segment_set {
+    struct {
+        struct stack_segment segment;
+        char rest[STACKS_SEGMENT_BYTES];
+    } __attribute__((aligned(64))) places[STACKS_SEGMENT_SHORT];
+    struct {
+        struct stack_segment segment;
+        char rest[STACKS_SEGMENT_LONGER];
+    } __attribute__((aligned(64))) longer[STACKS_SEGMENT_WAYS - STACKS_SEGMENT_SHORT];
 };
 
 struct stack_copy {
@@ -86,14 +108,12 @@ struct stack_copy {
     uintptr_t stack_low, stack_high; /* the thread's own stack, 0 if not known */
     uint64_t n_truncated, n_dropped;
     uintptr_t first_bp_at; /* stack_frame.bp_at of [0], if an outer frame may need it */
-    uintptr_t slots[STACKS_FRAMES], pcs[STACKS_FRAMES];
-    struct stack_word words[2 * STACKS_FRAMES]; /* what has to hold for the frames to be these */
-    struct stack_more more[STACKS_FRAMES];
-    /* The node under which stands what a frame calls: behind Python's functions that it runs. */
-    uint32_t inner[STACKS_FRAMES]; /* 0: not known yet */
-    struct stack_recent recent[STACKS_RECENT];
-    uint64_t segment_keys[STACKS_SEGMENTS] __attribute__((aligned(64))); /* 0: none */
-    struct stack_segment segments[STACKS_SEGMENTS];
+    struct stack_kept frames[STACKS_FRAMES];
+    struct stack_word saves[STACKS_FRAMES]; /* of rbp, likewise outermost first */
+    struct stack_recent recent[STACKS_RECENT][STACKS_RECENT_WAYS] __attribute__((aligned(64)));
+    uint32_t segment_keys[STACKS_SEGMENT_SETS][STACKS_SEGMENT_WAYS]
+        __attribute__((aligned(64))); /* 0: none */
+    struct segment_set segments[STACKS_SEGMENT_SETS];
     unsigned n_segments;                     /* ever kept */
     struct stack_frame fresh[STACKS_FRAMES]; /* new frames of the walk under way, innermost first */
     struct python_copy python;
