@@ -394,6 +394,12 @@ int receive_end_of_references(struct ingest *g, snap_error *err) {
     return end_of_referrers(g, end, err);
 }
 
+/* What a reference is called; its label is one of the stream's strings, still. */
+static int receive_way(struct ingest *g, struct heap_way way, uint32_t *out, snap_error *err) {
+    SNAP_TRY(receive_string(g, way.label, &way.label, err));
+    return heap_way_add(&g->heap, &way, out) < 0 ? stream_no_memory(err) : 0;
+}
+
 int receive_ways(struct ingest *g, const struct wire_section *section, snap_error *err) {
     for (uint32_t left = section->n, n; left > 0; left -= n) {
         const struct wire_way *w;
@@ -402,13 +408,12 @@ int receive_ways(struct ingest *g, const struct wire_section *section, snap_erro
             return stream_broken(err, "the number of names of references");
         SNAP_TRY(GROW(g, g->ways, ways, (size_t)g->n_ways + n));
         for (uint32_t i = 0; i < n; i++, w++) {
-            struct heap_way way = {.source_offset = w->source_offset,
-                                   .target_offset = w->target_offset,
-                                   .kind = w->kind,
-                                   .flags = w->flags};
-            SNAP_TRY(receive_string(g, w->label, &way.label, err));
-            if (heap_way_add(&g->heap, &way, &g->ways[g->n_ways]) < 0)
-                return stream_no_memory(err);
+            const struct heap_way way = {.source_offset = w->source_offset,
+                                         .target_offset = w->target_offset,
+                                         .label = w->label,
+                                         .kind = w->kind,
+                                         .flags = w->flags};
+            SNAP_TRY(receive_way(g, way, &g->ways[g->n_ways], err));
             g->n_ways++;
         }
     }
@@ -456,19 +461,18 @@ int receive_references(struct ingest *g, const struct wire_section *section, sna
             return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
         SNAP_TRY(GROW(g, h->references, references, h->n_references + n));
         for (uint32_t i = 0; i < n; i++, w++) {
-            struct heap_way way = {.source_offset = w->source_offset,
-                                   .target_offset = w->target_offset,
-                                   .kind = w->kind,
-                                   .flags = w->flags};
-            SNAP_TRY(receive_string(g, w->label, &way.label, err));
             if (w->source == 0 || w->source > h->n_nodes || w->target == 0 ||
                 w->target > h->n_nodes || w->source < g->last_referrer)
                 return stream_broken(err, "a reference by name");
             SNAP_TRY(end_of_referrers(g, w->source, err));
             struct heap_reference *const r = &h->references[h->n_references];
             r->target = w->target;
-            if (heap_way_add(h, &way, &r->way) < 0)
-                return stream_no_memory(err);
+            const struct heap_way way = {.source_offset = w->source_offset,
+                                         .target_offset = w->target_offset,
+                                         .label = w->label,
+                                         .kind = w->kind,
+                                         .flags = w->flags};
+            SNAP_TRY(receive_way(g, way, &r->way, err));
             h->n_references++;
         }
     }
