@@ -39,15 +39,21 @@ class Asked(unittest.TestCase):
             "t = threading.Thread(target=work)\nt.start()\nlater()\nt.join()\n")
 
     def test_c_code_that_keeps_the_lock(self):
-        self.check_moment("os.system(f'(sleep 0.5; kill -USR1 {os.getpid()}) &')\nend = time.monotonic() + 2.5\n"
-                          "while time.monotonic() < end:\n    sum(range(200000000))\n", moving=1)
+        """For four seconds on any machine, of which one is waited."""
+        self.check_moment("begin = time.monotonic()\nsum(range(10**7))\nn = int(4e7 / (time.monotonic() - begin))\n"
+                          "os.system(f'(sleep 0.5; kill -USR1 {os.getpid()}) &')\nsum(range(n))\n", moving=1)
 
     def test_asked_while_busy(self):
-        self.check_moment(
-            "import subprocess\ndone = []\ndef ask():\n    done.append(subprocess.run([os.environ['SNAP'], 'take', '-o', 'asked.snap', "
-            "str(os.getpid())], env={**os.environ, 'LD_PRELOAD': ''}).returncode)\n"
-            "t = threading.Thread(target=ask)\nt.start()\nwhile t.is_alive():\n    local = [{str(i): [i]} for i in range(100)]\n"
-            "assert done == [0]\n", trigger=5, moving=0, command=RUN, name="asked")
+        """Where the program gets no processor for a second it is taken all the same, and says so: then once more."""
+        for _ in range(3):
+            g = self.check_moment(
+                "import subprocess\ndone = []\ndef ask():\n    done.append(subprocess.run([os.environ['SNAP'], 'take', '-o', 'asked.snap', "
+                "str(os.getpid())], env={**os.environ, 'LD_PRELOAD': ''}).returncode)\n"
+                "t = threading.Thread(target=ask)\nt.start()\nwhile t.is_alive():\n    local = [{str(i): [i]} for i in range(100)]\n"
+                "assert done == [0]\n", trigger=5, command=RUN, name="asked")
+            if not g.meta.get("python_objects_moving"):
+                return
+        self.fail("never whole")
 
     def test_at_exit(self):
         for end in ("", "sys.exit(0)", "os._exit(0)", "import atexit\natexit.register(lambda: print('end'))",
