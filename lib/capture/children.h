@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define CHILDREN_MAX 64
+#define CHILDREN_NS 2000000000u /* enough, where the process itself does not wait */
 
 /* Says of process pid how many descendants it has, what they have together, and what each has, by
  * the names of process counters (format/registry.md): nothing where it has none or nobody can know.

@@ -41,13 +41,10 @@
 #define HELPER_STACK_SIZE ((size_t)64 << 10)
 #define READY_WAIT_NS 2000000000u
 #define MALLINFO_WAIT_NS 300000000u
-/* How much larger blocks may be than the smallest that can have a label, and how many are looked
- * at.
- */
+/* How much larger than the smallest that can have a label; for how many there is room. */
 #define LABEL_SIZE_RANGE 256
 #define LABELLED_BYTES_MAX ((size_t)64 << 20)
-/* For looking at the target's children, which takes as long as they are large. */
-#define CHILDREN_NS 2000000000u
+/* Where the target waits meanwhile. */
 #define CHILDREN_IN_PLACE_NS 20000000u
 
 struct copy {

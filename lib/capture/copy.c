@@ -36,7 +36,6 @@
 
 #define STACK_SIZE ((size_t)256 << 10)
 #define PATH_SIZE 4096
-#define CHILDREN_NS 2000000000u /* for looking at the target's children */
 
 /* --- what is written down before --- */
 

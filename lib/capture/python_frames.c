@@ -96,6 +96,15 @@ static inline bool is_frame(const struct walk *w, uintptr_t frame) {
            (rawmem_readable(frame) && rawmem_readable(frame + HEADER_BYTES - 8));
 }
 
+/* The frame that a thread is in. */
+static inline uintptr_t innermost_frame(uintptr_t state) {
+    const struct python_layout *const l = &python.layout;
+    if (l->thread_frame != 0)
+        return word(state + l->thread_frame);
+    const uintptr_t call = word(state + l->thread_calls);
+    return call != 0 ? word(call + l->call_frame) : 0;
+}
+
 /* From the state of this thread, if it has one. */
 static inline bool walk_start(struct walk *w, const struct python_place_on_stack *place,
                               uintptr_t state) {
@@ -108,10 +117,8 @@ static inline bool walk_start(struct walk *w, const struct python_place_on_stack
         w->call = word(state + l->thread_calls);
         w->root = state + l->thread_root;
     }
-    if (l->thread_frame != 0)
-        w->frame = word(state + l->thread_frame);
-    else if (l->chain == PYTHON_ENTRIES)
-        w->frame = w->call != 0 ? word(w->call + l->call_frame) : 0;
+    if (l->chain != PYTHON_CALLS) /* there each call says its own */
+        w->frame = innermost_frame(state);
     return true;
 }
 
@@ -388,18 +395,10 @@ static inline bool is_innermost(const struct python_copy *copy, uintptr_t state,
     const struct python_frame *const f = &copy->frames[copy->n - 1];
     if (place->careful || place->sp < place->low || place->sp >= place->high)
         return false;
-    if (l->chain == PYTHON_CALLS)
-        return f->bound > place->sp && f->bound < place->high &&
-               word(state + l->thread_calls) == f->bound &&
-               word(f->bound + l->call_frame) == f->frame;
-    if (l->chain == PYTHON_LISTS)
-        return f->bound > place->sp && f->bound < place->high &&
-               word(state + l->thread_calls) == f->bound &&
-               word(state + l->thread_frame) == f->frame;
-    if (l->thread_frame != 0)
-        return word(state + l->thread_frame) == f->frame;
-    const uintptr_t call = word(state + l->thread_calls);
-    return call != 0 && word(call + l->call_frame) == f->frame;
+    if (l->chain != PYTHON_ENTRIES && (f->bound <= place->sp || f->bound >= place->high ||
+                                       word(state + l->thread_calls) != f->bound))
+        return false;
+    return innermost_frame(state) == f->frame;
 }
 
 /* One walk that steps until it meets a frame of the copy, then checks that all links further out

@@ -188,8 +188,7 @@ static inline uint32_t intern(struct stack_copy *copy, uint32_t parent, uint64_t
     return intern_hinted(copy, parent, pc, parent);
 }
 
-/* Of a step in a chain that begins under a node, for the frame whose return address is at a slot.
- */
+/* Of a step in a chain that begins under a node: of the frame that a slot is of. */
 static inline uint64_t chain_hint(uint32_t first, uintptr_t slot) {
     return first ^ (uint64_t)slot << 9;
 }
@@ -377,12 +376,12 @@ static inline void append_frame(struct stack_copy *copy, const struct stack_fram
 static inline void append(struct stack_copy *copy, const struct stack_frame *frame) {
     const unsigned n = copy->n;
     append_frame(copy, frame);
-    struct stack_kept *const m = &copy->frames[n];
+    struct stack_kept *const f = &copy->frames[n];
     if (__builtin_expect(!copy->cut && n < depth_limit && copy->python.n == 0, 1)) {
         if (n == 0)
-            m->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
-        else if (m[-1].id != 0)
-            m->id = intern(copy, m[-1].id, frame->pc);
+            f->id = intern(copy, 0, frame->pc | (copy->broken ? PC_TRUNCATED : 0));
+        else if (f[-1].id != 0)
+            f->id = intern(copy, f[-1].id, frame->pc);
     }
 }
 
@@ -496,17 +495,17 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
     unsigned from = i;
     uint32_t id;
     if (is_whole) {
-        struct stack_kept *const more = copy->frames;
-        while (from > 0 && more[from].id == 0)
+        struct stack_kept *const frames = copy->frames;
+        while (from > 0 && frames[from].id == 0)
             from--;
-        if (more[from].id == 0)
-            more[from].id = copy->broken ? first_under_python(copy, from)
-                                         : intern(copy, 0, copy->frames[from].pc);
-        const uint32_t first = more[from].id;
+        if (frames[from].id == 0)
+            frames[from].id = copy->broken ? first_under_python(copy, from)
+                                           : intern(copy, 0, copy->frames[from].pc);
+        const uint32_t first = frames[from].id;
         for (; from < i && (id = inner_id(copy, from, first)) != 0; from++)
-            more[from + 1].id = intern_hinted(copy, id, copy->frames[from + 1].pc,
-                                              chain_hint(first, copy->frames[from + 1].slot));
-        return more[i].id;
+            frames[from + 1].id = intern_hinted(copy, id, copy->frames[from + 1].pc,
+                                                chain_hint(first, copy->frames[from + 1].slot));
+        return frames[i].id;
     } else {
         const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
         const uintptr_t outermost = p->cut ? p->frames[0].bound : UINTPTR_MAX;
@@ -529,25 +528,25 @@ static __attribute__((noinline)) uint32_t frame_id_python(struct stack_copy *cop
 
 /* The tree id of the innermost `depth` frames from frame i outwards. */
 static __attribute__((noinline)) uint32_t frame_id(struct stack_copy *copy, unsigned i) {
-    struct stack_kept *const more = copy->frames;
+    struct stack_kept *const frames = copy->frames;
     if (copy->python.n > 0)
         return frame_id_python(copy, i);
     if (i < depth_limit && !copy->cut) {
         unsigned from = i;
-        while (from > 0 && more[from].id == 0)
+        while (from > 0 && frames[from].id == 0)
             from--;
-        if (more[from].id == 0)
-            more[from].id =
+        if (frames[from].id == 0)
+            frames[from].id =
                 intern(copy, 0, copy->frames[from].pc | (copy->broken ? PC_TRUNCATED : 0));
-        for (; more[from].id != 0 && from < i; from++)
-            more[from + 1].id = intern(copy, more[from].id, copy->frames[from + 1].pc);
-        return more[i].id;
+        for (; frames[from].id != 0 && from < i; from++)
+            frames[from + 1].id = intern(copy, frames[from].id, copy->frames[from + 1].pc);
+        return frames[i].id;
     }
     const unsigned first = i + 1 > depth_limit ? i + 1 - depth_limit : 0;
     uint32_t id = intern(copy, 0, copy->frames[first].pc | PC_TRUNCATED);
     for (unsigned k = first + 1; id != 0 && k <= i; k++)
         id = intern(copy, id, copy->frames[k].pc);
-    more[i].id = id;
+    frames[i].id = id;
     return id;
 }
 
@@ -624,7 +623,8 @@ uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start 
 /* Tells apart the starts of walks; not 0. *set: where their inner ends are kept. */
 static inline uint32_t segment_key(const struct stack_start *start, unsigned *set) {
     const uint64_t h = (start->pc ^ start->slot << 16) * UINT64_C(0x9E3779B97F4A7C15);
-    *set = (unsigned)(h >> 57) % STACKS_SEGMENT_SETS;
+    _Static_assert(STACKS_SEGMENT_SETS == 1 << 7, "the bits above those of the key");
+    *set = (unsigned)(h >> 57);
     return (uint32_t)(h >> 25) | 1;
 }
 
@@ -874,6 +874,13 @@ static inline bool capture_one(struct stack_copy *copy, const struct stack_start
     return true;
 }
 
+/* Of a copy that is whole, Python's frames may be cut. */
+static inline uint32_t tell_cut(struct stack_copy *copy, uint32_t id, bool *truncated) {
+    *truncated = copy->python.cut;
+    copy->n_truncated += *truncated;
+    return id;
+}
+
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
     unsigned k = copy->n;
     while (k > 0 && copy->frames[k - 1].slot < start->slot)
@@ -888,26 +895,20 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
             /* The same call of the same function as the last time, or one further out. */
             copy->n = k;
         } else if (capture_segment(copy, start, k, &id)) {
-            *truncated = copy->python.cut;
-            copy->n_truncated += *truncated;
-            return id;
+            return tell_cut(copy, id, truncated);
         } else if (is_new) {
             const unsigned i = last->slot == start->slot ? k - 1 : k;
             found = i > 0 && capture_one(copy, start, i);
         }
         if (__builtin_expect(found, 1)) {
-            *truncated = false;
-            if (python_frames_known) {
+            if (python_frames_known)
                 sync_python(copy, start->slot, false);
-                *truncated = copy->python.cut;
-                copy->n_truncated += *truncated;
-            }
             const unsigned i = copy->n - 1;
             id = copy->frames[i].id;
             if (id == 0 && i > 0 && copy->frames[i - 1].inner != 0)
                 copy->frames[i].inner = copy->frames[i].id = id =
                     intern(copy, copy->frames[i - 1].inner, start->pc);
-            return id != 0 && !*truncated ? id : frame_id(copy, i);
+            return tell_cut(copy, id != 0 && !copy->python.cut ? id : frame_id(copy, i), truncated);
         }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);
