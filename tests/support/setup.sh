@@ -30,8 +30,10 @@ root_prefix() {
 }
 
 apt_get() {
+    # A network that swallows packets is given up on before a caller's minutes are over.
     # shellcheck disable=SC2086 # the prefix is no word or one
-    $apt_prefix env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" </dev/null >>"$build/logs/packages.log" 2>&1
+    $apt_prefix env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
+        -o Acquire::https::Timeout=20 "$@" </dev/null >>"$build/logs/packages.log" 2>&1
 }
 
 # Installs what is missing of the packages named. Fails if any is still missing then, having said which.
