@@ -19,7 +19,8 @@
 #include "capture/rawmem.h"
 
 enum { CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_INITIALIZED = 3 };
-enum { LOCATION_DEVICE = 1, ALLOCATION_MANAGED = 2 };
+enum { LOCATION_DEVICE = 1, ALLOCATION_MANAGED = 2, CAPTURES_RELAXED = 2 };
+enum { ARRAY_LAYERED = 1, ARRAY_CUBE = 4, ARRAY_SPARSE = 0x40, ARRAY_MAPPED_LATER = 0x80 };
 enum { PER_THREAD_STREAMS = 2, NODE_MEM_ALLOC = 10 };
 enum { POOL_RESERVED = 5, POOL_USED = 7, GRAPH_USED = 0, GRAPH_RESERVED = 2 };
 enum { VERSION_MAX = 13000 }; /* what cuda_calls.def knows */
@@ -336,7 +337,7 @@ enum query {
     QUERY_cuStreamGetCaptureInfo_v2,
     QUERY_cuStreamGetCaptureInfo_v2_ptsz,
     QUERY_cuDevicePrimaryCtxGetState,
-    QUERY_cuArrayGetMemoryRequirements,
+    QUERY_cuThreadExchangeStreamCaptureMode,
     QUERY_cuDeviceGetMemPool,
     QUERY_cuMemPoolGetAttribute,
     QUERY_cuDeviceGetGraphMemAttribute,
@@ -357,7 +358,7 @@ static __attribute__((noinline)) void *find_query(enum query which) {
                                                  "cuStreamGetCaptureInfo_v2",
                                                  "cuStreamGetCaptureInfo_v2_ptsz",
                                                  "cuDevicePrimaryCtxGetState",
-                                                 "cuArrayGetMemoryRequirements",
+                                                 "cuThreadExchangeStreamCaptureMode",
                                                  "cuDeviceGetMemPool",
                                                  "cuMemPoolGetAttribute",
                                                  "cuDeviceGetGraphMemAttribute",
@@ -420,8 +421,10 @@ static void contexts_go(struct call *c) {
     all_going(c);
 }
 
+static void meet_context(struct call *c, void *context, int device);
+
 /* A context is of one device for all its life. */
-static struct place current_place(void) {
+static struct place current_place(struct call *c) {
     static __thread struct {
         struct place place;
         uint32_t gone;
@@ -437,6 +440,7 @@ static struct place current_place(void) {
         return (struct place){(uintptr_t)context, -1};
     last.place = (struct place){(uintptr_t)context, device};
     last.gone = gone;
+    meet_context(c, context, device);
     return last.place;
 }
 
@@ -530,7 +534,7 @@ static uint32_t captured_flag(void) {
 /* --- memory --- */
 
 static void got_memory(struct call *c, uint64_t address, uint64_t size, uint32_t domain) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     keep(c, &(struct device_record){.space = DEVICE_MEMORY,
                                     .kind = SNAP_NODE_DEVICE_LINEAR,
                                     .domain = domain,
@@ -542,7 +546,7 @@ static void got_memory(struct call *c, uint64_t address, uint64_t size, uint32_t
 }
 
 static void got_registered(struct call *c, uint64_t address, uint64_t size) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     keep(c, &(struct device_record){.space = DEVICE_REGISTERED,
                                     .kind = SNAP_NODE_REGISTERED,
                                     .domain = SNAP_DOMAIN_PINNED,
@@ -570,7 +574,7 @@ static void exported(struct call *c, uint32_t space, uint64_t key) {
 
 /* Memory that another process or another interface owns. */
 static void got_foreign(struct call *c, uint64_t address, uint64_t size, uint32_t kind) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     keep(c, &(struct device_record){.space = DEVICE_MEMORY,
                                     .kind = kind,
                                     .domain = SNAP_DOMAIN_DEVICE,
@@ -592,26 +596,18 @@ static uint64_t format_bytes(int format) {
     }
 }
 
-/* width, height, depth: 0 where the array has no such dimension. */
-static void got_array(struct call *c, void *array, uint64_t width, uint64_t height, uint64_t depth,
-                      int format, unsigned channels, unsigned levels) {
-    struct {
-        size_t size, alignment;
-        unsigned reserved[4];
-    } needs = {0};
-    const struct place place = current_place();
-    uint64_t size = 0;
-    if (levels == 1 && QUERY(cuArrayGetMemoryRequirements, (void *, void *, int),
-                             (&needs, array, place.device)) == CUDA_SUCCESS)
-        size = needs.size;
-    for (unsigned level = 0; size == 0 || level < levels; level++) {
-        if (level > 0 && levels == 1)
-            break;
-        const uint64_t w = width >> level, h = height >> level, d = depth >> level;
-        if (needs.size == 0)
-            size += (w ? w : 1) * (h ? h : 1) * (d ? d : 1) * format_bytes(format) * channels;
-        if (level + 1 >= levels)
-            break;
+/* The driver does not say what an array takes, so its texels are counted; none where physical
+ * memory is mapped into it, which is counted itself. Levels end with the one of a single texel;
+ * layers are as many in each. */
+static void got_array(struct call *c, void *array, const struct array3d_v2 *a, unsigned levels) {
+    const struct place place = current_place(c);
+    const bool is_layered = (a->flags & (ARRAY_LAYERED | ARRAY_CUBE)) != 0;
+    uint64_t w = a->width, h = a->height, d = a->depth, size = 0;
+    bool is_more = (a->flags & (ARRAY_SPARSE | ARRAY_MAPPED_LATER)) == 0;
+    while (is_more) {
+        size += (w ? w : 1) * (h ? h : 1) * (d ? d : 1) * format_bytes(a->format) * a->channels;
+        is_more = levels-- > 1 && (w > 1 || h > 1 || (d > 1 && !is_layered));
+        w /= 2, h /= 2, d /= is_layered ? 1 : 2;
     }
     keep(c, &(struct device_record){.space = DEVICE_ARRAY,
                                     .kind = SNAP_NODE_DEVICE_ARRAY,
@@ -624,7 +620,7 @@ static void got_array(struct call *c, void *array, uint64_t width, uint64_t heig
 
 /* Of memory that another interface owns. */
 static void got_foreign_array(struct call *c, void *array) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     keep(c, &(struct device_record){.space = DEVICE_ARRAY,
                                     .kind = SNAP_NODE_DEVICE_EXTERNAL,
                                     .domain = SNAP_DOMAIN_DEVICE,
@@ -640,7 +636,8 @@ enum { DEVICES_MAX = 64, NAME_MAX_BYTES = 96 };
 
 /* Asked once for each, when the first context of it is made. */
 static struct identity {
-    _Atomic int state; /* 1: being asked, 2: known */
+    _Atomic int state;        /* 1: being asked, 2: known */
+    _Atomic uint64_t primary; /* its primary context, where that has been seen; 0: not */
     unsigned char uuid[16];
     char name[NAME_MAX_BYTES];
 } identities[DEVICES_MAX];
@@ -727,7 +724,7 @@ static void put_pool(struct call *c, uint64_t key, uint32_t kind, uint32_t domai
 /* location: NULL if the pool comes from elsewhere. type: of allocations. */
 static void got_pool(struct call *c, void *pool, const struct location *location, int type,
                      uint32_t flags) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     const bool is_device = location == NULL || location->type == LOCATION_DEVICE;
     const int32_t device = !is_device ? -1 : location != NULL ? location->id : place.device;
     identify(device);
@@ -755,7 +752,7 @@ static void got_standing_pool(struct call *c, void *pool, const struct location 
 
 static void got_async(struct call *c, uint64_t address, uint64_t size, void *pool, void *stream,
                       int per_thread) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     struct device_record r = {.space = DEVICE_MEMORY,
                               .kind = SNAP_NODE_DEVICE_ASYNC,
                               .domain = SNAP_DOMAIN_DEVICE,
@@ -806,17 +803,7 @@ static void lost_pool(struct call *c) {
     close(c);
 }
 
-void hook_cuda_sample(bool now) {
-    static _Atomic uint64_t last_ns;
-    struct timespec time = {0};
-    if (sampled.n == 0 || atomic_load(&is_forked))
-        return;
-    clock_gettime(now ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE, &time);
-    const uint64_t time_ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-    uint64_t before = atomic_load(&last_ns);
-    if (!now && (time_ns < before + SAMPLE_NS ||
-                 !atomic_compare_exchange_strong(&last_ns, &before, time_ns)))
-        return;
+static void sample_all(void) {
     struct call c = {0};
     for (unsigned i = 0;; i++) {
         struct pool_key pool = {0};
@@ -848,6 +835,26 @@ void hook_cuda_sample(bool now) {
         device_table_change(DEVICE_POOL, pool.key, DEVICE_ANY, &change, NULL, c.t->cache.try);
         close(&c);
     }
+}
+
+void hook_cuda_sample(bool now) {
+    static _Atomic uint64_t last_ns;
+    struct timespec time = {0};
+    if (sampled.n == 0 || atomic_load(&is_forked))
+        return;
+    clock_gettime(now ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE, &time);
+    const uint64_t time_ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    uint64_t before = atomic_load(&last_ns);
+    if (!now && (time_ns < before + SAMPLE_NS ||
+                 !atomic_compare_exchange_strong(&last_ns, &before, time_ns)))
+        return;
+    /* Whatever is being captured, by this thread or another, these questions are none of its. */
+    int mode = CAPTURES_RELAXED;
+    const bool is_changed =
+        QUERY(cuThreadExchangeStreamCaptureMode, (int *), (&mode)) == CUDA_SUCCESS;
+    sample_all();
+    if (is_changed)
+        QUERY(cuThreadExchangeStreamCaptureMode, (int *), (&mode));
 }
 
 /* --- physical memory and ranges of addresses --- */
@@ -902,7 +909,7 @@ static void got_multicast(struct call *c, uint64_t handle, uint64_t size) {
 }
 
 static void got_imported_physical(struct call *c, uint64_t handle) {
-    const struct place place = current_place();
+    const struct place place = current_place(c);
     put_physical(c, handle,
                  &(struct device_record){.kind = SNAP_NODE_DEVICE_IMPORTED,
                                          .domain = SNAP_DOMAIN_DEVICE,
@@ -1034,7 +1041,7 @@ static void unmapped(struct call *c, uint64_t address, uint64_t size) {
 /* A graph or library is not of the context that happened to be current. */
 static void got(struct call *c, uint32_t kind, void *handle) {
     const bool is_free = kind == SNAP_RSRC_GRAPH || kind == SNAP_RSRC_LIBRARY;
-    const struct place place = is_free ? (struct place){0, -1} : current_place();
+    const struct place place = is_free ? (struct place){0, -1} : current_place(c);
     keep(c, &(struct device_record){.space = DEVICE_RESOURCE + kind,
                                     .kind = kind,
                                     .key = (uintptr_t)handle,
@@ -1136,20 +1143,43 @@ static void got_context(struct call *c, void *context, int device) {
                                     .device = device});
 }
 
-static void got_primary(struct call *c, void *context, int device) {
+static bool is_known_context(struct call *c, const void *context) {
     struct device_record r;
-    identify(device);
     if (!open(c))
-        return;
+        return true;
     const bool is_known = device_table_get(DEVICE_RESOURCE + SNAP_RSRC_CONTEXT, (uintptr_t)context,
                                            &r, c->t->cache.try);
     close(c);
-    if (!is_known)
-        keep(c, &(struct device_record){.space = DEVICE_RESOURCE + SNAP_RSRC_CONTEXT,
-                                        .kind = SNAP_RSRC_CONTEXT,
-                                        .key = (uintptr_t)context,
-                                        .flags = DEVICE_FLAG_DEFAULT,
-                                        .device = device});
+    return is_known;
+}
+
+static void keep_primary(struct call *c, void *context, int device) {
+    keep(c, &(struct device_record){.space = DEVICE_RESOURCE + SNAP_RSRC_CONTEXT,
+                                    .kind = SNAP_RSRC_CONTEXT,
+                                    .key = (uintptr_t)context,
+                                    .flags = DEVICE_FLAG_DEFAULT,
+                                    .device = device});
+}
+
+static void got_primary(struct call *c, void *context, int device) {
+    identify(device);
+    if (device >= 0 && device < DEVICES_MAX)
+        atomic_store(&identities[device].primary, (uintptr_t)context);
+    if (!is_known_context(c, context))
+        keep_primary(c, context, device);
+}
+
+/* A context that nobody was seen to make is the device's primary one: CUDA's runtime gets it
+ * through a table without names. The first one only; others are made of green contexts, and go with
+ * those.
+ */
+static void meet_context(struct call *c, void *context, int device) {
+    uint64_t none = 0;
+    identify(device);
+    if (context == NULL || device < 0 || device >= DEVICES_MAX || is_known_context(c, context))
+        return;
+    if (atomic_compare_exchange_strong(&identities[device].primary, &none, (uintptr_t)context))
+        keep_primary(c, context, device);
 }
 
 /* A context takes with it all that was made in it. */
@@ -1164,6 +1194,10 @@ static void lost_context(struct call *c, void *context) {
     struct owner owner = {(uintptr_t)context, c->mark};
     atomic_fetch_add(&contexts_gone, 1);
     atomic_store(&captures.n, 0);
+    for (int i = 0; i < DEVICES_MAX; i++) {
+        uint64_t primary = (uintptr_t)context;
+        atomic_compare_exchange_strong(&identities[i].primary, &primary, 0);
+    }
     if (context == NULL || !open(c))
         return;
     device_table_sweep(is_of_context, NULL, &owner, c->t->cache.try);
@@ -1195,6 +1229,17 @@ static void released_primary(struct call *c, int device) {
 }
 
 /* --- the functions --- */
+
+/* Of a description in another form. */
+#define GOT_ARRAY(width_, height_, depth_, flags_)                                                 \
+    got_array(c, *out,                                                                             \
+              &(struct array3d_v2){.width = (width_),                                              \
+                                   .height = (height_),                                            \
+                                   .depth = (depth_),                                              \
+                                   .format = a->format,                                            \
+                                   .channels = a->channels,                                        \
+                                   .flags = (flags_)},                                             \
+              1)
 
 static void failed(struct call *c, int result, const char *what) {
     not_mapped(c);

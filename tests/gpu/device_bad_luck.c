@@ -11,8 +11,10 @@
 #include "driver.h"
 
 static struct driver driver;
+static void *context;
 
 static void *release(void *address) {
+    driver.cuCtxSetCurrent(context);
     printf("thread %d\n", driver.cuMemFree(*(uint64_t *)address));
     return NULL;
 }
@@ -33,9 +35,18 @@ static int after_fork(uint64_t address) {
     return driver.cuMemFree(address);
 }
 
+/* NVIDIA's runtime does not ask for the context by a name; this only the stand-in has. */
+static int retain_primary(int is_private) {
+    int (*retain)(void **, int) = driver.cuDevicePrimaryCtxRetain;
+    void *const found = is_private ? dlsym(driver.library, "fake_private_primary") : NULL;
+    if (found)
+        memcpy(&retain, &found, sizeof retain);
+    return retain(&context, 0);
+}
+
 int main(int argc, char **argv) {
     const char *const what = argc > 1 ? argv[1] : "";
-    void *context, *other, *streams[3];
+    void *other, *streams[3];
     uint64_t blocks[4] = {0};
     const char *const protocol = getenv("PROTOCOL"); /* dlsym: every function by its name */
     const int n = driver_load(&driver, protocol ? DRIVER_DLSYM : DRIVER_V2,
@@ -47,13 +58,13 @@ int main(int argc, char **argv) {
         return 0;
     }
     printf("init %d\n", driver.cuInit(0));
-    driver.cuDevicePrimaryCtxRetain(&context, 0);
+    retain_primary(strncmp(what, "private", 7) == 0);
     driver.cuCtxSetCurrent(context);
     for (int i = 0; i < 4; i++)
         printf("allocate %d\n", driver.cuMemAlloc(&blocks[i], 100000));
     for (int i = 0; i < 3; i++)
         driver.cuStreamCreate(&streams[i], 0);
-    if (strcmp(what, "reset") == 0) {
+    if (strcmp(what, "reset") == 0 || strcmp(what, "private reset") == 0) {
         printf("reset %d\n", driver.cuDevicePrimaryCtxReset(0));
         printf("free %d\n", driver.cuMemFree(blocks[0]));
     } else if (strcmp(what, "destroy") == 0) {

@@ -78,7 +78,8 @@ static int make(struct worker *w, struct held *h) {
     const uint64_t r = next(&w->random);
     const size_t size = 1 + r % 100000, whole = (1 + r % 8) << 12;
     const struct driver_array a = {1 + r % 64, r >> 8 & 31, 32, 2};
-    const struct driver_array3d a3 = {1 + r % 64, r >> 8 & 31, r >> 16 & 7, 1, 4, 0};
+    const struct driver_array3d a3 = {1 + r % 64, r >> 8 & 31, r >> 16 & 7,
+                                      1,          4,           r & 4096 ? 0 : r >> 7 & 0xc1};
     void *handle = NULL;
     uint64_t address = 0;
     int result = 1;
@@ -97,7 +98,7 @@ static int make(struct worker *w, struct held *h) {
         break;
     case ARRAY: result = driver.cuArrayCreate(&handle, &a); break;
     case ARRAY3D: result = driver.cuArray3DCreate(&handle, &a3); break;
-    case MIPMAP: result = driver.cuMipmappedArrayCreate(&handle, &a3, 1 + r % 3); break;
+    case MIPMAP: result = driver.cuMipmappedArrayCreate(&handle, &a3, 1 + r % 9); break;
     case ASYNC:
         if (driver.cuMemAllocAsync)
             result = driver.cuMemAllocAsync(&address, size, w->stream);

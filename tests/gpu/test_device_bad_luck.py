@@ -41,6 +41,16 @@ class BadLuck(unittest.TestCase):
         self.assertEqual(blocks(tables), [])
         self.assertNotIn("stream", [r["kind"] for r in tables["RSRC"]])
 
+    def test_context_comes_from_elsewhere(self):
+        """Who has made it is not seen; the device has its name, and what was in the context goes with it."""
+        tables = self.run_case("private")
+        self.assertEqual([n["device"] for n in blocks(tables)], [1] * 4)
+        self.assertEqual([m["name"].split(" ", 1)[1] for m in tables["META"] if m["key"] == "device"], ["Fake device 0"])
+        self.assertEqual([r["kind"] for r in tables["RSRC"]].count("context"), 1)
+        tables = self.run_case("private reset")
+        self.assertEqual(blocks(tables), [])
+        self.assertEqual(tables.get("RSRC", []), [])
+
     def test_context_is_destroyed(self):
         tables = self.run_case("destroy")
         self.assertEqual([n["device"] for n in blocks(tables)], [1] * 4)

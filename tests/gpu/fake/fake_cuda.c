@@ -34,8 +34,11 @@ enum {
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
-    NOT_SUPPORTED = 801
+    NOT_SUPPORTED = 801,
+    CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901
 };
+enum { CAPTURES_GLOBAL = 0, CAPTURES_RELAXED = 2 };
 
 struct entry {
     struct entry *next;
@@ -54,6 +57,8 @@ static uint64_t n_allocations;
 static uint64_t free_handles[1 << 16], next_handle = 1;
 static unsigned n_free_handles;
 static __thread uint64_t current_context;
+static __thread int capture_mode = CAPTURES_GLOBAL;
+static int n_global_captures, are_captures_valid = 1;
 
 /* --- the books --- */
 
@@ -210,8 +215,9 @@ static int release(uint64_t address, int n, const int *classes) {
     if (is_bare())
         return OK;
     pthread_mutex_lock(&lock);
-    int result = INVALID_VALUE;
-    for (int i = 0; i < n && result != OK; i++) {
+    int result =
+        current_device() < 0 && classes[0] != FAKE_VIRTUAL ? INVALID_CONTEXT : INVALID_VALUE;
+    for (int i = 0; i < n && result == INVALID_VALUE; i++) {
         struct entry *const e = find(classes[i], address);
         if (!e)
             continue;
@@ -333,6 +339,10 @@ struct array3d {
     int format;
     unsigned channels, flags;
 };
+enum {
+    LAYERS = 1 | 4,
+    NO_MEMORY_OF_ITS_OWN = 0x40 | 0x80 /* sparse, or to be mapped later */
+};
 
 static uint64_t texels(uint64_t width, uint64_t height, uint64_t depth, int format,
                        unsigned channels) {
@@ -349,16 +359,21 @@ EXPORT int cuArrayCreate(void **out, const void *a) {
     return NOT_SUPPORTED;
 }
 EXPORT int cuArray3DCreate_v2(void **out, const struct array3d *a) {
-    return make(FAKE_ARRAY, texels(a->width, a->height, a->depth, a->format, a->channels), -1, out);
+    const uint64_t size = texels(a->width, a->height, a->depth, a->format, a->channels);
+    return make(FAKE_ARRAY, a->flags & NO_MEMORY_OF_ITS_OWN ? 0 : size, -1, out);
 }
 EXPORT int cuArray3DCreate(void **out, const void *a) {
     return NOT_SUPPORTED;
 }
 EXPORT int cuMipmappedArrayCreate(void **out, const struct array3d *a, unsigned levels) {
     uint64_t size = 0;
-    for (unsigned i = 0; i < levels; i++)
-        size += texels(a->width >> i, a->height >> i, a->depth >> i, a->format, a->channels);
-    return make(FAKE_ARRAY, size, -1, out);
+    const size_t depth = a->flags & LAYERS ? 0 : a->depth;
+    size_t longest = a->width > a->height ? a->width : a->height;
+    longest = longest > depth ? longest : depth;
+    for (unsigned i = 0; i == 0 || (i < levels && longest >> i > 0); i++)
+        size += texels(a->width >> i, a->height >> i, a->flags & LAYERS ? a->depth : a->depth >> i,
+                       a->format, a->channels);
+    return make(FAKE_ARRAY, a->flags & NO_MEMORY_OF_ITS_OWN ? 0 : size, -1, out);
 }
 EXPORT int cuArrayDestroy(void *array) {
     return destroy(FAKE_ARRAY, array);
@@ -367,15 +382,6 @@ EXPORT int cuMipmappedArrayDestroy(void *array) {
     const int result = destroy(FAKE_ARRAY, array);
     return result == OK ? OK : destroy(FAKE_EXTERNAL_ARRAY, array);
 }
-EXPORT int cuArrayGetMemoryRequirements(size_t *out, void *array, int device) {
-    pthread_mutex_lock(&lock);
-    struct entry *const e = find(FAKE_ARRAY, (uintptr_t)array);
-    if (e)
-        out[0] = e->size;
-    pthread_mutex_unlock(&lock);
-    return e ? OK : INVALID_HANDLE;
-}
-
 /* --- pools, and memory in the order of streams --- */
 
 static struct entry *default_pool(int device) {
@@ -496,8 +502,15 @@ EXPORT int cuMemPoolDestroy(void *pool) {
     pthread_mutex_unlock(&lock);
     return result;
 }
+/* What a capture cannot see is an error in both while a stream is being captured, unless the thread
+ * says that it knows; nobody says of which questions this is true, so here of this one. */
 EXPORT int cuMemPoolGetAttribute(void *pool, int attribute, uint64_t *out) {
     pthread_mutex_lock(&lock);
+    if (n_global_captures > 0 && capture_mode != CAPTURES_RELAXED) {
+        are_captures_valid = 0;
+        pthread_mutex_unlock(&lock);
+        return CAPTURE_UNSUPPORTED;
+    }
     struct entry *const p = find(FAKE_POOL, (uintptr_t)pool);
     if (p)
         *out = attribute == 5 || attribute == 6   ? p->size
@@ -867,15 +880,22 @@ EXPORT int cuEventDestroy(void *event) {
     return destroy(FAKE_EVENT, event);
 }
 
-static int begin_capture(void *stream, void *graph) {
+EXPORT int cuThreadExchangeStreamCaptureMode(int *mode) {
+    const int before = capture_mode;
+    capture_mode = *mode;
+    *mode = before;
+    return OK;
+}
+static int begin_capture(void *stream, void *graph, int mode) {
     void *made = graph;
     if (!made && make(FAKE_GRAPH, 0, 0, &made) != OK)
         return OUT_OF_MEMORY;
     pthread_mutex_lock(&lock);
     struct entry *const s = stream_of(stream);
     if (s) {
-        s->captures = 1;
+        s->captures = 1 + (mode == CAPTURES_GLOBAL);
         s->link = (uintptr_t)made;
+        n_global_captures += mode == CAPTURES_GLOBAL;
     }
     pthread_mutex_unlock(&lock);
     return s ? OK : INVALID_HANDLE;
@@ -883,24 +903,27 @@ static int begin_capture(void *stream, void *graph) {
 static int end_capture(void *stream, void **out) {
     pthread_mutex_lock(&lock);
     struct entry *const s = stream_of(stream);
-    const int result = s && s->captures ? OK : INVALID_HANDLE;
-    if (result == OK) {
+    const int result = !s || !s->captures   ? INVALID_HANDLE
+                       : are_captures_valid ? OK
+                                            : CAPTURE_INVALIDATED;
+    if (s && s->captures) {
+        n_global_captures -= s->captures - 1;
         s->captures = 0;
-        *out = (void *)(uintptr_t)s->link;
+        *out = result == OK ? (void *)(uintptr_t)s->link : NULL;
     }
     pthread_mutex_unlock(&lock);
     return result;
 }
 
 EXPORT int cuStreamBeginCapture_v2(void *stream, int mode) {
-    return begin_capture(stream, NULL);
+    return begin_capture(stream, NULL, mode);
 }
 EXPORT int cuStreamBeginCapture_v2_ptsz(void *stream, int mode) {
-    return begin_capture(stream, NULL);
+    return begin_capture(stream, NULL, mode);
 }
 EXPORT int cuStreamBeginCaptureToGraph(void *stream, void *graph, const void *after,
                                        const void *data, size_t n, int mode) {
-    return begin_capture(stream, graph);
+    return begin_capture(stream, graph, mode);
 }
 EXPORT int cuStreamEndCapture(void *stream, void **out) {
     return end_capture(stream, out);
@@ -1123,6 +1146,10 @@ EXPORT int cuDevicePrimaryCtxRetain(void **out, int device) {
     *out = (void *)(uintptr_t)primaries[device]->key;
     pthread_mutex_unlock(&lock);
     return OK;
+}
+/* As NVIDIA's runtime comes by it: through a table of functions that have no names. */
+EXPORT int fake_private_primary(void **out, int device) {
+    return cuDevicePrimaryCtxRetain(out, device);
 }
 static int reset_primary(int device) {
     pthread_mutex_lock(&lock);
