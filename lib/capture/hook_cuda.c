@@ -12,77 +12,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "capture/cuda_types.h"
 #include "capture/device_table.h"
 #include "capture/hook.h"
 #include "capture/next.h"
 #include "capture/oom.h"
 #include "capture/rawmem.h"
 
-enum { CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_INITIALIZED = 3 };
-enum { LOCATION_DEVICE = 1, ALLOCATION_MANAGED = 2, CAPTURES_RELAXED = 2 };
-enum { ARRAY_LAYERED = 1, ARRAY_CUBE = 4, ARRAY_SPARSE = 0x40, ARRAY_MAPPED_LATER = 0x80 };
-enum { PER_THREAD_STREAMS = 2, NODE_MEM_ALLOC = 10 };
-enum { POOL_RESERVED = 5, POOL_USED = 7, GRAPH_USED = 0, GRAPH_RESERVED = 2 };
 enum { VERSION_MAX = 13000 }; /* what cuda_calls.def knows */
 #define SAMPLE_NS 10000000u
-
-/* --- the driver's structures, as far as they are read --- */
-
-struct location {
-    int type, id;
-};
-struct array_v1 {
-    unsigned width, height;
-    int format;
-    unsigned channels;
-};
-struct array_v2 {
-    size_t width, height;
-    int format;
-    unsigned channels;
-};
-struct array3d_v1 {
-    unsigned width, height, depth;
-    int format;
-    unsigned channels, flags;
-};
-struct array3d_v2 {
-    size_t width, height, depth;
-    int format;
-    unsigned channels, flags;
-};
-struct pool_props {
-    int type, handle_types;
-    struct location location;
-    void *unused;
-    size_t max_size;
-    unsigned short usage;
-    unsigned char reserved[54];
-};
-struct memory_props {
-    int type, handle_types;
-    struct location location;
-};
-struct multicast_props {
-    unsigned n_devices;
-    size_t size;
-};
-struct external_buffer {
-    unsigned long long offset, size;
-};
-struct ipc_handle {
-    char bytes[64];
-};
-struct graph_memory {
-    struct pool_props pool;
-    const void *access;
-    size_t n_access, size;
-    uint64_t address;
-};
-struct graph_node {
-    int type, reserved[3];
-    struct graph_memory memory; /* of that type */
-};
 
 /* --- the table of functions --- */
 
@@ -270,7 +208,7 @@ static void *ask(enum cuda_id id, void *real, const char *name, int version, uin
         memcpy(&get, &real, sizeof get);
         result = get(name, &address, version, flags, &status);
     }
-    return result == CUDA_SUCCESS ? address : NULL;
+    return result == DRIVER_OK ? address : NULL;
 }
 
 /* What to hand out in place of the address that the driver returned for a name. */
@@ -307,10 +245,10 @@ int cuGetProcAddress(const char *name, void **out, int version, uint64_t flags) 
     void *const address = get_real(CUDA_cuGetProcAddress);
     get_v1 *real;
     if (address == NULL)
-        return CUDA_ERROR_NOT_INITIALIZED;
+        return DRIVER_NOT_INITIALIZED;
     memcpy(&real, &address, sizeof real);
     const int result = real(name, out, version, flags);
-    if (result == CUDA_SUCCESS && name != NULL && out != NULL && *out != NULL)
+    if (result == DRIVER_OK && name != NULL && out != NULL && *out != NULL)
         *out = substitute(CUDA_cuGetProcAddress, address, name, *out, version, flags);
     return result;
 }
@@ -319,10 +257,10 @@ int cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flag
     void *const address = get_real(CUDA_cuGetProcAddress_v2);
     get_v2 *real;
     if (address == NULL)
-        return CUDA_ERROR_NOT_INITIALIZED;
+        return DRIVER_NOT_INITIALIZED;
     memcpy(&real, &address, sizeof real);
     const int result = real(name, out, version, flags, status);
-    if (result == CUDA_SUCCESS && name != NULL && out != NULL && *out != NULL)
+    if (result == DRIVER_OK && name != NULL && out != NULL && *out != NULL)
         *out = substitute(CUDA_cuGetProcAddress_v2, address, name, *out, version, flags);
     return result;
 }
@@ -383,7 +321,7 @@ static inline void *query(enum query which) {
         int(*function_) parameters;                                                                \
         void *const address_ = query(QUERY_##name);                                                \
         memcpy(&function_, &address_, sizeof function_);                                           \
-        address_ != NULL ? function_ arguments : CUDA_ERROR_NOT_INITIALIZED;                       \
+        address_ != NULL ? function_ arguments : DRIVER_NOT_INITIALIZED;                           \
     })
 
 /* --- one call --- */
@@ -432,11 +370,11 @@ static struct place current_place(struct call *c) {
     void *context = NULL;
     int device = -1;
     const uint32_t gone = atomic_load(&contexts_gone);
-    if (QUERY(cuCtxGetCurrent, (void **), (&context)) != CUDA_SUCCESS)
+    if (QUERY(cuCtxGetCurrent, (void **), (&context)) != DRIVER_OK)
         context = NULL;
     if (context != NULL && (uintptr_t)context == last.place.context && gone == last.gone)
         return last.place;
-    if (QUERY(cuCtxGetDevice, (int *), (&device)) != CUDA_SUCCESS)
+    if (QUERY(cuCtxGetDevice, (int *), (&device)) != DRIVER_OK)
         return (struct place){(uintptr_t)context, -1};
     last.place = (struct place){(uintptr_t)context, device};
     last.gone = gone;
@@ -649,11 +587,11 @@ static void identify(int device) {
     int state = 0;
     if (atomic_load(&d->state) != 0 || !atomic_compare_exchange_strong(&d->state, &state, 1))
         return;
-    if (QUERY(cuDeviceGetUuid_v2, (void *, int), (d->uuid, device)) != CUDA_SUCCESS &&
-        QUERY(cuDeviceGetUuid, (void *, int), (d->uuid, device)) != CUDA_SUCCESS)
+    if (QUERY(cuDeviceGetUuid_v2, (void *, int), (d->uuid, device)) != DRIVER_OK &&
+        QUERY(cuDeviceGetUuid, (void *, int), (d->uuid, device)) != DRIVER_OK)
         return;
     if (QUERY(cuDeviceGetName, (char *, int, int), (d->name, (int)sizeof d->name - 1, device)) !=
-        CUDA_SUCCESS)
+        DRIVER_OK)
         d->name[0] = '\0';
     atomic_store(&d->state, 2);
 }
@@ -665,7 +603,7 @@ static bool is_capturing(void *stream, int per_thread) {
     const int result = per_thread
                            ? QUERY(cuStreamIsCapturing_ptsz, (void *, int *), (stream, &status))
                            : QUERY(cuStreamIsCapturing, (void *, int *), (stream, &status));
-    return result == CUDA_SUCCESS && status != 0;
+    return result == DRIVER_OK && status != 0;
 }
 
 /* The graph that a stream is being captured into; 0: unknown. */
@@ -678,7 +616,7 @@ static uint64_t captured_graph(void *stream, int per_thread) {
                                   : QUERY(cuStreamGetCaptureInfo_v2,
                                           (void *, int *, void *, void **, void *, void *),
                                           (stream, &status, NULL, &graph, NULL, NULL));
-    return result == CUDA_SUCCESS ? (uintptr_t)graph : 0;
+    return result == DRIVER_OK ? (uintptr_t)graph : 0;
 }
 
 /* The pools that are asked how much they hold. */
@@ -850,8 +788,7 @@ void hook_cuda_sample(bool now) {
         return;
     /* Whatever is being captured, by this thread or another, these questions are none of its. */
     int mode = CAPTURES_RELAXED;
-    const bool is_changed =
-        QUERY(cuThreadExchangeStreamCaptureMode, (int *), (&mode)) == CUDA_SUCCESS;
+    const bool is_changed = QUERY(cuThreadExchangeStreamCaptureMode, (int *), (&mode)) == DRIVER_OK;
     sample_all();
     if (is_changed)
         QUERY(cuThreadExchangeStreamCaptureMode, (int *), (&mode));
@@ -1223,7 +1160,7 @@ static void released_primary(struct call *c, int device) {
     unsigned flags;
     int is_active = 1;
     if (QUERY(cuDevicePrimaryCtxGetState, (int, unsigned *, int *), (device, &flags, &is_active)) ==
-            CUDA_SUCCESS &&
+            DRIVER_OK &&
         !is_active)
         lost_primary(c, device);
 }
@@ -1243,7 +1180,7 @@ static void released_primary(struct call *c, int device) {
 
 static void failed(struct call *c, int result, const char *what) {
     not_mapped(c);
-    if (result == CUDA_ERROR_OUT_OF_MEMORY)
+    if (result == DRIVER_OUT_OF_MEMORY)
         oom_report(what, 0, &c->start);
 }
 
@@ -1255,13 +1192,13 @@ static void failed(struct call *c, int result, const char *what) {
         void *const address_ = get_real(CUDA_##symbol);                                            \
         int(*real_) parameters;                                                                    \
         if (HOOK_UNLIKELY(address_ == NULL))                                                       \
-            return CUDA_ERROR_NOT_INITIALIZED;                                                     \
+            return DRIVER_NOT_INITIALIZED;                                                         \
         memcpy(&real_, &address_, sizeof real_);                                                   \
         before;                                                                                    \
         const int result = real_ arguments;                                                        \
         if (HOOK_UNLIKELY(atomic_load_explicit(&is_forked, memory_order_relaxed)))                 \
             return result;                                                                         \
-        if (HOOK_LIKELY(result == CUDA_SUCCESS)) {                                                 \
+        if (HOOK_LIKELY(result == DRIVER_OK)) {                                                    \
             after;                                                                                 \
         } else {                                                                                   \
             failed(c, result, #symbol);                                                            \
