@@ -480,6 +480,8 @@ static int send_all(struct copy *c) {
     if (walk)
         failed = c->walker->send_blocks(walk, &sink);
     const uint32_t n_blocks = sink.n_nodes;
+    if (walk && n_blocks == 0) /* nothing but objects, of which all is said */
+        put_section(c, WIRE_FINAL, 0, NULL, 0);
     if (walk && !failed)
         failed = c->walker->send_nodes(walk, &sink);
     if (walk && !failed)

@@ -4,8 +4,9 @@
  * Invariant: the stream comes from a process that may die at any byte or have been damaged by the
  * program it lived in, so every size, count, id and order is checked before use; an array grows
  * with the records that came, never with a number in a head. The stream is taken to its end before
- * anything slow is done, so that the copy of the target can go. Reads no memory of the target and
- * does not know the file format. */
+ * anything slow is done, so that the copy of the target can go; but what is final as it comes is
+ * written at once (receive_final.c), while the copy is at work on what follows. Reads no memory of
+ * the target and does not know the file format. */
 #include "model/ingest_state.h"
 
 #include <stdlib.h>
@@ -44,13 +45,17 @@ static int read_target(struct ingest *g, snap_error *err) {
 
 #define BIT(kind) (1u << (kind))
 #define EARLY (BIT(WIRE_META) | BIT(WIRE_MODULE) | BIT(WIRE_STACK) | BIT(WIRE_THREAD))
+#define NODES (BIT(WIRE_NODE) | BIT(WIRE_OBJECT))
 
-/* What is read how, and what must have been there before. */
+#define HAS_NODES BIT(0) /* as a kind: a section referred to nodes */
+
+/* What is read how, and what must have been there before, or must not. */
 static const struct section_rule {
     int (*read)(struct ingest *g, const struct wire_section *section, snap_error *err);
-    uint32_t size;  /* of a record; 0: varies */
-    uint32_t after; /* kinds */
-    uint8_t once, has_nodes, makes_nodes;
+    uint32_t size;   /* of a record; 0: varies */
+    uint32_t after;  /* kinds */
+    uint32_t before; /* likewise */
+    uint8_t once, has_nodes;
 } rules[WIRE_END] = {
     [WIRE_META] = {.read = receive_meta},
     [WIRE_MODULE] = {.read = receive_modules, .once = 1, .after = BIT(WIRE_META)},
@@ -63,10 +68,14 @@ static const struct section_rule {
                      .once = 1,
                      .after = BIT(WIRE_META) | BIT(WIRE_STACK)},
     [WIRE_REGION] = {.read = receive_regions, .once = 1, .after = BIT(WIRE_META) | BIT(WIRE_STACK)},
+    [WIRE_FINAL] = {.read = receive_final,
+                    .once = 1,
+                    .after = EARLY,
+                    .before = HAS_NODES | NODES | BIT(WIRE_BLOCK) | BIT(WIRE_POOL)},
     [WIRE_BLOCK] = {.read = receive_blocks,
                     .size = sizeof(struct wire_block),
                     .after = EARLY,
-                    .makes_nodes = 1},
+                    .before = HAS_NODES},
     [WIRE_STRING] = {.read = receive_strings, .after = BIT(WIRE_META)},
     [WIRE_MANAGED_FRAME] = {.read = receive_managed_frames,
                             .size = sizeof(struct wire_managed_frame),
@@ -76,11 +85,11 @@ static const struct section_rule {
     [WIRE_NODE] = {.read = receive_nodes,
                    .size = sizeof(struct wire_node),
                    .after = EARLY,
-                   .makes_nodes = 1},
+                   .before = HAS_NODES},
     [WIRE_OBJECT] = {.read = receive_objects,
                      .size = sizeof(struct wire_object),
                      .after = EARLY,
-                     .makes_nodes = 1},
+                     .before = HAS_NODES},
     [WIRE_NODE_TYPE] = {.read = receive_node_types,
                         .size = sizeof(struct wire_node_type),
                         .after = EARLY,
@@ -133,14 +142,30 @@ static const struct section_rule {
                        .after = EARLY},
 };
 
-#define HAS_NODES BIT(0) /* in `seen`: a section referred to nodes */
+/* Behind WIRE_FINAL. */
+static const struct section_rule final_rules[WIRE_END] = {
+    [WIRE_STRING] = {.read = receive_strings},
+    [WIRE_MANAGED_FRAME] = {.read = receive_managed_frames,
+                            .size = sizeof(struct wire_managed_frame)},
+    [WIRE_TYPE] = {.read = receive_types, .size = sizeof(struct wire_type), .before = NODES},
+    [WIRE_NODE] = {.read = receive_final_nodes,
+                   .size = sizeof(struct wire_node),
+                   .before = HAS_NODES},
+    [WIRE_OBJECT] = {.read = receive_final_objects,
+                     .size = sizeof(struct wire_object),
+                     .before = HAS_NODES},
+    [WIRE_WAY] = {.read = receive_final_ways, .size = sizeof(struct wire_way)},
+    [WIRE_LINK] = {.read = receive_final_links, .size = sizeof(struct wire_link), .has_nodes = 1},
+    [WIRE_ROOT] = {.read = receive_roots, .size = sizeof(struct wire_root), .has_nodes = 1},
+    [WIRE_HOOK] = {.read = receive_hooks, .size = sizeof(struct wire_hook), .has_nodes = 1},
+    [WIRE_RESOURCE] = {.read = receive_resources, .size = sizeof(struct wire_resource)},
+};
 
 static int read_section(struct ingest *g, const struct wire_section *section, snap_error *err) {
-    const struct section_rule *const rule =
-        section->kind < WIRE_END ? &rules[section->kind] : &rules[0];
-    if (!rule->read || (g->seen & rule->after) != rule->after ||
-        (rule->once && (g->seen & BIT(section->kind))) ||
-        (rule->makes_nodes && (g->seen & HAS_NODES)))
+    const struct section_rule *const all = g->is_final ? final_rules : rules;
+    const struct section_rule *const rule = &all[section->kind < WIRE_END ? section->kind : 0];
+    if (!rule->read || (g->seen & rule->after) != rule->after || (g->seen & rule->before) ||
+        (rule->once && (g->seen & BIT(section->kind))))
         return stream_broken(err, "an unexpected section");
     if (rule->size && section->bytes != (uint64_t)section->n * rule->size)
         return stream_broken(err, "the size of a section");
@@ -268,9 +293,11 @@ static int complete(struct ingest *g, snap_error *err) {
     SNAP_TRY(static_word_pass(h, err));
     SNAP_TRY(vtable_pass(h, err));
     progress(g);
-    SNAP_TRY(typing_pass(h, err));
-    progress(g);
-    SNAP_TRY(receive_write_completeness(g, err)); /* before the first row */
+    if (!g->is_final) { /* else there is nothing to type */
+        SNAP_TRY(typing_pass(h, err));
+        progress(g);
+        SNAP_TRY(receive_write_completeness(g, err)); /* before the first row */
+    }
     SNAP_TRY(frames_name(&g->frames, h, g->writer, g->options->progress, g->options->context, err));
     progress(g);
     SNAP_TRY(autograd_pass(h, err));

@@ -38,11 +38,17 @@ struct ingest {
     uint32_t *ways;         /* by number in the stream: as heap_reference has it */
     uint32_t n_ways;
 
+    int is_final;           /* WIRE_FINAL has come; what follows is of no use before */
+    uint32_t n_final_nodes; /* none is in the heap */
+    uint64_t n_final_references;
+    struct heap_way *final_ways; /* by number in the stream; label: row of STRS */
+    uint64_t last_node[3];       /* domain, address, birth */
+
     struct {
         size_t thread_rows, tls, heap_regions, regions, pools, resources, modules, threads, address,
             size, birth, block_pool, block_label, stack, type, flags, domain, objects,
             large_objects, strings, types, first_edge, edges, first_reference, references, ways,
-            roots, frames, vtables, functions, vptrs, codes, hooks;
+            final_ways, roots, frames, vtables, functions, vptrs, codes, hooks;
     } capacity;
 };
 
@@ -80,6 +86,17 @@ int receive_ways(struct ingest *g, const struct wire_section *section, snap_erro
 int receive_links(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_roots(struct ingest *g, const struct wire_section *section, snap_error *err);
 int receive_hooks(struct ingest *g, const struct wire_section *section, snap_error *err);
+/* Of those behind WIRE_FINAL. */
+int receive_final(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_final_nodes(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_final_objects(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_final_ways(struct ingest *g, const struct wire_section *section, snap_error *err);
+int receive_final_links(struct ingest *g, const struct wire_section *section, snap_error *err);
+
+/* Nodes that came. */
+static inline uint32_t receive_n_nodes(const struct ingest *g) {
+    return g->is_final ? g->n_final_nodes : g->heap.n_nodes;
+}
 
 /* Ids of the stream to those of the heap. CORRUPT if there is no such thing yet. */
 int receive_string(const struct ingest *g, uint32_t id, uint32_t *out, snap_error *err);

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "model/stream.h"
 
-#define BATCH_ROWS 4096u   /* stays in a cache until the writer takes it */
+#define BATCH_ROWS OUTPUT_BATCH_ROWS
 #define LABEL_SLOTS 16384u /* a power of two */
 
 /* What a reference at an offset of a type is called. */
@@ -47,11 +47,10 @@ static int need_columns(struct output *o, const unsigned *ids, size_t n, snap_er
     return 0;
 }
 
-static int put_rows(struct output *o, snap_table table, size_t n, snap_error *err) {
+int output_rows(struct output *o, snap_table table, size_t n, uint32_t unused, snap_error *err) {
     const uint64_t *columns[SNAP_COLUMNS_MAX];
-    memcpy(columns, o->columns, sizeof columns);
-    if (table == SNAP_TABLE_EDGE && !o->has_labels)
-        columns[SNAP_EDGE_COL_LABEL] = NULL; /* all 0: need not be looked at */
+    for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++)
+        columns[c] = unused >> c & 1 ? NULL : o->columns[c];
     return n ? snap_writer_rows(o->writer, table, columns, n, NULL, err) : 0;
 }
 
@@ -97,18 +96,18 @@ static inline uint64_t row_of(const struct output *o, uint32_t node) {
 
 /* --- types and nodes --- */
 
-static int write_types(struct output *o, snap_error *err) {
-    struct heap *const h = o->heap;
-    o->type_rows = mem_zalloc((size_t)h->n_types + 1, sizeof *o->type_rows);
-    if (!o->type_rows)
+int output_type(struct output *o, uint32_t type, uint64_t *out, snap_error *err) {
+    const struct heap *const h = o->heap;
+    *out = 0;
+    if (!type)
+        return 0;
+    const size_t before = o->types_capacity;
+    if (mem_grow(&o->type_rows, &o->types_capacity, type, sizeof *o->type_rows) < 0)
         return stream_no_memory(err);
-    for (uint32_t i = 0; i < h->n_nodes; i++)
-        if (h->type[i])
-            o->type_rows[h->type[i] - 1] = 1;
-    for (uint32_t i = 0; i < h->n_types; i++) {
-        if (!o->type_rows[i])
-            continue;
-        const struct heap_type *const t = &h->types[i];
+    memset(o->type_rows + before, 0, (o->types_capacity - before) * sizeof *o->type_rows);
+    uint32_t *const type_row = &o->type_rows[type - 1];
+    if (!*type_row) {
+        const struct heap_type *const t = &h->types[type - 1];
         uint64_t row[SNAP_COLUMNS_MAX] = {0}, id;
         uint32_t name;
         SNAP_TRY(snap_writer_string(o->writer, t->name, &name, err));
@@ -118,9 +117,26 @@ static int write_types(struct output *o, snap_error *err) {
         row[SNAP_TYPE_COL_FLAGS] = t->flags;
         row[SNAP_TYPE_COL_MODULE] = t->module;
         SNAP_TRY(snap_writer_row(o->writer, SNAP_TABLE_TYPE, row, &id, err));
-        o->type_rows[i] = (uint32_t)id;
+        *type_row = (uint32_t)id;
     }
+    *out = *type_row;
     return 0;
+}
+
+static int write_types(struct output *o, snap_error *err) {
+    const struct heap *const h = o->heap;
+    uint8_t *const is_used = mem_zalloc((size_t)h->n_types + 1, 1);
+    if (!is_used)
+        return stream_no_memory(err);
+    for (uint32_t i = 0; i < h->n_nodes; i++)
+        is_used[h->type[i]] = 1;
+    int result = 0;
+    uint64_t row;
+    for (uint32_t type = 1; type <= h->n_types && result == 0; type++)
+        if (is_used[type])
+            result = output_type(o, type, &row, err);
+    free(is_used);
+    return result;
 }
 
 static uint32_t pool_of(const struct heap *h, uint32_t node) {
@@ -179,21 +195,23 @@ static int put_object(struct output *o, size_t i, uint32_t node, snap_error *err
                : output_string(o, object.label, &c[SNAP_NODE_COL_LABEL][i], err);
 }
 
+static const unsigned node_columns[] = {
+    SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS, SNAP_NODE_COL_SIZE,
+    SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK, SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS,
+    SNAP_NODE_COL_POOL,
+    /* of few blocks */
+    SNAP_NODE_COL_LABEL,
+    /* of objects only */
+    SNAP_NODE_COL_REFCOUNT, SNAP_NODE_COL_HIDDEN, SNAP_NODE_COL_THREAD, SNAP_NODE_COL_DEVICE,
+    SNAP_NODE_COL_EXTERNAL};
+#define N_NODE_COLUMNS (sizeof node_columns / sizeof *node_columns)
+
 static int write_nodes(struct output *o, void (*progress)(void *context), void *context,
                        snap_error *err) {
-    static const unsigned used[] = {SNAP_NODE_COL_DOMAIN, SNAP_NODE_COL_KIND, SNAP_NODE_COL_ADDRESS,
-                                    SNAP_NODE_COL_SIZE, SNAP_NODE_COL_TYPE, SNAP_NODE_COL_STACK,
-                                    SNAP_NODE_COL_BIRTH, SNAP_NODE_COL_FLAGS, SNAP_NODE_COL_POOL,
-                                    /* of few blocks */
-                                    SNAP_NODE_COL_LABEL,
-                                    /* of objects only */
-                                    SNAP_NODE_COL_REFCOUNT, SNAP_NODE_COL_HIDDEN,
-                                    SNAP_NODE_COL_THREAD, SNAP_NODE_COL_DEVICE,
-                                    SNAP_NODE_COL_EXTERNAL};
     const struct heap *const h = o->heap;
     const int has_objects = h->n_nodes > h->n_blocks;
-    const size_t n_used = has_objects ? sizeof used / sizeof *used : h->block_label ? 10 : 9;
-    SNAP_TRY(need_columns(o, used, n_used, err));
+    const size_t n_used = has_objects ? N_NODE_COLUMNS : h->block_label ? 10 : 9;
+    SNAP_TRY(need_columns(o, node_columns, n_used, err));
     uint32_t nodes[BATCH_ROWS];
     for (uint32_t k = 0; k < h->n_nodes;) {
         const size_t n = h->n_nodes - k < BATCH_ROWS ? h->n_nodes - k : BATCH_ROWS;
@@ -204,7 +222,7 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
             SNAP_TRY(put_object(o, i, nodes[i], err));
         for (size_t i = 0; !has_objects && h->block_label && i < n; i++)
             SNAP_TRY(put_label_of_block(o, i, nodes[i], err));
-        SNAP_TRY(put_rows(o, SNAP_TABLE_NODE, n, err));
+        SNAP_TRY(output_rows(o, SNAP_TABLE_NODE, n, 0, err));
         if (progress)
             progress(context);
     }
@@ -270,6 +288,11 @@ static void put_edges(struct output *o, size_t i, uint64_t source_row, uint32_t 
             flags[k] |= SNAP_EDGE_FLAG_LOW;
 }
 
+/* Labels that are all 0 need not be looked at. */
+static uint32_t unused_of(const struct output *o) {
+    return o->has_labels ? 0 : 1u << SNAP_EDGE_COL_LABEL;
+}
+
 /* Kinds and labels of a batch are as before the first one that is not plain. */
 static void reset_labels(struct output *o) {
     for (size_t i = 0; i < BATCH_ROWS; i++) {
@@ -306,18 +329,20 @@ static int put_reference(struct output *o, size_t i, uint64_t source_row,
     return output_string(o, way.label, &c[SNAP_EDGE_COL_LABEL][i], err);
 }
 
+static const unsigned edge_columns[] = {SNAP_EDGE_COL_SOURCE,        SNAP_EDGE_COL_TARGET,
+                                        SNAP_EDGE_COL_KIND,          SNAP_EDGE_COL_LABEL,
+                                        SNAP_EDGE_COL_SOURCE_OFFSET, SNAP_EDGE_COL_TARGET_OFFSET,
+                                        SNAP_EDGE_COL_FLAGS};
+#define N_EDGE_COLUMNS (sizeof edge_columns / sizeof *edge_columns)
+
 static int write_edges(struct output *o, void (*progress)(void *context), void *context,
                        snap_error *err) {
-    static const unsigned used[] = {SNAP_EDGE_COL_SOURCE,        SNAP_EDGE_COL_TARGET,
-                                    SNAP_EDGE_COL_KIND,          SNAP_EDGE_COL_LABEL,
-                                    SNAP_EDGE_COL_SOURCE_OFFSET, SNAP_EDGE_COL_TARGET_OFFSET,
-                                    SNAP_EDGE_COL_FLAGS};
     const struct heap *const h = o->heap;
     if (h->n_edges + h->n_references == 0)
         return 0;
     if (h->n_edges + h->n_references > SNAP_ROWS_MAX)
         return err_set(err, SNAP_E_LIMIT, "more references than a snapshot can hold");
-    SNAP_TRY(need_columns(o, used, sizeof used / sizeof *used, err));
+    SNAP_TRY(need_columns(o, edge_columns, N_EDGE_COLUMNS, err));
     o->labels = mem_zalloc(LABEL_SLOTS, sizeof *o->labels);
     if (!o->labels)
         return stream_no_memory(err);
@@ -343,7 +368,7 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
             } else
                 SNAP_TRY(put_reference(o, n++, k + 1u, &h->references[reference++], err));
             if (n == BATCH_ROWS) {
-                SNAP_TRY(put_rows(o, SNAP_TABLE_EDGE, n, err));
+                SNAP_TRY(output_rows(o, SNAP_TABLE_EDGE, n, unused_of(o), err));
                 n = 0;
                 if (o->has_labels)
                     reset_labels(o);
@@ -352,7 +377,17 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
             }
         }
     }
-    return put_rows(o, SNAP_TABLE_EDGE, n, err);
+    return output_rows(o, SNAP_TABLE_EDGE, n, unused_of(o), err);
+}
+
+/* --- rows as they come --- */
+
+int output_begin(struct output *o, snap_table table, snap_error *err) {
+    if (o->columns_table == table)
+        return 0;
+    o->columns_table = table;
+    return table == SNAP_TABLE_NODE ? need_columns(o, node_columns, N_NODE_COLUMNS, err)
+                                    : need_columns(o, edge_columns, N_EDGE_COLUMNS, err);
 }
 
 /* --- roots and hooks --- */

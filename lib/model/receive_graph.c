@@ -489,7 +489,7 @@ int receive_roots(struct ingest *g, const struct wire_section *section, snap_err
         SNAP_TRY(GROW(g, h->roots, roots, (size_t)h->n_roots + n));
         for (uint32_t i = 0; i < n; i++, w++) {
             struct heap_root *const r = &h->roots[h->n_roots];
-            if (w->target == 0 || w->target > h->n_nodes || w->thread > h->n_threads ||
+            if (w->target == 0 || w->target > receive_n_nodes(g) || w->thread > h->n_threads ||
                 w->frame > g->frames.n_managed || w->kind == 0)
                 return stream_broken(err, "a root");
             *r = (struct heap_root){.address = w->address,
@@ -501,8 +501,11 @@ int receive_roots(struct ingest *g, const struct wire_section *section, snap_err
                                     .frame = w->frame};
             SNAP_TRY(receive_string(g, w->name, &r->name, err));
             SNAP_TRY(receive_string(g, w->label, &r->label, err));
-            if (r->kind == SNAP_ROOT_GLOBAL || r->kind == SNAP_ROOT_TLS)
+            if (r->kind == SNAP_ROOT_GLOBAL || r->kind == SNAP_ROOT_TLS) {
+                if (g->is_final)
+                    return stream_broken(err, "a root of an image's data");
                 r->module = heap_module_at(h, r->address);
+            }
             h->n_roots++;
         }
     }
@@ -512,7 +515,8 @@ int receive_roots(struct ingest *g, const struct wire_section *section, snap_err
 static int read_hook(struct ingest *g, const struct wire_hook *w, struct heap_hook *k,
                      snap_error *err) {
     const struct heap *const h = &g->heap;
-    if (w->holder > h->n_nodes || w->argument > h->n_nodes || w->stack > g->frames.n_stacks ||
+    const uint32_t n_nodes = receive_n_nodes(g);
+    if (w->holder > n_nodes || w->argument > n_nodes || w->stack > g->frames.n_stacks ||
         w->root > h->n_roots)
         return stream_broken(err, "a hook");
     *k = (struct heap_hook){.pc = w->pc,

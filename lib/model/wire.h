@@ -17,14 +17,20 @@
  *
  * Ids are index + 1 over all sections of a kind; 0 means none. Node ids count BLOCK records first,
  * then NODE and OBJECT records. Where all of them together are in the order of (domain, address,
- * birth), ids are those of the file, which saves the receiver from sorting. */
+ * birth), ids are those of the file, which saves the receiver from sorting.
+ *
+ * FINAL, an empty section behind REGION, promises that nobody has to find out more about nodes and
+ * their references than their records say: so they are written as they come, and the receiver keeps
+ * none of them. Behind it stand no sections but STRING, MANAGED_FRAME, TYPE, NODE, OBJECT, WAY,
+ * LINK, ROOT, HOOK, RESOURCE and END; types stand before nodes, nodes are in the order above, and
+ * roots are none of an image's data. */
 #ifndef HEAPSNAP_WIRE_H
 #define HEAPSNAP_WIRE_H
 
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31455249574e5348ull /* "HSNWIRE1" */
-#define WIRE_VERSION 5u
+#define WIRE_VERSION 6u
 
 enum wire_kind {
     WIRE_HELLO = 1,
@@ -34,6 +40,7 @@ enum wire_kind {
     WIRE_STACK,
     WIRE_THREAD,
     WIRE_REGION,
+    WIRE_FINAL,
     WIRE_BLOCK,
     WIRE_STRING,
     WIRE_MANAGED_FRAME,

@@ -244,3 +244,81 @@ void wire_example(struct wire_stream *s) {
     wire_close(s);
     wire_end(s);
 }
+
+void wire_final_example(struct wire_stream *s, int is_final) {
+    enum { N = 5000 };
+    if (is_final)
+        wire_section(s, WIRE_FINAL, NULL, 0, 0);
+    wire_string(s, "module.Klasse");
+    wire_string(s, "items");
+    wire_string(s, "dict");
+    const struct wire_managed_frame managed = {.function = 2, .file = 1, .line = 7, .kind = 1};
+    wire_section(s, WIRE_MANAGED_FRAME, &managed, 1, sizeof managed);
+    const struct wire_type types[] = {
+        {.name = 3, .source = SNAP_TYPE_RUNTIME, .flags = SNAP_TYPE_FLAG_CLASS},
+        {.name = 1, .source = SNAP_TYPE_RUNTIME, .size = 48},
+        {.name = 2, .source = SNAP_TYPE_RUNTIME, .size = 8}}; /* of no node */
+    wire_section(s, WIRE_TYPE, types, 3, sizeof *types);
+    wire_open(s, WIRE_OBJECT);
+    for (uint32_t i = 0; i < N; i++) {
+        const struct wire_object o = {.address = 0x500000 + i * UINT64_C(64),
+                                      .size = 48 + i % 7,
+                                      .external = i % 100 == 1 ? 1000 : 0,
+                                      .refcount = i % 5,
+                                      .hidden = i % 9 == 0,
+                                      .type = 1 + i % 2,
+                                      .label = i == 4000 ? 2 : 0,
+                                      .flags = (i % 3 ? SNAP_NODE_FLAG_UNTRACKED : 0) |
+                                               (uint32_t)SNAP_NODE_PLAIN_OBJECT << 24};
+        wire_put(s, &o, sizeof o);
+    }
+    wire_close(s);
+    const struct wire_node nodes[] = {{.address = 0x600000,
+                                       .size = UINT64_C(5) << 30,
+                                       .external = UINT64_C(6) << 30,
+                                       .refcount = 2,
+                                       .hidden = 1,
+                                       .type = 1,
+                                       .thread = 1,
+                                       .label = 2,
+                                       .domain = SNAP_DOMAIN_PYTHON,
+                                       .kind = SNAP_NODE_OBJECT},
+                                      {.address = 0x100,
+                                       .size = 4096,
+                                       .device = 1,
+                                       .domain = SNAP_DOMAIN_DEVICE,
+                                       .kind = SNAP_NODE_BLOCK}};
+    wire_section(s, WIRE_NODE, nodes, 2, sizeof *nodes);
+    const struct wire_way ways[] = {
+        {.source_offset = 1, .label = 1, .kind = SNAP_EDGE_CELL},
+        {.target_offset = 8, .kind = SNAP_EDGE_POINTER, .flags = SNAP_EDGE_FLAG_INTERIOR}};
+    wire_section(s, WIRE_WAY, ways, 2, sizeof *ways);
+    wire_open(s, WIRE_LINK);
+    const struct wire_link of_last = {N + 2, WIRE_SOURCE};
+    for (uint32_t i = 0; i < WIRE_FINAL_LINKS; i++) {
+        const uint32_t source = i / 5;
+        const struct wire_link from = {2 + source, WIRE_SOURCE};
+        const struct wire_link link = {1 + i * 7919 % (N + 2),
+                                       i > 100 && i % 3 ? WIRE_WAYS + (i > 9000 && i % 2) : i};
+        if (i % 5 == 0)
+            wire_put(s, &from, sizeof from);
+        wire_put(s, &link, sizeof link);
+    }
+    wire_put(s, &of_last, sizeof of_last);
+    wire_close(s);
+    const struct wire_root roots[] = {
+        {.target = 9, .kind = SNAP_ROOT_FRAME, .thread = 1, .name = 2, .label = 1, .frame = 1},
+        {.target = N + 2, .kind = SNAP_ROOT_NATIVE, .flags = SNAP_EDGE_FLAG_LOW}};
+    wire_section(s, WIRE_ROOT, roots, 2, sizeof *roots);
+    const struct wire_hook hook = {.registry = 2,
+                                   .callback = 1,
+                                   .holder = N + 1,
+                                   .argument = 8,
+                                   .kind = SNAP_HOOK_PYTHON,
+                                   .root = 1};
+    wire_section(s, WIRE_HOOK, &hook, 1, sizeof hook);
+    const struct wire_resource resource = {
+        .handle = 0x500040, .kind = SNAP_RSRC_PROCESS_GROUP, .name = 2};
+    wire_section(s, WIRE_RESOURCE, &resource, 1, sizeof resource);
+    wire_end(s);
+}

@@ -41,4 +41,9 @@ void wire_process(struct wire_stream *s);
 /* The rest: every kind of section, each with good records. */
 void wire_example(struct wire_stream *s);
 
+/* Likewise, of objects only and WIRE_FINAL_LINKS references between them, with WIRE_FINAL or
+ * without: what comes of it should be the same. */
+#define WIRE_FINAL_LINKS 20000u
+void wire_final_example(struct wire_stream *s, int is_final);
+
 #endif

@@ -260,6 +260,62 @@ START_TEST(test_nodes_in_any_order) {
 }
 END_TEST
 
+/* As it is without the ids of what it refers to: these may differ. */
+static void print_row(FILE *out, const snap_snapshot *s, const struct table *types,
+                      snap_table table, const uint64_t *row) {
+    for (unsigned c = 1; c < SNAP_COLUMNS_MAX; c++) {
+        const snap_column_info info = snap_table_column(table, c);
+        if (info.type == SNAP_COLUMN_REF && info.target == SNAP_TABLE_STRS)
+            fprintf(out, " %s", row[c] ? text_of(s, row[c]) : "-");
+        else if (info.type == SNAP_COLUMN_REF && info.target == SNAP_TABLE_TYPE)
+            fprintf(out, " %s",
+                    row[c] ? text_of(s, row_of(types, row[c] - 1)[SNAP_TYPE_COL_NAME]) : "-");
+        else if (info.type == SNAP_COLUMN_REF || info.type == SNAP_COLUMN_NUMBER)
+            fprintf(out, " %llu", (unsigned long long)row[c]);
+    }
+    fputc('\n', out);
+}
+
+static char *print_all(const snap_snapshot *s) {
+    char *text = NULL;
+    size_t size;
+    FILE *const out = open_memstream(&text, &size);
+    ck_assert_ptr_nonnull(out);
+    struct table types = read_table(s, SNAP_TABLE_TYPE);
+    for (int id = SNAP_TABLE_META; id < SNAP_TABLE_TOCC; id++) {
+        if (id == SNAP_TABLE_STRS)
+            continue;
+        struct table t = read_table(s, (snap_table)id);
+        fprintf(out, "%d\n", id);
+        for (size_t i = 0; i < t.n; i++)
+            print_row(out, s, &types, (snap_table)id, row_of(&t, i));
+        free(t.rows);
+    }
+    free(types.rows);
+    ck_assert_int_eq(fclose(out), 0);
+    return text;
+}
+
+/* What is written as it comes is what is kept and written at the end. */
+START_TEST(test_final) {
+    char *text[2];
+    for (int i = 0; i < 2; i++) {
+        struct wire_stream w;
+        start(&w);
+        wire_final_example(&w, i);
+        snap_snapshot *const s = receive(&w, NULL);
+        ck_assert_uint_eq(snap_rows(s, SNAP_TABLE_NODE), 5002);
+        ck_assert_uint_eq(snap_rows(s, SNAP_TABLE_EDGE), WIRE_FINAL_LINKS);
+        ck_assert_uint_eq(snap_rows(s, SNAP_TABLE_TYPE), 2);
+        text[i] = print_all(s);
+        snap_close(s);
+    }
+    ck_assert_str_eq(text[0], text[1]);
+    free(text[0]);
+    free(text[1]);
+}
+END_TEST
+
 /* The stack of a process group is that of its object, or of the block that the object stands for.
  */
 START_TEST(test_stacks_of_process_groups) {
@@ -794,6 +850,14 @@ START_TEST(test_streams_that_end_early) {
     }
     w.bytes.size = size;
     wire_release(&w);
+    start(&w);
+    wire_final_example(&w, 1);
+    for (size_t n = w.bytes.size; n > 997;) { /* rows are written before it ends */
+        n -= 997;
+        w.bytes.size = n;
+        expect_broken(&w, "a short stream of objects");
+    }
+    wire_release(&w);
 }
 END_TEST
 
@@ -938,7 +1002,10 @@ START_TEST(test_wrong_sections) {
         struct wire_stream w;
         struct wire_section head;
         start(&w);
-        wire_example(&w);
+        if (kind == WIRE_FINAL)
+            wire_final_example(&w, 1);
+        else
+            wire_example(&w);
         unlink(path);
         const size_t at = find_section(&w, kind);
         memcpy(&head, w.bytes.data + at, sizeof head);
@@ -979,6 +1046,98 @@ START_TEST(test_nodes_behind_references) {
 }
 END_TEST
 
+/* A section more in a stream with WIRE_FINAL, before those of a kind. */
+static void insert_section(struct wire_stream *w, uint32_t before, uint32_t kind,
+                           const void *records, uint32_t n, size_t size) {
+    struct wire_stream more = {0};
+    const size_t at = find_section(w, before);
+    wire_section(&more, kind, records, n, size);
+    struct wire_stream all = {.n_blocks = w->n_blocks, .block_bytes = w->block_bytes};
+    ck_assert_int_eq(bytes_sink(&all.bytes, w->bytes.data, at), 0);
+    ck_assert_int_eq(bytes_sink(&all.bytes, more.bytes.data, more.bytes.size), 0);
+    ck_assert_int_eq(bytes_sink(&all.bytes, w->bytes.data + at, w->bytes.size - at), 0);
+    wire_release(w);
+    wire_release(&more);
+    *w = all;
+}
+
+/* What WIRE_FINAL promises is not believed. */
+START_TEST(test_broken_promises) {
+    static const struct wire_block block = {.address = 0x100000, .size = 64};
+    static const struct wire_object low = {.address = 0x10, .flags = SNAP_NODE_OBJECT << 24},
+                                    kindless = {.address = 0x700000},
+                                    untyped = {.address = 0x700000,
+                                               .type = 4,
+                                               .flags = SNAP_NODE_OBJECT << 24};
+    static const struct wire_node foreign = {
+        .address = 0x700000, .domain = SNAP_DOMAIN_HOST, .kind = SNAP_NODE_BLOCK};
+    static const struct wire_node pooled = {
+        .address = 0x700000, .domain = SNAP_DOMAIN_DEVICE, .kind = SNAP_NODE_BLOCK, .pool = 1};
+    static const struct wire_node fine = {
+        .address = 0x200, .domain = SNAP_DOMAIN_DEVICE, .kind = SNAP_NODE_BLOCK};
+    static const struct wire_type type = {.name = 1, .source = SNAP_TYPE_RUNTIME};
+    static const struct wire_pool pool = {.size = 1, .kind = SNAP_POOL_API};
+    static const struct wire_edge edge = {1, 2, 0, 0};
+    static const struct wire_reference reference = {.source = 5002, .target = 1};
+    static const struct wire_link sourceless = {1, 0}, back = {1, WIRE_SOURCE}, nowhere = {5003, 0},
+                                  nameless = {1, WIRE_WAYS + 2};
+    static const struct wire_way labelled = {.label = 4};
+    static const struct wire_root global = {.address = 1, .target = 1, .kind = SNAP_ROOT_GLOBAL},
+                                  local = {.address = 1, .target = 1, .kind = SNAP_ROOT_TLS},
+                                  far = {.target = 5003, .kind = SNAP_ROOT_NATIVE};
+    static const struct wire_meta meta = {.key = SNAP_META_STEP, .value = 1};
+    static const struct {
+        const char *what;
+        uint32_t before, kind;
+        const void *record;
+        size_t size;
+    } more[] = {
+        {"a block", WIRE_TYPE, WIRE_BLOCK, &block, sizeof block},
+        {"a pool", WIRE_TYPE, WIRE_POOL, &pool, sizeof pool},
+        {"metadata", WIRE_END, WIRE_META, &meta, sizeof meta},
+        {"a word", WIRE_WAY, WIRE_EDGE, &edge, sizeof edge},
+        {"a reference by name", WIRE_ROOT, WIRE_REFERENCE, &reference, sizeof reference},
+        {"a late type", WIRE_WAY, WIRE_TYPE, &type, sizeof type},
+        {"a late node", WIRE_ROOT, WIRE_NODE, &fine, sizeof fine},
+        {"an object out of order", WIRE_NODE, WIRE_OBJECT, &low, sizeof low},
+        {"an object of no kind", WIRE_NODE, WIRE_OBJECT, &kindless, sizeof kindless},
+        {"an object of no type", WIRE_NODE, WIRE_OBJECT, &untyped, sizeof untyped},
+        {"a node out of order", WIRE_WAY, WIRE_NODE, &foreign, sizeof foreign},
+        {"a node of a pool", WIRE_WAY, WIRE_NODE, &pooled, sizeof pooled},
+        {"a reference without a source", WIRE_WAY, WIRE_LINK, &sourceless, sizeof sourceless},
+        {"a source out of order", WIRE_ROOT, WIRE_LINK, &back, sizeof back},
+        {"a reference to nothing", WIRE_ROOT, WIRE_LINK, &nowhere, sizeof nowhere},
+        {"a reference without a name", WIRE_ROOT, WIRE_LINK, &nameless, sizeof nameless},
+        {"a way without a label", WIRE_WAY, WIRE_WAY, &labelled, sizeof labelled},
+        {"a global", WIRE_HOOK, WIRE_ROOT, &global, sizeof global},
+        {"a thread's local", WIRE_HOOK, WIRE_ROOT, &local, sizeof local},
+        {"a root of nothing", WIRE_HOOK, WIRE_ROOT, &far, sizeof far},
+    };
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        struct wire_stream w;
+        start(&w);
+        wire_final_example(&w, 1);
+        unlink(path);
+        insert_section(&w, more[i].before, more[i].kind, more[i].record, 1, more[i].size);
+        expect_broken(&w, more[i].what);
+        wire_release(&w);
+    }
+    struct wire_stream w;
+    start(&w);
+    wire_final_example(&w, 0);
+    unlink(path);
+    insert_section(&w, WIRE_NODE, WIRE_FINAL, NULL, 0, 0);
+    expect_broken(&w, "a late promise");
+    wire_release(&w);
+    w = (struct wire_stream){0};
+    wire_begin(&w, WIRE_SPOOL, path, WIRE_OVERWRITE);
+    wire_process(&w);
+    wire_final_example(&w, 1);
+    expect_broken(&w, "a promise that cannot be kept");
+    wire_release(&w);
+}
+END_TEST
+
 int main(void) {
     if (!mkdtemp(folder))
         return 1;
@@ -988,6 +1147,7 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_every_section);
     tcase_add_test(t, test_nodes_in_any_order);
+    tcase_add_test(t, test_final);
     tcase_add_test(t, test_stacks_of_process_groups);
     tcase_add_test(t, test_spilling_changes_nothing);
     tcase_add_test(t, test_types_by_vtables);
@@ -1003,6 +1163,7 @@ int main(void) {
     tcase_add_loop_test(t, test_wrong_numbers, 0, sizeof wrongs / sizeof *wrongs);
     tcase_add_test(t, test_wrong_sections);
     tcase_add_test(t, test_nodes_behind_references);
+    tcase_add_test(t, test_broken_promises);
     suite_add_tcase(suite, t);
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
