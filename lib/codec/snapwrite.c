@@ -253,7 +253,8 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
         uint64_t max = w->max_ref[table][c];
         max = open->constant[c] > max ? open->constant[c] : max;
         const uint64_t *const v = open->column[c];
-        for (uint32_t i = 0; v && i < open->n; i++)
+        const int is_greater = v && (max >> 63 || !numbers_are_at_most(v, open->n, max));
+        for (uint32_t i = 0; is_greater && i < open->n; i++)
             max = v[i] > max ? v[i] : max;
         w->max_ref[table][c] = max;
         if (max > SNAP_ROWS_MAX)
@@ -524,6 +525,22 @@ static int is_ascending(const uint64_t *column, uint32_t from, uint32_t to, uint
     return (steps | more[0] | more[1]) >> 63 == 0;
 }
 
+/* Whether rows of NODE are of the last row's domain and birth, and go on from its address: the
+ * order of most, without a look at all three of each. If so, the last of them is the last row. */
+static int are_ascending_nodes(snap_writer *w, uint32_t from, uint32_t to) {
+    const struct pack_rows *const open = &w->open[SNAP_TABLE_NODE];
+    const uint64_t *const address = open->column[SNAP_NODE_COL_ADDRESS];
+    uint64_t last = w->last_node[1];
+    if (!address || (numbers_bits(address + from, to - from) | last) >> 63 ||
+        open->column[SNAP_NODE_COL_DOMAIN] || open->column[SNAP_NODE_COL_BIRTH] ||
+        open->constant[SNAP_NODE_COL_DOMAIN] != w->last_node[0] ||
+        open->constant[SNAP_NODE_COL_BIRTH] != w->last_node[2] ||
+        !is_ascending(address, from, to, 0, &last))
+        return 0;
+    w->last_node[1] = last;
+    return 1;
+}
+
 /* Checks of the rows [from, open->n) that were just copied in: what the format demands of their
  * order. */
 static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t to,
@@ -533,7 +550,7 @@ static int check_rows(snap_writer *w, snap_table table, uint32_t from, uint32_t 
 #define VALUE(c, i) (column[c] ? column[c][i] : open->constant[c])
     switch (table) {
     case SNAP_TABLE_NODE:
-        if (w->is_unsorted)
+        if (w->is_unsorted || are_ascending_nodes(w, from, to))
             return SNAP_OK;
         for (uint32_t i = from; i < to; i++) {
             const uint64_t key[3] = {VALUE(SNAP_NODE_COL_DOMAIN, i),

@@ -94,6 +94,52 @@ static int64_t site_cell(struct summary *s, uint64_t key) {
     return cell;
 }
 
+static inline uint32_t class_at(const struct summary_nodes *chunk, size_t i) {
+    if (!chunk->classes)
+        return chunk->one_class;
+    switch (chunk->width) {
+    case 1: return ((const uint8_t *)chunk->classes)[i];
+    case 2: return ((const uint16_t *)chunk->classes)[i];
+    default: return ((const uint32_t *)chunk->classes)[i];
+    }
+}
+
+static inline void set_class(struct summary_nodes *chunk, size_t i, uint32_t class) {
+    switch (chunk->width) {
+    case 1: ((uint8_t *)chunk->classes)[i] = (uint8_t) class; break;
+    case 2: ((uint16_t *)chunk->classes)[i] = (uint16_t) class; break;
+    default: ((uint32_t *)chunk->classes)[i] = class; break;
+    }
+}
+
+/* Makes a chunk's classes, of which there are n so far, wide enough for one more, and not wider:
+ * they are asked for in any order, and narrow ones stay in a cache. */
+static int widen_classes(struct summary_nodes *chunk, size_t n, uint32_t class) {
+    struct summary_nodes wide = *chunk;
+    wide.width = class <= UINT8_MAX ? 1 : class <= UINT16_MAX ? 2 : 4;
+    wide.width = wide.width < chunk->width ? chunk->width : wide.width;
+    wide.classes = mem_alloc(chunk->n, wide.width);
+    if (!wide.classes)
+        return SNAP_E_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        set_class(&wide, i, class_at(chunk, i));
+    free(chunk->classes);
+    *chunk = wide;
+    return SNAP_OK;
+}
+
+static int add_class(struct summary_nodes *chunk, size_t i, uint32_t class) {
+    if (i == 0)
+        chunk->one_class = class;
+    if (!chunk->classes && class == chunk->one_class)
+        return SNAP_OK;
+    const uint32_t most = class > chunk->one_class ? class : chunk->one_class;
+    if (!chunk->classes || (chunk->width < 4 && most >> 8 * chunk->width))
+        SNAP_TRY(widen_classes(chunk, i, most));
+    set_class(chunk, i, class);
+    return SNAP_OK;
+}
+
 static int add_nodes(struct summary *s, const uint64_t *const *columns, const uint64_t *constants,
                      size_t n) {
     if (mem_grow(&s->nodes, &s->node_capacity, s->n_node_chunks + 1, sizeof *s->nodes) < 0)
@@ -123,17 +169,7 @@ static int add_nodes(struct summary *s, const uint64_t *const *columns, const ui
         }
         if (type < 0 || site < 0)
             return SNAP_E_NOMEM;
-        if (!i)
-            chunk->one_class = (uint32_t)type;
-        if (!chunk->classes && (uint32_t)type != chunk->one_class) {
-            chunk->classes = mem_alloc(n, sizeof *chunk->classes);
-            if (!chunk->classes)
-                return SNAP_E_NOMEM;
-            for (size_t k = 0; k < i; k++)
-                chunk->classes[k] = chunk->one_class;
-        }
-        if (chunk->classes)
-            chunk->classes[i] = (uint32_t)type;
+        SNAP_TRY(add_class(chunk, i, (uint32_t)type));
         if (!SNAP_NODE_IS_COUNTED(COLUMN(SNAP_NODE_COL_KIND, i)))
             continue;
         const uint64_t bytes = COLUMN(SNAP_NODE_COL_SIZE, i) + COLUMN(SNAP_NODE_COL_EXTERNAL, i);
@@ -167,15 +203,18 @@ static inline uint32_t class_of(const struct summary *s, uint64_t node) {
     const struct summary_nodes *chunk = &s->nodes[guess < s->n_node_chunks ? guess : 0];
     if (__builtin_expect(node - chunk->first_id >= chunk->n, 0))
         chunk = find_chunk(s, node);
-    return chunk->classes ? chunk->classes[node - chunk->first_id] : chunk->one_class;
+    return class_at(chunk, (size_t)(node - chunk->first_id));
 }
 
 /* That the class of a node is asked for soon; a guess. */
 static inline void expect_class_of(const struct summary *s, uint64_t node) {
-    const size_t chunk = (size_t)((node - 1) / SNAP_CHUNK_ROWS_MAX);
-    if (chunk < s->n_node_chunks && s->nodes[chunk].classes &&
-        node - s->nodes[chunk].first_id < s->nodes[chunk].n)
-        __builtin_prefetch(&s->nodes[chunk].classes[node - s->nodes[chunk].first_id]);
+    const size_t at = (size_t)((node - 1) / SNAP_CHUNK_ROWS_MAX);
+    if (at >= s->n_node_chunks)
+        return;
+    const struct summary_nodes *const chunk = &s->nodes[at];
+    const size_t i = (size_t)(node - chunk->first_id);
+    if (chunk->classes && i < chunk->n)
+        __builtin_prefetch((const char *)chunk->classes + i * chunk->width);
 }
 
 /* The cell of a pair of classes. */

@@ -2,8 +2,8 @@
  * compare. Sums do not depend on the order in which tables come.
  *
  * Memory: 8 bytes per stack, 16 per frame, 24 per symbol, 16 per distinct type, stack and type
- * edge; per chunk of nodes of more than one type 4 bytes per node; 8 bytes per edge whose nodes
- * have not come yet. */
+ * edge; per chunk of nodes of more than one type 1 byte per node, 2 or 4 where there are more than
+ * 256 or 65536 types; 8 bytes per edge whose nodes have not come yet. */
 #ifndef HEAPSNAP_SUMMARY_H
 #define HEAPSNAP_SUMMARY_H
 
@@ -70,9 +70,10 @@ struct summary_small {
 };
 struct summary_nodes {
     uint64_t first_id;
-    uint32_t *classes; /* index in `types`, by row; NULL: all one_class */
+    void *classes; /* index in `types`, by row; NULL: all one_class */
     uint32_t one_class;
     uint32_t n;
+    unsigned width; /* bytes of a class: 1, 2, 4 */
 };
 
 #define SUMMARY_RECENT_BITS 12

@@ -320,6 +320,8 @@ START_TEST(rows_out_of_order) {
         {SNAP_TABLE_SYMB, SNAP_SYMB_COL_FRAME, 2, 2},
         {SNAP_TABLE_REGN, SNAP_REGN_COL_ADDRESS, 8192, 4096},
         {SNAP_TABLE_STAK, SNAP_STAK_COL_PARENT, 0, 2},
+        {SNAP_TABLE_NODE, SNAP_NODE_COL_ADDRESS, UINT64_MAX, 16},
+        {SNAP_TABLE_NODE, SNAP_NODE_COL_ADDRESS, UINT64_MAX, UINT64_MAX / 2},
     };
     open_writer();
     row[cases[_i].column] = cases[_i].first;
@@ -329,6 +331,37 @@ START_TEST(rows_out_of_order) {
     ck_assert_uint_eq(err.chunk, snap_table_id(cases[_i].table));
     ck_assert_int_eq(snap_writer_finish(w, &err), SNAP_E_ARG);
     memset(row, 0, sizeof row);
+}
+END_TEST
+
+/* Many at once. */
+START_TEST(addresses_in_order) {
+    static const struct {
+        uint64_t address[4];
+        int is_wrong;
+    } cases[] = {
+        {{16, 16, 32, 48}, 0},         {{16, 1ull << 62, 1ull << 63, UINT64_MAX}, 0},
+        {{16, 48, 32, 64}, 1},         {{16, 32, 48, 32}, 1},
+        {{16, 32, UINT64_MAX, 48}, 1}, {{UINT64_MAX, 16, 32, 48}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const uint64_t domain[] = {1, 1, 1, 1};
+        const uint64_t *const columns[SNAP_COLUMNS_MAX] = {
+            [SNAP_NODE_COL_DOMAIN] = domain, [SNAP_NODE_COL_ADDRESS] = cases[i].address};
+        open_writer();
+        row[SNAP_NODE_COL_DOMAIN] = 1;
+        add(SNAP_TABLE_NODE);
+        ck_assert_int_eq(snap_writer_rows(w, SNAP_TABLE_NODE, columns, 4, NULL, &err),
+                         cases[i].is_wrong ? SNAP_E_ARG : 0);
+        clean();
+        open_writer(); /* the last of one call is before the first of the next */
+        OK(snap_writer_rows(w, SNAP_TABLE_NODE, columns, 1, NULL, &err));
+        row[SNAP_NODE_COL_DOMAIN] = 1;
+        row[SNAP_NODE_COL_ADDRESS] = 15;
+        ck_assert_int_eq(snap_writer_row(w, SNAP_TABLE_NODE, row, NULL, &err), SNAP_E_ARG);
+        memset(row, 0, sizeof row);
+        clean();
+    }
 }
 END_TEST
 
@@ -549,6 +582,54 @@ START_TEST(summary) {
 }
 END_TEST
 
+static uint64_t count_of_edge(const char *label) {
+    const snap_summary_row *r;
+    for (size_t i = 0; (r = summary_row(SNAP_SUMM_TYPE_EDGE, SNAP_DOMAIN_HOST, i)); i++)
+        if (strcmp(r->label, label) == 0)
+            return r->count;
+    return 0;
+}
+
+/* References between types of all numbers, from nodes that chunks of few types have, too. */
+START_TEST(summary_of_many_types) {
+    enum { N = 66000 };
+    static const struct {
+        uint32_t from, to, count;
+        const char *label;
+    } edges[] = {{1, 44, 2, "t1 -> t44"},
+                 {44, 256, 3, "t44 -> t256"},
+                 {256, 257, 4, "t256 -> t257"},
+                 {257, 65536, 5, "t257 -> t65536"},
+                 {65535, 65537, 6, "t65535 -> t65537"},
+                 {65537, 1, 7, "t65537 -> t1"}};
+    open_writer();
+    for (uint32_t i = 1; i <= N; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%u", i);
+        row[SNAP_TYPE_COL_NAME] = string(name);
+        add(SNAP_TABLE_TYPE);
+    }
+    for (uint32_t i = 1; i <= N; i++) {
+        row[SNAP_NODE_COL_DOMAIN] = SNAP_DOMAIN_HOST;
+        row[SNAP_NODE_COL_KIND] = SNAP_NODE_BLOCK;
+        row[SNAP_NODE_COL_ADDRESS] = i * UINT64_C(16);
+        row[SNAP_NODE_COL_TYPE] = i;
+        add(SNAP_TABLE_NODE);
+    }
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
+        for (uint32_t k = 0; k < edges[i].count; k++) {
+            row[SNAP_EDGE_COL_SOURCE] = edges[i].from;
+            row[SNAP_EDGE_COL_TARGET] = edges[i].to;
+            row[SNAP_EDGE_COL_KIND] = SNAP_EDGE_POINTER;
+            row[SNAP_EDGE_COL_SOURCE_OFFSET] = k * UINT64_C(8);
+            add(SNAP_TABLE_EDGE);
+        }
+    finish();
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
+        ck_assert_uint_eq(count_of_edge(edges[i].label), edges[i].count);
+}
+END_TEST
+
 START_TEST(summary_is_bounded) {
     const snap_writer_options options = {.struct_size = sizeof options, .summary_rows = 5};
     OK(snap_writer_open_sink(&w, bytes_sink, &file, &options, &err));
@@ -708,12 +789,14 @@ int main(void) {
     tcase_add_loop_test(t, same_rows_same_bytes, 0, 6);
     tcase_add_test(t, threads_write_the_same);
     tcase_add_test(t, rows_come_back);
-    tcase_add_loop_test(t, rows_out_of_order, 0, 8);
+    tcase_add_loop_test(t, rows_out_of_order, 0, 10);
+    tcase_add_test(t, addresses_in_order);
     tcase_add_test(t, references_to_nowhere);
     tcase_add_test(t, wrong_calls);
     tcase_add_test(t, stacks);
     tcase_add_test(t, deep_stacks);
     tcase_add_test(t, summary);
+    tcase_add_test(t, summary_of_many_types);
     tcase_add_test(t, summary_is_bounded);
     tcase_add_test(t, memory_budget);
     tcase_add_test(t, verify_can_be_canceled);
