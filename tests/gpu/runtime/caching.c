@@ -189,7 +189,7 @@ void caching_free(void *address) {
 void caching_capture(int on) {
     static void *stream;
     void *graph;
-    if ((!stream && cudaStreamCreate(&stream) != 0) ||
+    if ((!stream && cudaStreamCreateWithFlags(&stream, 1 /* does not wait for stream 0 */) != 0) ||
         (on ? cudaStreamBeginCapture(stream, 2 /* relaxed */)
             : cudaStreamEndCapture(stream, &graph)) != 0)
         abort();

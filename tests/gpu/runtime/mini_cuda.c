@@ -70,6 +70,9 @@ int cudaFreeAsync(void *address, void *stream) {
 int cudaStreamCreate(void **out) {
     CALL(driver.cuStreamCreate(out, 0));
 }
+int cudaStreamCreateWithFlags(void **out, unsigned flags) {
+    CALL(driver.cuStreamCreate(out, flags));
+}
 int cudaStreamDestroy(void *stream) {
     CALL(driver.cuStreamDestroy(stream));
 }

@@ -16,6 +16,7 @@ int cudaHostUnregister(void *address);
 int cudaMallocAsync(void **out, size_t size, void *stream);
 int cudaFreeAsync(void *address, void *stream);
 int cudaStreamCreate(void **out);
+int cudaStreamCreateWithFlags(void **out, unsigned flags);
 int cudaStreamDestroy(void *stream);
 int cudaStreamBeginCapture(void *stream, int mode);
 int cudaStreamEndCapture(void *stream, void **graph);
