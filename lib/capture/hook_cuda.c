@@ -87,17 +87,20 @@ bool hook_cuda_has(const char *symbol) {
     return by_symbol(symbol) < N_CALLS;
 }
 
-/* A function that the driver exports, in whatever way it was loaded. Takes the loader's lock. */
+/* The driver as it is loaded; NULL: it is not. To be closed. Takes the loader's lock. */
+static void *open_driver(void) {
+    void *const driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    return driver != NULL ? driver : dlopen("libcuda.so", RTLD_LAZY | RTLD_NOLOAD);
+}
+
+/* A function that the driver exports, in whatever way it was loaded. */
 static void *driver_symbol(const char *name) {
-    static const char *const libraries[] = {"libcuda.so.1", "libcuda.so"};
     void *found = NULL;
     recorder_mute(1);
-    for (size_t i = 0; i < 2 && found == NULL; i++) {
-        void *const library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-        if (library == NULL)
-            continue;
-        found = hook_dlsym_next(library, name);
-        dlclose(library);
+    void *const driver = open_driver();
+    if (driver != NULL) {
+        found = hook_dlsym_next(driver, name);
+        dlclose(driver);
     }
     if (found == NULL)
         found = hook_dlsym_next(RTLD_NEXT, name);
@@ -159,6 +162,26 @@ struct hook_answer hook_cuda_find(void *handle, const char *name, const void *ca
         return (struct hook_answer){found != NULL ? calls[id].ours : NULL, 1};
     atomic_fetch_add(&n_unseen, 1);
     return (struct hook_answer){found, 1};
+}
+
+bool hook_cuda_is_loaded(void) {
+    void *const driver = open_driver();
+    if (driver != NULL)
+        dlclose(driver);
+    return driver != NULL;
+}
+
+/* What is not bound yet would be bound to us or, if the library's own are searched first, to the
+ * driver; unless somebody stands in front of us, or the library has another driver. */
+void *hook_cuda_instead(void *handle, const char *symbol, const void *bound) {
+    const int id = by_symbol(symbol);
+    void *const real = id < N_CALLS ? driver_symbol(symbol) : NULL;
+    if (real == NULL || (bound != NULL && bound != real))
+        return NULL;
+    if (bound == NULL && (hook_dlsym_next(handle, symbol) != real ||
+                          !is_ours(hook_dlsym_next(RTLD_DEFAULT, symbol))))
+        return NULL;
+    return set_real(id, real) ? calls[id].ours : NULL;
 }
 
 static void find_exports(void *get_proc_address) {

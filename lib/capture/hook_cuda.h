@@ -15,6 +15,14 @@
 /* Whether ours stands for that function of the driver. */
 bool hook_cuda_has(const char *symbol) __attribute__((visibility("hidden")));
 
+/* Whether the driver is loaded, in whatever way. */
+bool hook_cuda_is_loaded(void) __attribute__((visibility("hidden")));
+
+/* What a library that is linked to the driver shall call in place of what the loader has bound a
+ * name to; NULL: that. handle: the library's; bound: NULL if it is not bound yet. */
+void *hook_cuda_instead(void *handle, const char *symbol, const void *bound)
+    __attribute__((visibility("hidden")));
+
 /* What dlsym returns for a name of the driver. */
 struct hook_answer {
     void *address;

@@ -19,6 +19,7 @@
 
 #include "capture/hook.h"
 #include "capture/next.h"
+#include "capture/rebind.h"
 
 typedef void *dlsym_fn(void *handle, const char *name);
 typedef void *dlvsym_fn(void *handle, const char *name, const char *version);
@@ -91,6 +92,23 @@ __asm__(".pushsection .text\n"
         "  xorl %eax, %eax\n"
         "  ret\n"
         "4:\n"
+        "  leaq 1(%rdi), %rax\n"
+        "  cmpq $1, %rax\n" /* RTLD_NEXT, RTLD_DEFAULT: nothing that was opened */
+        "  jbe 6f\n"
+        "  pushq %rdi\n"
+        "  .cfi_adjust_cfa_offset 8\n"
+        "  pushq %rsi\n"
+        "  .cfi_adjust_cfa_offset 8\n"
+        "  pushq %rdx\n"
+        "  .cfi_adjust_cfa_offset 8\n"
+        "  call hook_dlsym_opened\n"
+        "  popq %rdx\n"
+        "  .cfi_adjust_cfa_offset -8\n"
+        "  popq %rsi\n"
+        "  .cfi_adjust_cfa_offset -8\n"
+        "  popq %rdi\n"
+        "  .cfi_adjust_cfa_offset -8\n"
+        "6:\n"
         "  jmp *\\real(%rip)\n"
         "  .cfi_endproc\n"
         ".size \\name, . - \\name\n"
@@ -101,10 +119,18 @@ __asm__(".pushsection .text\n"
         ".popsection\n");
 
 extern char hook_dlsym_deep[] __attribute__((visibility("hidden")));
+void hook_dlsym_opened(void *handle) __attribute__((visibility("hidden")));
 struct hook_answer hook_dlsym_find(void *handle, const char *name, const void *caller)
     __attribute__((visibility("hidden")));
 struct hook_answer hook_dlsym_find_deep(void *handle, const char *name, const void *caller)
     __attribute__((visibility("hidden")));
+
+/* Where a name is looked up in what dlopen returned. Another's dlsym behind ours may have handles
+ * of its own; libc's are the loader's objects, and its dlsym reads them, too. */
+void hook_dlsym_opened(void *handle) {
+    if (hook_dlsym_libc != NULL && hook_dlsym_real == hook_dlsym_libc)
+        rebind_opened(handle);
+}
 
 /* The driver's names go on with a capital letter. */
 struct hook_answer hook_dlsym_find(void *handle, const char *name, const void *caller) {

@@ -7,7 +7,7 @@ import unittest
 
 SNAP, PROGRAM, INTERPOSER = (os.environ[name] for name in ("SNAP", "PROGRAM", "INTERPOSER"))
 PLUGINS = os.environ["PLUGINS"].split(":")  # by protocol
-LINKED = os.environ["LINKED"]  # to the driver: it calls three functions that the recorder stands for
+LINKED = os.environ["LINKED"].split(":")  # to the driver: each calls three functions that the recorder stands for
 
 
 class Plugin(unittest.TestCase):
@@ -44,12 +44,17 @@ class Plugin(unittest.TestCase):
     def test_namespace(self):
         """It has a libc of its own, too: nothing of it is seen, and nothing goes wrong, but its driver is counted."""
         self.assertEqual(self.run_case("apart", PLUGINS[0], unseen=2), [])  # one each time that it is opened
-        self.assertEqual(self.run_case("apart", LINKED, unseen=4), [])
+        self.assertEqual(self.run_case("apart", LINKED[0], unseen=4), [])
+        self.assertEqual(self.run_case("apart", LINKED[0], unseen=4, PLUGIN_DRIVER="1"), [])  # two drivers: neither is taken for the other
 
     def test_linked_to_the_driver(self):
-        """Searched first, the driver is found before the recorder: what is called past it is counted."""
-        self.assertEqual(self.run_case("local", LINKED), sorted([100001, 100002, 100003] * 2))
-        self.assertEqual(self.run_case("deep", LINKED, unseen=3), [])
+        """Searched first, the driver is found before the recorder, which then takes its place."""
+        for how, linked in ("local", LINKED[0]), *(("deep", linked) for linked in LINKED):
+            self.assertEqual(self.run_case(how, linked), sorted([100001, 100002, 100003] * 2), (how, linked))
+
+    def test_linked_behind_an_interposer(self):
+        """Whose handles may be its own: what is called past the recorder is counted."""
+        self.assertEqual(self.run_case("deep", LINKED[0], unseen=3, LD_PRELOAD=INTERPOSER), [])
 
     def test_behind_an_interposer(self):
         """One that came before us passes its calls to libc's dlsym, which a library searched first reaches past it."""
