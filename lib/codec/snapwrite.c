@@ -48,6 +48,7 @@ struct snap_writer {
 
     struct pack_rows open[SNAP_N_TABLES], spare[SNAP_N_TABLES]; /* spare: memory, no rows */
     uint64_t n_rows[SNAP_N_TABLES];                             /* given, by table */
+    uint32_t n_summarized[SNAP_N_TABLES];                       /* of the open ones */
     uint64_t max_ref[SNAP_N_TABLES][SNAP_COLUMNS_MAX];          /* greatest id seen */
     uint64_t last_node[3], last_edge_source, last_symbol[2], last_region; /* order of rows */
 
@@ -165,6 +166,7 @@ static int pack(snap_writer *w, snap_table table, struct pack_rows *rows, snap_e
     return result;
 }
 
+/* Adds up the open rows that have not been. */
 static int summarize(snap_writer *w, snap_table table, snap_error *err) {
     struct pack_rows *const open = &w->open[table];
     const char **build_ids = NULL;
@@ -189,8 +191,14 @@ static int summarize(snap_writer *w, snap_table table, snap_error *err) {
             to += length[i] + 1;
         }
     }
-    const int result = summary_add(&w->summary, table, (const uint64_t *const *)open->column,
-                                   open->constant, build_ids, open->n);
+    const uint32_t from = w->n_summarized[table];
+    const uint64_t *columns[SNAP_COLUMNS_MAX];
+    for (unsigned c = 0; c < SNAP_COLUMNS_MAX; c++)
+        columns[c] = open->column[c] ? open->column[c] + from : NULL;
+    const int result = from < open->n ? summary_add(&w->summary, table, columns, open->constant,
+                                                    build_ids, open->n - from)
+                                      : SNAP_OK;
+    w->n_summarized[table] = open->n;
     free(build_ids);
     free(text);
     if (result == SNAP_E_LIMIT)
@@ -260,9 +268,12 @@ static int flush(snap_writer *w, snap_table table, snap_error *err) {
         if (max > SNAP_ROWS_MAX)
             return fail_at(w, err, SNAP_E_ARG, table, "a reference is no id of any row");
     }
+    if (table == SNAP_TABLE_EDGE) /* the types of the last nodes are asked for */
+        SNAP_TRY(summarize(w, SNAP_TABLE_NODE, err));
     SNAP_TRY(summarize(w, table, err));
     SNAP_TRY(pack(w, table, open, err));
     pack_rows_clear(open);
+    w->n_summarized[table] = 0;
     return SNAP_OK;
 }
 
