@@ -38,7 +38,8 @@ def block(rng, version, address, size, state):
 def snapshot(seed, version, n_segments=40):
     """(the object to pickle, {"allocated", "active", "reserved", "blocks"} by device)"""
     rng = random.Random(f"{seed} {version}")
-    pending = "active_pending_free" if version in ("1.13", "2.0") else "active_awaiting_free"
+    # PyTorch's documentation says the one, its code (of 2.13, too) the other.
+    pending = "active_awaiting_free" if version in ("2.1", "2.5") else "active_pending_free"
     segments, totals = [], {}
     for i in range(n_segments):
         device, is_small = rng.randrange(2), rng.random() < 0.5
