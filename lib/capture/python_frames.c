@@ -51,8 +51,10 @@ static bool is_alone(void) {
  * it matters only where a thread has several states, of several interpreters. */
 static uintptr_t state_before_12(void) {
     const uintptr_t own = (uintptr_t)python.own();
+    if (__builtin_expect(is_alone(), 1))
+        return own;
     const uintptr_t current = (uintptr_t)python.current();
-    if (current == own || current == 0 || is_alone())
+    if (current == own || current == 0)
         return own;
     const uintptr_t id = current + python.layout.thread_id;
     return rawmem_readable(id) && word(id) == (uintptr_t)__builtin_thread_pointer() ? current : own;
@@ -264,7 +266,7 @@ struct changes { /* frames that stand at another instruction, from the inside ou
 };
 
 static inline bool note_change(struct changes *c, unsigned i) {
-    if (c->n == CHANGES)
+    if (c == NULL || c->n == CHANGES)
         return false;
     c->at[c->n++] = (uint16_t)i;
     return true;
@@ -273,9 +275,9 @@ static inline bool note_change(struct changes *c, unsigned i) {
 /* Whether all links from frame i outwards are as the copy has them, so that a walk would take the
  * same way; frame i is known to be one of this thread now. Each word is read only after the one
  * that leads to it was found to hold. Marks of frames (who was entered from C) follow from where
- * the calls' frames are. */
-static inline bool frames_hold(const struct python_copy *copy, unsigned i,
-                               struct changes *changes) {
+ * the calls' frames are. `changes`: NULL if none may stand at another instruction. */
+static inline __attribute__((always_inline)) bool frames_hold(const struct python_copy *copy,
+                                                              unsigned i, struct changes *changes) {
     const struct python_layout *const l = &python.layout;
     const uintptr_t at_previous = l->frame_previous, at_instruction = l->frame_instruction;
     const struct python_frame *f = &copy->frames[i];
@@ -319,6 +321,10 @@ static inline bool frames_hold(const struct python_copy *copy, unsigned i,
     }
 }
 
+static bool frames_hold_but(const struct python_copy *copy, unsigned i, struct changes *changes) {
+    return frames_hold(copy, i, changes);
+}
+
 /* Whether a copy just made is what frames_hold() takes it for. */
 static bool is_linked(struct python_copy *copy) {
     const struct python_layout *const l = &python.layout;
@@ -335,7 +341,7 @@ static bool is_linked(struct python_copy *copy) {
             return false;
     }
     struct changes changes = {0};
-    return frames_hold(copy, copy->n - 1, &changes) && changes.n == 0;
+    return frames_hold_but(copy, copy->n - 1, &changes) && changes.n == 0;
 }
 
 static __attribute__((noinline)) uintptr_t sync_slowly(struct python_copy *copy,
@@ -388,15 +394,13 @@ static inline uintptr_t apply_changes(struct python_copy *copy, const struct cha
 }
 
 /* Whether the first step of a walk gives the innermost frame of the copy: what walk_start() and
- * walk_step() would tell, by fewer words. */
-static inline bool is_innermost(const struct python_copy *copy, uintptr_t state,
-                                const struct python_place_on_stack *place) {
+ * walk_step() would tell, by fewer words, of a walk that needs no care. */
+static inline bool is_innermost(const struct python_copy *copy, uintptr_t state, uintptr_t sp,
+                                uintptr_t high) {
     const struct python_layout *const l = &python.layout;
     const struct python_frame *const f = &copy->frames[copy->n - 1];
-    if (place->careful || place->sp < place->low || place->sp >= place->high)
-        return false;
-    if (l->chain != PYTHON_ENTRIES && (f->bound <= place->sp || f->bound >= place->high ||
-                                       word(state + l->thread_calls) != f->bound))
+    if (l->chain != PYTHON_ENTRIES &&
+        (f->bound <= sp || f->bound >= high || word(state + l->thread_calls) != f->bound))
         return false;
     return innermost_frame(state) == f->frame;
 }
@@ -413,16 +417,16 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     const uintptr_t state = thread_state();
     if (state == 0)
         return false;
+    if (place->careful || place->sp < place->low || place->sp >= place->high)
+        return false;
     changes.n = 0;
-    if (is_innermost(copy, state, place)) {
-        if (!frames_hold(copy, copy->n - 1, &changes))
+    if (is_innermost(copy, state, place->sp, place->high)) {
+        if (!frames_hold_but(copy, copy->n - 1, &changes))
             return false;
         *out_changed = changes.n == 0 ? 0 : apply_changes(copy, &changes, place, dropped);
         return true;
     }
     walk_start(&w, place, state);
-    if (w.careful)
-        return false;
     for (unsigned kept = copy->n;;) { /* frames of the copy not yet left behind */
         if (!walk_step(&w, &now))
             return false;
@@ -449,7 +453,7 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     }
     const unsigned met = at - 1;
     if ((now.bound != 0 && now.bound != copy->frames[met].bound) || at + n_fresh > place->limit ||
-        !frames_hold(copy, met, &changes))
+        !frames_hold_but(copy, met, &changes))
         return false;
     for (; n_bound < n_fresh; n_bound++) /* those of the call under way */
         if (copy->fresh[n_bound].bound == 0)
@@ -469,14 +473,24 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     return true;
 }
 
+static inline bool is_known(const struct python_copy *copy) {
+    return copy->is_linked &&
+           copy->generation == atomic_load_explicit(&python_generation, memory_order_relaxed);
+}
+
+bool python_frames_stand(const struct python_copy *copy, uintptr_t sp, uintptr_t low,
+                         uintptr_t high) {
+    if (__builtin_expect(!is_known(copy) || sp < low || sp >= high, 0))
+        return false;
+    const uintptr_t state = thread_state();
+    return state != 0 && is_innermost(copy, state, sp, high) &&
+           frames_hold(copy, copy->n - 1, NULL);
+}
+
 uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place_on_stack *place,
                              uint64_t *dropped) {
     uintptr_t changed;
-    if (__builtin_expect(copy->is_linked &&
-                             copy->generation ==
-                                 atomic_load_explicit(&python_generation, memory_order_relaxed) &&
-                             sync_inner(copy, place, dropped, &changed),
-                         1))
+    if (is_known(copy) && sync_inner(copy, place, dropped, &changed))
         return changed;
     return sync_slowly(copy, place, dropped);
 }

@@ -49,6 +49,11 @@ struct python_place_on_stack {
 uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place_on_stack *place,
                              uint64_t *dropped) __attribute__((visibility("hidden")));
 
+/* Whether it would return 0 and change nothing, where that is quickly told: the thread is at `sp`
+ * of its own stack, and was not interrupted. */
+bool python_frames_stand(const struct python_copy *copy, uintptr_t sp, uintptr_t low,
+                         uintptr_t high) __attribute__((visibility("hidden")));
+
 /* Looks for an interpreter. Once, before it runs. */
 void python_frames_start(void) __attribute__((visibility("hidden")));
 

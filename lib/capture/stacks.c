@@ -307,7 +307,11 @@ static inline bool frames_stand(const struct stack_kept *end, unsigned n) {
     return true;
 }
 static inline bool saves_stand(const struct stack_word *w, unsigned n) {
-    for (const struct stack_word *const end = w + n; w < end; w++)
+    for (; n >= 4; n -= 4, w += 4)
+        if (!holds(w[0].at, w[0].value) || !holds(w[1].at, w[1].value) ||
+            !holds(w[2].at, w[2].value) || !holds(w[3].at, w[3].value))
+            return false;
+    for (; n > 0; n--, w++)
         if (!holds(w->at, w->value))
             return false;
     return true;
@@ -452,7 +456,8 @@ static unsigned python_beyond(const struct stack_copy *copy, uintptr_t slot) {
 }
 
 /* Brings Python's frames up to date, and forgets the ids that hang on what changed. */
-static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool careful) {
+static __attribute__((noinline)) void sync_python_slowly(struct stack_copy *copy, uintptr_t sp,
+                                                         bool careful) {
     const struct python_place_on_stack place = {.sp = sp,
                                                 .low = copy->stack_low,
                                                 .high = copy->stack_high,
@@ -460,13 +465,18 @@ static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool caref
                                                 .careful = careful,
                                                 .try = copy->try};
     const uintptr_t changed = python_frames_sync(&copy->python, &place, &copy->n_dropped);
-    if (__builtin_expect(changed != 0, 0))
-        for (unsigned i = copy->n; i-- > 0;) {
-            copy->frames[i].inner = 0; /* of the one that runs it, too */
-            if (copy->frames[i].slot >= changed)
-                break;
-            copy->frames[i].id = 0;
-        }
+    if (changed == 0)
+        return;
+    for (unsigned i = copy->n; i-- > 0;) {
+        copy->frames[i].inner = 0; /* of the one that runs it, too */
+        if (copy->frames[i].slot >= changed)
+            break;
+        copy->frames[i].id = 0;
+    }
+}
+static inline void sync_python(struct stack_copy *copy, uintptr_t sp, bool careful) {
+    if (careful || !python_frames_stand(&copy->python, sp, copy->stack_low, copy->stack_high))
+        sync_python_slowly(copy, sp, careful);
 }
 
 /* The node under which stands what frame i calls, where the nodes are those of whole stacks. */
@@ -696,34 +706,47 @@ static inline void segment_keep(struct stack_copy *copy, const struct stack_star
                                 .n = (uint8_t)n,
                                 .n_saves = (uint8_t)n_saves,
                                 .outer_saves = outer->n_saves,
+                                .n_outer = (uint16_t)(k + 1),
                                 .needs_bp = outer[n].how.needs_bp,
                                 .outer_needs_bp = outer->how.needs_bp};
     memcpy(segment_frames(s), outer + 1, n * sizeof *outer);
     memcpy(segment_saves(s), &copy->saves[outer->n_saves], n_saves * sizeof copy->saves[0]);
 }
 
-/* Whether the stack at `start` is that segment and, from frame k - 1 outwards, the copy, of which
- * *inout_k frames are not left behind; then k is put there. */
+/* How many frames of the copy there are from the one in that slot outwards; 0: there is none.
+ * Mostly as many as the last time, so that no frame is looked at that was left behind. */
+static inline unsigned outwards_from(const struct stack_copy *copy, uintptr_t slot, unsigned last) {
+    unsigned k = last;
+    if (__builtin_expect(k > copy->n || copy->frames[k - 1].slot != slot, 0)) {
+        k = copy->n;
+        while (k > 0 && copy->frames[k - 1].slot < slot)
+            k--;
+        if (k > 0 && copy->frames[k - 1].slot != slot)
+            return 0;
+    }
+    return k;
+}
+
+/* Whether the stack at `start` is that segment and, further out, the copy, of which *out_k frames
+ * are not left behind. */
 static inline bool segment_holds(const struct stack_copy *copy, struct stack_segment *s,
-                                 const struct stack_start *start, unsigned *inout_k) {
-    unsigned k = *inout_k;
+                                 const struct stack_start *start, unsigned *out_k) {
     if (s->slot != start->slot || s->pc != start->pc ||
         s->generation != atomic_load_explicit(&unwind_generation, memory_order_relaxed) ||
         (s->needs_bp && s->bp != start->bp))
         return false;
-    while (k > 0 && copy->frames[k - 1].slot < s->outer.at)
-        k--;
+    const unsigned k = outwards_from(copy, s->outer.at, s->n_outer);
     if (k == 0 || k + s->n > depth_limit)
         return false;
     const struct stack_kept *const outer = &copy->frames[k - 1];
-    if (outer->slot != s->outer.at || outer->pc != s->outer.value ||
-        outer->how.needs_bp != s->outer_needs_bp ||
+    if (outer->pc != s->outer.value || outer->how.needs_bp != s->outer_needs_bp ||
         (s->outer_needs_bp && outer->bp != s->outer_bp) || !outer->how.plain ||
         !frames_stand(segment_frames(s) + s->n, s->n) ||
         !saves_stand(segment_saves(s), s->n_saves) || !holds(outer->slot, outer->pc) ||
         !verify(copy, k - 1))
         return false;
-    *inout_k = k;
+    s->n_outer = (uint16_t)k;
+    *out_k = k;
     return true;
 }
 
@@ -753,11 +776,11 @@ static inline uint32_t segment_id(struct stack_copy *copy, struct stack_segment 
     return id;
 }
 
-/* A walk whose inner end is a segment and whose rest is the copy's: k frames of it are not left
- * behind. False: it is not so; the copy is untouched. */
+/* A walk whose inner end is a segment and whose rest is the copy's. False: it is not so; the copy
+ * is untouched. */
 static inline bool capture_segment(struct stack_copy *copy, const struct stack_start *start,
-                                   unsigned k, uint32_t *out_id) {
-    unsigned set;
+                                   uint32_t *out_id) {
+    unsigned set, k;
     const uint32_t key = segment_key(start, &set);
     unsigned ways = segment_ways(copy, set, key);
     struct stack_segment *s;
@@ -787,7 +810,7 @@ static inline bool capture_segment(struct stack_copy *copy, const struct stack_s
     return true;
 }
 
-/* frames further in than k are gone; k itself was not found to be the caller of the hook. */
+/* Frames further in than k may be gone; k itself was not found to be the caller of the hook. */
 static __attribute__((noinline)) uint32_t
 capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, bool *truncated) {
     unsigned n_fresh = 0;
@@ -881,24 +904,33 @@ static inline uint32_t tell_cut(struct stack_copy *copy, uint32_t id, bool *trun
     return id;
 }
 
+/* Whether it is the same call of the same function as that which frame i tells. */
+static inline bool is_same_call(const struct stack_copy *copy, const struct stack_start *start,
+                                unsigned i) {
+    const struct stack_kept *const f = &copy->frames[i];
+    return f->slot == start->slot && f->pc == start->pc && (f->id != 0 || copy->python.n != 0) &&
+           (!f->how.needs_bp || f->bp == start->bp) && verify(copy, i);
+}
+
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
     unsigned k = copy->n;
-    while (k > 0 && copy->frames[k - 1].slot < start->slot)
-        k--;
-    if (__builtin_expect(k > 0 && k < depth_limit && !copy->cut && !copy->broken, 1)) {
-        const struct stack_kept *const last = &copy->frames[k - 1];
-        const bool is_new = last->slot != start->slot || last->pc != start->pc;
+    if (__builtin_expect(k > 0 && !copy->cut && !copy->broken, 1)) {
         uint32_t id;
-        bool found = !is_new && (last->id != 0 || copy->python.n != 0) &&
-                     (!last->how.needs_bp || last->bp == start->bp) && verify(copy, k - 1);
-        if (found) {
-            /* The same call of the same function as the last time, or one further out. */
-            copy->n = k;
-        } else if (capture_segment(copy, start, k, &id)) {
-            return tell_cut(copy, id, truncated);
-        } else if (is_new) {
-            const unsigned i = last->slot == start->slot ? k - 1 : k;
-            found = i > 0 && capture_one(copy, start, i);
+        bool found = k < depth_limit && is_same_call(copy, start, k - 1);
+        if (!found) {
+            if (capture_segment(copy, start, &id))
+                return tell_cut(copy, id, truncated);
+            while (k > 0 && copy->frames[k - 1].slot < start->slot)
+                k--;
+            if (k > 0 && k < depth_limit) {
+                const struct stack_kept *const last = &copy->frames[k - 1];
+                if (last->slot != start->slot)
+                    found = capture_one(copy, start, k);
+                else if (last->pc != start->pc)
+                    found = k > 1 && capture_one(copy, start, k - 1);
+                else if ((found = k < copy->n && is_same_call(copy, start, k - 1)))
+                    copy->n = k;
+            }
         }
         if (__builtin_expect(found, 1)) {
             if (python_frames_known)

@@ -85,6 +85,7 @@ struct stack_segment {
     uint8_t n, n_saves;   /* behind this: its frames, outermost first as in the copy, then what
                              they saved */
     uint16_t outer_saves; /* n_saves of `outer`, from which those of the frames go on */
+    uint16_t n_outer;     /* frames of the copy from `outer` outwards, the last time */
     bool needs_bp, outer_needs_bp;
 };
 
