@@ -144,11 +144,11 @@ def need_torch():
         raise Skip("no PyTorch with CUDA here")
 
 
-def snapshot_of(script, environment, *arguments):
-    """(what the script printed, devices of its snapshot, tables)"""
+def snapshot_of(script, environment, *options):
+    """(what the script printed, devices of its snapshot, tables); references of a process with PyTorch in it are millions"""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "gpu.snap")
-        out = run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY, *arguments],
+        out = run([SNAP, "run", "-q", *options, "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY],
                   env={**os.environ, **environment})
         devices = json.loads(run([SNAP, "show", "--json", path])).get("devices", [])
         tables = json.loads(run([SNAP, "convert", path]))["tables"]
@@ -255,7 +255,8 @@ def check_torch(mode):
     if mode == "pool" and not has("torch", "torch.cuda.use_mem_pool"):
         raise Skip("this PyTorch has no pools")
     script = TENSORS.replace("torch.cuda.synchronize()\n", EXTRA.get(mode, "") + "torch.cuda.synchronize()\n")
-    out, devices, tables = snapshot_of(script, MODES[mode])
+    with_edges = mode == "default"
+    out, devices, tables = snapshot_of(script, MODES[mode], *[] if with_edges else ["--no-edges"])
     allocated, reserved, needed = map(int, out.split())
     expect(devices, "no device in the snapshot")
     device = devices[0]
@@ -271,16 +272,17 @@ def check_torch(mode):
         expect(mode != "graph" or "torch_private" in kinds, f"the pool of a graph is not told apart: {kinds}")
     else:  # PyTorch knows what the driver made of it, or nothing
         expect(needed <= live, f"{live} bytes are live, tensors have {needed}")
-    starts = {n["id"]: n for n in tables["NODE"] if n["kind"].startswith("device_")}
-    expect(any(e["target"] in starts for e in tables["EDGE"]), "nothing leads to memory of the device")
+    on_device = {n["id"] for n in tables["NODE"] if n["kind"].startswith("device_")}
+    reached = on_device & {e["target"] for e in tables["EDGE"]}
+    expect(len(reached) >= len(on_device) // 2 or not with_edges, f"of {len(on_device)} blocks {len(reached)} are held by anything")
 
 
 def check_out_of_memory():
     """A snapshot is taken before PyTorch throws, and it throws as ever."""
     need_torch()
     with tempfile.TemporaryDirectory() as directory:
-        out = run([SNAP, "run", "-q", "--on-oom", "--oom-interval=0", "-o", os.path.join(directory, "oom%n.snap"), "--", sys.executable, "-c",
-                   OUT_OF_MEMORY])
+        out = run([SNAP, "run", "-q", "--no-edges", "--on-oom", "--oom-interval=0", "-o", os.path.join(directory, "oom%n.snap"), "--",
+                   sys.executable, "-c", OUT_OF_MEMORY])
         expect(out == "out of memory\n", f"printed {out!r}")
         tables = [json.loads(run([SNAP, "convert", os.path.join(directory, name)]))["tables"] for name in os.listdir(directory)]
     labels = [row.get("text", "") for t in tables for row in t["META"] if row["key"] == "label"]
@@ -289,7 +291,7 @@ def check_out_of_memory():
 
 def check_driver_total():
     need_torch()
-    _, devices, tables = snapshot_of(TENSORS, {})
+    _, devices, tables = snapshot_of(TENSORS, {}, "--no-edges")
     device = devices[0]
     expect(device["name"], "the device has no name")
     if device["reported_bytes"] == [0]:
@@ -334,7 +336,7 @@ def check_module_loading():
     """Figures, not a verdict: what code takes of a device, which no allocation shows."""
     need_torch()
     for mode in "LAZY", "EAGER":
-        _, devices, _ = snapshot_of(TENSORS, {"CUDA_MODULE_LOADING": mode})
+        _, devices, _ = snapshot_of(TENSORS, {"CUDA_MODULE_LOADING": mode}, "--no-edges")
         print(f"# modules loaded {mode}: the rest is {devices[0]['residual_bytes'][0] >> 20} MiB")
 
 
@@ -361,7 +363,7 @@ def check_handles():
     script += "ctypes.CDLL(sys.argv[2]).snap_take((sys.argv[1] + '2').encode(), None, None)\n"
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "gpu.snap")
-        run([SNAP, "run", "-q", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY])
+        run([SNAP, "run", "-q", "--no-edges", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY])
         tables = json.loads(run([SNAP, "convert", path + "2"]))["tables"]
     kinds = {r["kind"] for r in tables["RSRC"]}
     expect("library_handle" in kinds, f"resources: {kinds}")
@@ -419,7 +421,7 @@ def check_jax():
               "if ctypes.CDLL(sys.argv[2]).snap_take(sys.argv[1].encode(), None, None) != 0:\n    sys.exit('snap_take failed')\n"
               "print(sum(k.nbytes for k in kept))")
     for allocator in "platform", "cuda_async":
-        out, devices, _ = snapshot_of(script, {"XLA_PYTHON_CLIENT_ALLOCATOR": allocator})
+        out, devices, _ = snapshot_of(script, {"XLA_PYTHON_CLIENT_ALLOCATOR": allocator}, "--no-edges")
         live, needed = devices[0]["live_bytes"][0], int(out.split()[-1])
         print(f"# jax {allocator}: arrays of {needed} bytes, live {live}")
         expect(live >= needed, f"{allocator}: {live} bytes are live, arrays have {needed}")
@@ -432,7 +434,7 @@ def check_other_frameworks():
     script = script.replace("cupy.cuda.synchronize()", "cupy.cuda.Device().synchronize()")
     script = script.replace("cupy.cuda.memory_allocated(), cupy.cuda.memory_reserved()",
                             "cupy.get_default_memory_pool().total_bytes(), 0")
-    out, devices, _ = snapshot_of(script, {})
+    out, devices, _ = snapshot_of(script, {}, "--no-edges")
     expect(devices[0]["live_bytes"][0] >= int(out.split()[0]), f"{devices[0]['live_bytes']} bytes are live, CuPy has {out}")
 
 
