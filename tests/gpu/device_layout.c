@@ -57,6 +57,7 @@ MEMBER(memory_props, location, CUmemAllocationProp, location)
 MEMBER(multicast_props, size, CUmulticastObjectProp, size)
 MEMBER(external_buffer, size, CUDA_EXTERNAL_MEMORY_BUFFER_DESC, size)
 WHOLE(ipc_handle, CUipcMemHandle)
+WHOLE(ipc_handle, CUipcEventHandle)
 #define GRAPH_MEMORY(theirs)                                                                       \
     WHOLE(graph_memory, theirs)                                                                    \
     MEMBER(graph_memory, pool, theirs, poolProps)                                                  \

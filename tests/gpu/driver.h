@@ -106,6 +106,8 @@ struct driver_ipc {
       (void **, unsigned, int))                                                                    \
     X(cuStreamDestroy, cuStreamDestroy_v2, cuStreamDestroy_v2, (void *))                           \
     X(cuEventCreate, cuEventCreate, cuEventCreate, (void **, unsigned))                            \
+    X(cuIpcOpenEventHandle, cuIpcOpenEventHandle, cuIpcOpenEventHandle,                            \
+      (void **, struct driver_ipc))                                                                \
     X(cuEventDestroy, cuEventDestroy_v2, cuEventDestroy_v2, (void *))                              \
     X(cuModuleLoadData, cuModuleLoadData, cuModuleLoadData, (void **, const void *))               \
     X(cuModuleUnload, cuModuleUnload, cuModuleUnload, (void *))                                    \

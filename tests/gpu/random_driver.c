@@ -149,7 +149,10 @@ static int make(struct worker *w, struct held *h) {
         result = r & 1 ? driver.cuStreamCreate(&handle, 0)
                        : driver.cuStreamCreateWithPriority(&handle, 0, 1);
         break;
-    case EVENT: result = driver.cuEventCreate(&handle, 0); break;
+    case EVENT:
+        result = r & 1 ? driver.cuEventCreate(&handle, 0)
+                       : driver.cuIpcOpenEventHandle(&handle, (struct driver_ipc){{0}});
+        break;
     case GRAPH:
         result = driver.cuGraphCreate(&handle, 0);
         if (result == 0 && driver.cuGraphAddMemAllocNode) {

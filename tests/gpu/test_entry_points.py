@@ -47,7 +47,7 @@ def kind(parameter):
         return 8
     words = re.sub(r"\b(const|enum)\b", "", parameter).split()
     name = " ".join(words[:-1]) if len(words) > 1 else words[0]
-    if name.startswith("struct ") or "pcMemHandle" in name:
+    if name.startswith("struct ") or re.match(r"CUipc(Mem|Event)Handle", name):
         return "structure"
     if name in LONG or name in HANDLES:
         return 8

@@ -873,6 +873,9 @@ EXPORT int cuStreamDestroy(void *stream) {
 EXPORT int cuEventCreate(void **out, unsigned flags) {
     return make(FAKE_EVENT, 0, -1, out);
 }
+EXPORT int cuIpcOpenEventHandle(void **out, struct ipc handle) {
+    return make(FAKE_EVENT, 0, -1, out);
+}
 EXPORT int cuEventDestroy_v2(void *event) {
     return destroy(FAKE_EVENT, event);
 }
