@@ -14,6 +14,11 @@ HANDLES = {"CUcontext", "CUstream", "CUevent", "CUmodule", "CUlibrary", "CUgraph
            "CUmemoryPool", "CUexternalMemory", "CUexternalSemaphore", "CUlinkState", "CUgreenCtx", "CUdevResourceDesc", "CUgraphNode"}
 
 
+# What the name of a function says that gives out or takes back something.
+GIVES = re.compile(r"cu\w*(Create|Alloc|Register|Open|Import|Reserve|Load|Instantiate|Retain|Clone|Free|Destroy|Release|Unload|Close|Reset|"
+                   "Attach|Detach)")
+
+
 def split(text):
     """Parts between commas outside of brackets."""
     parts, depth, start = [], 0, 0
@@ -90,6 +95,9 @@ def main():
             bad.append(f"{symbol}: {facts} is not in cudaTypedefs.h")
         elif symbol in wrapped and kinds(wrapped[symbol][3]) != types[facts]:
             bad.append(f"{symbol}: parameters {kinds(wrapped[symbol][3])}, in cudaTypedefs.h {types[facts]}")
+    known = {(name, int(version), int(per_thread)) for _, name, version, per_thread, _ in rows}
+    bad += [f"{facts}: gives out or takes back something by its name, and is not in the list" for facts in sorted(types or {})
+            if GIVES.match(facts[0]) and facts not in known]
     bad += [f"{symbol}: on the path of launches or copies" for symbol in wrapped
             if re.match("cuLaunch|cuGraphLaunch|cuMemcpy|cuMemset|cuStreamSynchronize|cuStreamWait|cuEventRecord", symbol)]
     bad += [f"{symbol}: not in the list" for symbol in set(wrapped) - {row[0] for row in rows}]
