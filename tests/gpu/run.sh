@@ -2,13 +2,15 @@
 # Checks on a machine with a GPU, at most ten minutes: what the stand-in for the driver cannot show. A bare Debian will do: what is
 # needed is installed and built first, unless it is there. Without PyTorch, JAX and CuPy their checks are skipped; nothing of CUDA
 # but the driver is needed.
-# usage: run.sh [BUILD]    BUILD: a built tree (default build/release). PYTHON: the interpreter that has the frameworks (default: one
+# usage: run.sh [BUILD]    BUILD: a built tree (default build/release), or what pack.sh made of one. PYTHON: the interpreter that has the frameworks (default: one
 #                          that has PyTorch with CUDA). ANY_DRIVER=1: whatever libcuda.so.1 there is will do.
 # Ends with "N passed, N failed"; exit status 0 all passed, 1 some failed, 2 it cannot be built, 77 no GPU here.
 started=$SECONDS
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
 build=$root/build
 tree=$(realpath -m "${1:-$build/release}")
+# pack.sh has brought what its programs need.
+[ ! -d "$tree/libraries" ] || export LD_LIBRARY_PATH=$tree/libraries:$tree/tests/leaks:$tree/tests/gpu/runtime${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 if [ -z "${ANY_DRIVER-}" ] && [ ! -e /dev/nvidiactl ]; then
     echo "skipped: no GPU here"
     exit 77

@@ -3,6 +3,7 @@ import ctypes
 import functools
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -153,6 +154,26 @@ def snapshot_of(script, environment, *options):
         devices = json.loads(run([SNAP, "show", "--json", path])).get("devices", [])
         tables = json.loads(run([SNAP, "convert", path]))["tables"]
     return out, devices, tables
+
+
+def check_recorder():
+    """Whether a program without a device can be recorded here at all: sandboxes lack much of a kernel."""
+    script = ("import ctypes, sys, threading\nkept = [bytearray(n * 100) for n in range(1, 500)]\n"
+              "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+              "sys.exit(ctypes.CDLL(sys.argv[2]).snap_take(sys.argv[1].encode(), None, None))")
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "here.snap")
+        begun = time.monotonic()
+        result = execute([SNAP, "run", "-o", os.path.join(directory, "%n.snap"), "--", sys.executable, "-c", script, path, LIBRARY])
+        print(f"# {platform.platform()}, Python {platform.python_version()}: {time.monotonic() - begun:.1f} s, "
+              f"{result.stderr.strip() or 'nothing said'}")
+        expect(result.returncode == 0, f"status {result.returncode}")
+        run([SNAP, "verify", path])
+        tables = json.loads(run([SNAP, "convert", path]))["tables"]
+    missing = {row["name"]: row["value"] for row in tables["META"] if row["key"] == "completeness"}
+    kinds = sorted({n["kind"] for n in tables["NODE"]})
+    print(f"# {len(tables['NODE'])} nodes ({', '.join(kinds)}), {len(tables['EDGE'])} references; missing: {missing or 'nothing'}")
+    expect(tables["NODE"], "no blocks")
 
 
 def check_entry_points():
@@ -459,7 +480,7 @@ def main():
         print(f"skipped: {reason}")
         return 77
     # What decides most comes first: the ten minutes may be over before the end.
-    checks = {"entry points": check_entry_points, "resources": check_resources, "caches": check_caches, "pools": check_pools,
+    checks = {"recorder": check_recorder, "entry points": check_entry_points, "resources": check_resources, "caches": check_caches, "pools": check_pools,
               "NVTX": check_nvtx, "plugins": check_plugins, "bad luck": check_bad_luck, "leak programs": lambda: check_rows("cu-*"),
               "PyTorch's symbol": check_torch_symbol, "total of the driver": check_driver_total}
     checks.update({f"torch, {mode}": lambda mode=mode: check_torch(mode) for mode in MODES})
