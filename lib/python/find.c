@@ -501,25 +501,13 @@ static int order_nodes(struct managed_walk *w) {
     return 0;
 }
 
-static int find_parts(void *context, size_t i) {
-    struct managed_walk *const w = context;
-    if (i >= w->n_nodes)
-        return 1;
-    parts_find_one(w, (uint32_t)i);
-    return 0;
-}
-
-static int skip_parts(void *context, size_t i) {
-    return 0;
-}
-
 /* --- what is reached, and what is garbage --- */
 
 enum { REACH_SEEN_MOST = 64 };
 
 struct reach {
     struct managed_walk *walk;
-    struct memory queue;   /* uint32_t: indices */
+    struct memory queue;   /* uint32_t: indices of what refers to something */
     struct memory reached; /* bits by index */
     int is_counting;       /* the references that are seen */
     int is_reaching;       /* what they refer to */
@@ -550,9 +538,11 @@ static void reach_seen(struct reach *r) {
             walk_nodes(r->walk)[index].n_references++;
         if (nodes[i] == 0 || !r->is_reaching || is_reached(r, index))
             continue;
+        struct node *const node = &walk_nodes(r->walk)[index];
         *reached_word(r, index) |= UINT64_C(1) << index % 64;
-        walk_nodes(r->walk)[index].via = r->seen_via[i];
-        memory_add(&r->queue, &index, sizeof index);
+        node->via = r->seen_via[i];
+        if (!walk_types(r->walk)[node->type].is_leaf)
+            memory_add(&r->queue, &index, sizeof index);
     }
     r->n_seen = 0;
 }
@@ -582,7 +572,7 @@ static int reach_node(void *context, size_t i) {
         __builtin_prefetch(nodes[queue[i + AHEAD]].object);
     const struct node *const node = &nodes[queue[i]];
     r->via = queue[i] + 1;
-    if (!node->is_bad && !walk_types(r->walk)[node->type].is_leaf)
+    if (!node->is_bad)
         walk_visit(node->object, node->is_gc, reach_visit, r);
     return 0;
 }
@@ -646,8 +636,14 @@ static void find_garbage(struct managed_walk *w) {
         reach_run(&r);
         nodes = walk_nodes(w);
     }
-    for (uint32_t i = 0; i < w->n_nodes; i++)
-        walk_nodes(w)[i].is_garbage = !is_reached(&r, i);
+    for (uint32_t i = 0; i < w->n_nodes; i++) {
+        struct node *const node = &walk_nodes(w)[i];
+        const int is_garbage = !is_reached(&r, i);
+        if (is_garbage)
+            node->is_garbage = 1;
+        w->n_garbage += (uint64_t)is_garbage;
+        w->n_frozen += node->is_frozen;
+    }
     if (r.queue.failed || w->roots.failed)
         w->failed = 1;
     memory_release(&r.queue);
@@ -854,7 +850,7 @@ static int walk_all(struct managed_walk *w) {
     if (w->failed || order_nodes(w) < 0)
         return -1;
     find_garbage(w);
-    guard_each(0, find_parts, skip_parts, w);
+    parts_find(w);
     if (w->failed || (w->has_blocks && list_objects(w) < 0))
         return -1;
     if (!w->has_blocks)

@@ -341,6 +341,19 @@ static int is_of_interpreter(const struct natives *n, const PyTypeObject *type) 
     return (uintptr_t)type >= n->interpreter_start && (uintptr_t)type < n->interpreter_end;
 }
 
+/* Whether there is any. */
+static int mark_foreign(struct managed_walk *w) {
+    int has_any = 0;
+    for (uint32_t i = 0; i < w->types_size; i++) {
+        struct type_entry *const e = &walk_types(w)[i];
+        e->is_foreign = e->type && !e->is_bad && !e->is_plain &&
+                        !is_of_interpreter(&w->natives, e->type) &&
+                        !PyType_HasFeature(e->type, Py_TPFLAGS_TYPE_SUBCLASS);
+        has_any |= e->is_foreign;
+    }
+    return has_any;
+}
+
 static int look_at_object(void *context, size_t i) {
     struct managed_walk *const w = context;
     struct natives *const n = &w->natives;
@@ -349,9 +362,7 @@ static int look_at_object(void *context, size_t i) {
         return 1;
     const struct node *const node = &walk_nodes(w)[i];
     PyObject *const op = node->object;
-    PyTypeObject *const type = walk_types(w)[node->type].type;
-    if (node->is_bad || walk_types(w)[node->type].is_plain || is_of_interpreter(n, type) ||
-        PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS))
+    if (node->is_bad || !walk_types(w)[node->type].is_foreign)
         return 0;
     const uint64_t size = walk_size(w, node, &external);
     const uint64_t n_words = size <= OBJECT_SIZE_MAX ? size / 8 : 0;
@@ -624,7 +635,8 @@ void natives_find(struct managed_walk *w) {
         return;
     }
     n->end_ns = raw_clock_ns(CLOCK_MONOTONIC) + TIME_MAX_NS;
-    guard_each(0, look_at_object, count_missed, w);
+    if (mark_foreign(w))
+        guard_each(0, look_at_object, count_missed, w);
     guard_each(0, look_at_block, count_missed, w);
     add_all_data(w);
     sort_blocks(n);

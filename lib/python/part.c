@@ -4,6 +4,7 @@
  * A module keeps its children, parameters and buffers in three dictionaries of its own. Each part
  * remembers one module that has it (walk_owner); the path is put together when it is asked for. A
  * part of several modules has the path by the first. Reads only. */
+#include "python/guard.h"
 #include "python/walker.h"
 
 #define PART_DEPTH_MAX 32
@@ -54,12 +55,27 @@ static int take_parts(void *context, PyObject *dict) {
     return 0;
 }
 
-int parts_find_one(struct managed_walk *w, uint32_t index) {
-    const struct node node = walk_nodes(w)[index];
+static int find_of_one(void *context, size_t i) {
+    struct managed_walk *const w = context;
+    if (i >= w->n_nodes)
+        return 1;
+    const struct node node = walk_nodes(w)[i];
     struct part_search s = {.walk = w, .module = node.object};
-    return walk_types(w)[node.type].special == SPECIAL_MODULE && !node.is_bad
-               ? each_dictionary(node.object, take_parts, &s)
-               : 0;
+    if (walk_types(w)[node.type].special == SPECIAL_MODULE && !node.is_bad)
+        each_dictionary(node.object, take_parts, &s);
+    return 0;
+}
+
+static int skip_parts(void *context, size_t i) {
+    return 0;
+}
+
+void parts_find(struct managed_walk *w) {
+    int has_modules = 0;
+    for (uint32_t i = 0; i < w->types_size; i++)
+        has_modules |= walk_types(w)[i].special == SPECIAL_MODULE;
+    if (has_modules) /* else no object needs to be looked at */
+        guard_each(0, find_of_one, skip_parts, w);
 }
 
 static int find_key(void *context, PyObject *dict) {

@@ -69,17 +69,12 @@ static uint32_t string_id(const struct managed_walk *w, uint32_t name) {
 
 int send_counters(struct managed_walk *w, struct managed_sink *sink) {
     static const char *const missing = "python_objects_unreadable";
-    uint64_t n_garbage = 0, n_frozen = 0;
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        n_garbage += walk_nodes(w)[i].is_garbage;
-        n_frozen += walk_nodes(w)[i].is_frozen;
-    }
     PyInterpreterState *const interp = cpython_interpreters();
     static const char *const thresholds[] = {"gc_threshold0", "gc_threshold1", "gc_threshold2"};
     void (*const say)(void *, uint32_t, const char *, uint64_t) = sink->counter;
     say(sink->context, SNAP_META_PROCESS, "python_objects", w->n_nodes);
-    say(sink->context, SNAP_META_PROCESS, "python_garbage_objects", n_garbage);
-    say(sink->context, SNAP_META_PROCESS, "gc_frozen_objects", n_frozen);
+    say(sink->context, SNAP_META_PROCESS, "python_garbage_objects", w->n_garbage);
+    say(sink->context, SNAP_META_PROCESS, "gc_frozen_objects", w->n_frozen);
     say(sink->context, SNAP_META_PROCESS, "gc_enabled", (uint64_t)(interp->gc.enabled != 0));
     for (int i = 0; i < NUM_GENERATIONS; i++)
         say(sink->context, SNAP_META_PROCESS, thresholds[i],

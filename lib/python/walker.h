@@ -28,6 +28,7 @@ struct type_entry {
     uint8_t is_leaf : 1;  /* its objects refer to nothing */
     uint8_t is_plain : 1; /* a class as one writes it: all words of its objects refer to objects */
     uint8_t is_weakref : 1; /* or a proxy */
+    uint8_t is_foreign : 1; /* of native.c: its objects may hold addresses of native ones */
 };
 
 /* What is known of an object from the one that it belongs to. */
@@ -159,7 +160,7 @@ struct managed_walk {
     struct natives natives;
     struct tensors tensors;
     struct devices devices;
-    uint64_t n_bad, n_unlisted, n_hidden;
+    uint64_t n_bad, n_unlisted, n_hidden, n_garbage, n_frozen;
     int is_collecting, has_blocks;
     uint32_t first_node, first_string, first_type, first_frame; /* numbers before ours */
     uint32_t current;                                           /* node at work */
@@ -268,9 +269,9 @@ uint32_t origin_flags(struct managed_walk *w, PyTypeObject *type);
 void references_send(struct managed_walk *w, uint32_t index);
 void references_flush(struct managed_walk *w);
 
-/* part.c: says of the parts of a module, if the node is one, whose they are; then a part's path
- * from the outermost module, which is not NUL-terminated; its length, 0: it is none. */
-int parts_find_one(struct managed_walk *w, uint32_t index);
+/* part.c: says of the parts of modules whose they are; then a part's path from the outermost
+ * module, which is not NUL-terminated; its length, 0: it is none. */
+void parts_find(struct managed_walk *w);
 size_t part_path(struct managed_walk *w, PyObject *part, char *out, size_t size);
 
 /* native.c: reads which memory is whose, before what follows; has an address an object of such a

@@ -228,6 +228,7 @@ class States(unittest.TestCase):
         g = Program("class Kept: pass\nkept = Kept()\ngc.freeze()\nassert not any(o is kept for o in gc.get_objects())\nsnap('a')\n")["a"]
         self.assertTrue(g.nodes[g.one("__main__.Kept")].flags & graph.FROZEN)
         self.assertGreater(g.meta["gc_frozen_objects"], 1000)
+        self.assertEqual(g.meta["gc_frozen_objects"], sum(n.flags & graph.FROZEN != 0 for n in g.nodes if n))
 
     def test_garbage(self):
         g = Program(
@@ -240,6 +241,7 @@ class States(unittest.TestCase):
         before, after = g["before"], g["after"]
         self.assertEqual([bool(before.nodes[i].flags & graph.GARBAGE) for i in before.of_type("__main__.Node")], [True] * 3)
         self.assertFalse(before.nodes[before.one("__main__.Live")].flags & graph.GARBAGE)
+        self.assertEqual(before.meta["python_garbage_objects"], sum(n.flags & graph.GARBAGE != 0 for n in before.nodes if n))
         self.assertEqual(after.of_type("__main__.Node"), [])
         self.assertEqual(before.meta["gc_enabled"], 0)
 
