@@ -124,6 +124,8 @@ static struct type_entry *type_get(struct managed_walk *w, PyTypeObject *type) {
     e->is_leaf = is_leaf(type) != 0;
     e->is_plain = is_plain(type) != 0;
     e->is_weakref = is_weakref(type) != 0;
+    e->is_set = PyType_IsSubtype(type, &PySet_Type) || PyType_IsSubtype(type, &PyFrozenSet_Type);
+    e->is_bytearray = PyType_IsSubtype(type, &PyByteArray_Type) != 0;
     e->is_bad = 0;
     return e;
 }
@@ -698,6 +700,7 @@ static size_t piece(const struct managed_walk *w, size_t bytes) {
 size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *external) {
     PyObject *const op = node->object;
     PyTypeObject *const type = Py_TYPE(op);
+    const struct type_entry *const e = &walk_types(w)[node->type];
     size_t size = (size_t)type->tp_basicsize, out = cpython_header_size(type);
     if (PyType_Check(op) && !(((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE))
         size = sizeof(PyTypeObject); /* static: the rest of a type's is not there */
@@ -726,16 +729,16 @@ size_t walk_size(struct managed_walk *w, const struct node *node, uint64_t *exte
         out += piece(w, cpython_values_size(dict));
     } else if (PyList_Check(op))
         out += piece(w, (size_t)((PyListObject *)op)->allocated * sizeof(PyObject *));
-    else if (PyAnySet_Check(op)) {
+    else if (e->is_set) {
         const PySetObject *const set = (PySetObject *)op;
         if (set->table != set->smalltable)
             out += piece(w, ((size_t)set->mask + 1) * sizeof(setentry));
-    } else if (PyByteArray_Check(op))
+    } else if (e->is_bytearray)
         out += piece(w, (size_t)((PyByteArrayObject *)op)->ob_alloc);
     else if (PyType_Check(op) && type->tp_flags & Py_TPFLAGS_TYPE_SUBCLASS && node->is_gc &&
              ((PyHeapTypeObject *)op)->ht_cached_keys)
         out += piece(w, cpython_keys_size(((PyHeapTypeObject *)op)->ht_cached_keys));
-    switch (walk_types(w)[node->type].special) {
+    switch (e->special) {
     case SPECIAL_ARRAY: out += w->has_blocks ? 0 : array_bytes(op); break;
     case SPECIAL_PYARRAY: out += piece(w, pyarray_bytes(op)); break;
     case SPECIAL_DEQUE:

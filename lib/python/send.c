@@ -50,6 +50,17 @@ void send_flush(struct managed_walk *w, uint32_t kind) {
     w->n_records = 0;
 }
 
+/* Of one more record, of which there are many: written where it stays, no call to copy some words.
+ * NULL: no memory. */
+static inline void *next_record(struct managed_walk *w, size_t size) {
+    if (w->records.failed || memory_reserve(&w->records, size) < 0)
+        return NULL;
+    void *const record = w->records.data + w->records.length;
+    w->records.length += size;
+    w->n_records++;
+    return record;
+}
+
 void send_record(struct managed_walk *w, uint32_t kind, const void *data, size_t size) {
     memory_add(&w->records, data, size);
     w->n_records++;
@@ -128,16 +139,19 @@ static uint32_t node_flags(const struct node *n) {
 static void put_node(struct managed_walk *w, const struct wire_node *n) {
     const int is_small = n->size <= UINT32_MAX && n->external <= UINT32_MAX &&
                          n->refcount <= UINT32_MAX && n->hidden <= INT32_MAX;
-    const struct wire_object o = {.address = n->address,
-                                  .size = (uint32_t)n->size,
-                                  .external = (uint32_t)n->external,
-                                  .refcount = (uint32_t)n->refcount,
-                                  .hidden = (int32_t)n->hidden,
-                                  .type = n->type,
-                                  .label = n->label,
-                                  .flags = n->flags | (uint32_t)n->kind << 24};
     if (is_small) {
-        send_record(w, WIRE_OBJECT, &o, sizeof o);
+        struct wire_object *const o = next_record(w, sizeof *o);
+        if (o)
+            *o = (struct wire_object){.address = n->address,
+                                      .size = (uint32_t)n->size,
+                                      .external = (uint32_t)n->external,
+                                      .refcount = (uint32_t)n->refcount,
+                                      .hidden = (int32_t)n->hidden,
+                                      .type = n->type,
+                                      .label = n->label,
+                                      .flags = n->flags | (uint32_t)n->kind << 24};
+        if (w->records.length >= SECTION_SIZE)
+            send_flush(w, WIRE_OBJECT);
         return;
     }
     send_flush(w, WIRE_OBJECT);
@@ -234,14 +248,10 @@ static uint32_t way_of(struct managed_walk *w, const struct reference *r) {
     return slot->way;
 }
 
-/* There are many: written where they stay, no call to copy some words. */
 static void send_link(struct managed_walk *w, uint32_t target, uint32_t way) {
-    if (w->records.failed || memory_reserve(&w->records, sizeof(struct wire_link)) < 0)
-        return;
-    *(struct wire_link *)(void *)(w->records.data + w->records.length) =
-        (struct wire_link){w->first_node + target, way};
-    w->records.length += sizeof(struct wire_link);
-    w->n_records++;
+    struct wire_link *const link = next_record(w, sizeof *link);
+    if (link)
+        *link = (struct wire_link){w->first_node + target, way};
 }
 
 void send_reference(struct managed_walk *w, const struct reference *reference, uint32_t target) {

@@ -28,6 +28,8 @@ struct type_entry {
     uint8_t is_leaf : 1;  /* its objects refer to nothing */
     uint8_t is_plain : 1; /* a class as one writes it: all words of its objects refer to objects */
     uint8_t is_weakref : 1; /* or a proxy */
+    uint8_t is_set : 1;     /* or a frozen one */
+    uint8_t is_bytearray : 1;
     uint8_t is_foreign : 1; /* of native.c: its objects may hold addresses of native ones */
 };
 
