@@ -9,20 +9,16 @@ import struct
 import sys
 import time
 
-KINDS = {}
-for number, (name, fmt, fields, texts) in {
-    1: ("HELLO", "QII", "magic version flags", ""),
-    2: ("TARGET", "IIII", "flags path_len pid sequence", "path_len"),
-    3: ("META", "IIIIQ", "key name_len text_len reserved value", "name_len text_len"),
-    4: ("MODULE", "QQQIIII", "start end bias flags path_len build_id_len reserved", "path_len build_id_len"),
-    5: ("STACK", "IIQ", "parent flags pc", ""),
-    6: ("THREAD", "QQQIIII16s", "sp stack_low stack_high tid flags stack reserved name", ""),
-    7: ("REGION", "QQQQIIIIII", "address size birth resident kind protection stack flags name_len reserved", "name_len"),
-    8: ("BLOCK", "QQQII", "address size birth stack flags", ""),
-}.items():
-    KINDS[number] = (name, struct.Struct("<" + fmt), collections.namedtuple(name, fields + " texts"), texts.split())
-
+KINDS = {}  # by their numbers, which the header gives
 BY_NAME = {
+    "HELLO": ("QII", "magic version flags", ""),
+    "TARGET": ("IIII", "flags path_len pid sequence", "path_len"),
+    "META": ("IIIIQ", "key name_len text_len reserved value", "name_len text_len"),
+    "MODULE": ("QQQIIII", "start end bias flags path_len build_id_len reserved", "path_len build_id_len"),
+    "STACK": ("IIQ", "parent flags pc", ""),
+    "THREAD": ("QQQIIII16s", "sp stack_low stack_high tid flags stack reserved name", ""),
+    "REGION": ("QQQQIIIIII", "address size birth resident kind protection stack flags name_len reserved", "name_len"),
+    "BLOCK": ("QQQII", "address size birth stack flags", ""),
     "STRING": ("II", "length reserved", "length"),
     "TYPE": ("QIIII", "size name source flags module", ""),
     "POOL": ("QQQQQQIIIIIIII", "address size live cached largest_gap birth kind domain device name module stack parent flags", ""),
