@@ -204,18 +204,20 @@ static int eintr(char **argv) {
     return 0;
 }
 
-/* One thread, which sleeps in one way: it is the one that a request has to wake. */
+/* One thread, which sleeps in one way, so many seconds and a half: it is the one that a request has
+ * to wake. */
 static int sleep_alone(char **argv) {
     const char *const how = argv[2] ? argv[2] : "";
-    struct timespec t = {1, 500000000}, absolute;
-    struct timeval tv = {1, 500000};
+    const int seconds = argv[2] && argv[3] ? atoi(argv[3]) : 1;
+    struct timespec t = {seconds, 500000000}, absolute;
+    struct timeval tv = {seconds, 500000};
     struct pollfd none = {.fd = -1};
-    struct itimerval timer = {.it_value = {1, 500000}};
+    struct itimerval timer = {.it_value = {seconds, 500000}};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
     clock_gettime(CLOCK_MONOTONIC, &absolute);
-    absolute.tv_sec += 2;
+    absolute.tv_sec += seconds + 1;
     puts("ready");
     fflush(stdout);
     const uint64_t start = now_ms();
@@ -239,7 +241,7 @@ static int sleep_alone(char **argv) {
         result = n_alarms == 1 ? 0 : -1;
     }
     const uint64_t slept = now_ms() - start;
-    printf("%d %s\n", result, slept < 1450 ? "short" : "whole");
+    printf("%d %s\n", result, slept < (uint64_t)seconds * 1000 + 450 ? "short" : "whole");
     return 0;
 }
 
