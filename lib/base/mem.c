@@ -67,7 +67,7 @@ static void *take(struct arena *a, size_t size, size_t align) {
      * lost. */
     const int large = a->block && size > ARENA_BLOCK_BYTES / 4;
     const size_t capacity = size > ARENA_BLOCK_BYTES / 4 ? size : ARENA_BLOCK_BYTES;
-    if (capacity > SIZE_MAX - sizeof(struct arena_block))
+    if (capacity > PTRDIFF_MAX - sizeof(struct arena_block)) /* larger than any object */
         return NULL;
     struct arena_block *const block = malloc(sizeof *block + capacity);
     if (!block)
