@@ -137,7 +137,7 @@ run_suites() {
     shift 2
     [ $# -gt 0 ] || return 0
     read -ra setup <<<"$(setup_of "$name")"
-    [ -z "$special" ] || setup=(--setup "$special" --no-suite slow --no-suite script)
+    [ -z "$special" ] || setup=(--setup "$special" --no-suite slow --no-suite script --no-suite compilers)
     local filter=("$@")
     [ "$name" != tsan ] || filter=(threads) # where there is one thread, there is nothing to see
     log=$build/logs/tests-$name-${special:-$1}
