@@ -249,4 +249,4 @@ class Scan(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # reasons of what is skipped, too

@@ -169,4 +169,4 @@ class Import(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # reasons of what is skipped, too

@@ -74,4 +74,4 @@ class Growth(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # reasons of what is skipped, too

@@ -104,4 +104,4 @@ class BadLuck(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # reasons of what is skipped, too
