@@ -184,7 +184,7 @@ seeds_of() {
             python3 "$root/tests/vectors/hex.py" "$file" >"$2/$(basename "$file" .hex)" || return
         done
         ;;
-    fuzz_ingest) cp "$made/ingest.stream" "$2" ;;
+    fuzz_ingest) cp "$made"/*.stream "$2" ;;
     fuzz_pickle) cp "$made"/*.pickle "$2" ;;
     esac
 }
