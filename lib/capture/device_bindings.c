@@ -26,19 +26,6 @@ static bool is_driver(const struct link_map *l) {
     return driver_user_readable(l->l_name) && driver_user_is_driver(l->l_name);
 }
 
-/* Where an image ends; 0: it is not as it should be. */
-static uintptr_t end_of(const struct link_map *l) {
-    const ElfW(Ehdr) *const header = (const void *)l->l_addr;
-    uintptr_t end = 0;
-    if (!driver_user_readable(header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-        return 0;
-    const ElfW(Phdr) *const p = (const void *)(l->l_addr + header->e_phoff);
-    for (unsigned i = 0; driver_user_readable(p) && i < header->e_phnum; i++)
-        if (p[i].p_type == PT_LOAD && l->l_addr + p[i].p_vaddr + p[i].p_memsz > end)
-            end = l->l_addr + p[i].p_vaddr + p[i].p_memsz;
-    return end;
-}
-
 /* Functions that ours should stand for, bound to an image. */
 struct count {
     uintptr_t start, end;
@@ -57,12 +44,13 @@ static uint64_t unseen_in(const struct link_map *first, bool is_own) {
          l = l->l_next)
         if (is_driver(l))
             driver = l;
-    const uintptr_t end = driver != NULL ? end_of(driver) : 0;
+    struct driver_image image;
     if (driver == NULL)
         return 0;
-    struct count c = {.start = driver->l_addr, .end = end};
+    const bool is_whole = driver_user_image(driver, &image);
+    struct count c = {.start = image.start, .end = image.end};
     left = OBJECTS_MAX;
-    for (const struct link_map *l = first; end != 0 && driver_user_readable(l) && left-- > 0;
+    for (const struct link_map *l = first; is_whole && driver_user_readable(l) && left-- > 0;
          l = l->l_next) {
         struct driver_user user;
         if (l != driver && driver_user_read(l, &user) && user.needs_driver)

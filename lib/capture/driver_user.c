@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "capture/hook_cuda.h"
 #include "capture/rawmem.h"
@@ -39,6 +40,23 @@ bool driver_user_read(const struct link_map *l, struct driver_user *out) {
         out->needs_driver =
             d->d_tag == DT_NEEDED && driver_user_is_driver(out->strings + d->d_un.d_val);
     return true;
+}
+
+bool driver_user_image(const struct link_map *l, struct driver_image *out) {
+    const uintptr_t page = (uintptr_t)getpagesize();
+    const ElfW(Ehdr) *const header = (const void *)l->l_addr;
+    *out = (struct driver_image){.start = l->l_addr};
+    if (!driver_user_readable(header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+        return false;
+    const ElfW(Phdr) *const p = (const void *)(l->l_addr + header->e_phoff);
+    for (unsigned i = 0; driver_user_readable(p) && i < header->e_phnum; i++) {
+        const uintptr_t start = l->l_addr + p[i].p_vaddr, end = start + p[i].p_memsz;
+        if (p[i].p_type == PT_LOAD && end > out->end)
+            out->end = end;
+        if (p[i].p_type == PT_GNU_RELRO)
+            out->read_only = start & ~(page - 1), out->read_only_end = end & ~(page - 1);
+    }
+    return out->end != 0;
 }
 
 void driver_user_each(const struct driver_user *user,

@@ -23,12 +23,21 @@ struct driver_slot {
     uintptr_t *at;
 };
 
+/* An object in memory, from its base address to its end; of it, what the loader makes read-only. */
+struct driver_image {
+    uintptr_t start, end, read_only, read_only_end;
+};
+
 bool driver_user_readable(const void *at) __attribute__((visibility("hidden")));
 bool driver_user_is_driver(const char *path) __attribute__((visibility("hidden")));
 
 /* Only reads, and nothing before it is known to be readable. False: the object is not as it should
  * be. */
 bool driver_user_read(const struct link_map *object, struct driver_user *out)
+    __attribute__((visibility("hidden")));
+
+/* Likewise. */
+bool driver_user_image(const struct link_map *object, struct driver_image *out)
     __attribute__((visibility("hidden")));
 
 void driver_user_each(const struct driver_user *user,

@@ -321,6 +321,7 @@ static inline __attribute__((always_inline)) bool frames_hold(const struct pytho
     }
 }
 
+/* The same, once for all that ask it seldom. */
 static bool frames_hold_but(const struct python_copy *copy, unsigned i, struct changes *changes) {
     return frames_hold(copy, i, changes);
 }

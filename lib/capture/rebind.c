@@ -11,7 +11,6 @@
 
 #include <dlfcn.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -45,35 +44,19 @@ struct pass {
     unsigned n_done;
 };
 
-struct image {
+struct user {
     void *handle;
-    uintptr_t start, end, read_only, read_only_end;
+    struct driver_image image;
 };
 
-static bool read_image(struct link_map *l, struct image *out) {
-    const uintptr_t page = (uintptr_t)getpagesize();
-    const ElfW(Ehdr) *const header = (const void *)l->l_addr;
-    *out = (struct image){.handle = l, .start = l->l_addr};
-    if (!driver_user_readable(header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-        return false;
-    const ElfW(Phdr) *const p = (const void *)(l->l_addr + header->e_phoff);
-    for (unsigned i = 0; i < header->e_phnum; i++) {
-        const uintptr_t start = l->l_addr + p[i].p_vaddr, end = start + p[i].p_memsz;
-        if (p[i].p_type == PT_LOAD && end > out->end)
-            out->end = end;
-        if (p[i].p_type == PT_GNU_RELRO)
-            out->read_only = start & ~(page - 1), out->read_only_end = end & ~(page - 1);
-    }
-    return true;
-}
-
 static void rebind_slot(void *context, const struct driver_slot *slot) {
-    const struct image *const image = context;
+    const struct user *const user = context;
+    const struct driver_image *const image = &user->image;
     const uintptr_t at = (uintptr_t)slot->at, page = (uintptr_t)getpagesize();
     void *_Atomic *const place = (void *)slot->at;
     void *bound = atomic_load(place);
     const bool is_unbound = (uintptr_t)bound - image->start < image->end - image->start;
-    void *const ours = hook_cuda_instead(image->handle, slot->name, is_unbound ? NULL : bound);
+    void *const ours = hook_cuda_instead(user->handle, slot->name, is_unbound ? NULL : bound);
     if (ours == NULL || (at - image->read_only < image->read_only_end - image->read_only &&
                          mprotect((void *)(at & ~(page - 1)), page, PROT_READ | PROT_WRITE) != 0))
         return;
@@ -92,16 +75,16 @@ static bool is_done(struct pass *pass, const struct link_map *l) {
 
 /* An object and what it needs, which was searched before us for all of them. */
 static void rebind_object(struct pass *pass, struct link_map *l) {
-    struct driver_user user;
-    struct image image;
-    if (is_done(pass, l) || driver_user_is_driver(l->l_name) || !driver_user_read(l, &user))
+    struct driver_user object;
+    struct user user = {.handle = l};
+    if (is_done(pass, l) || driver_user_is_driver(l->l_name) || !driver_user_read(l, &object))
         return;
-    if (user.needs_driver && read_image(l, &image))
-        driver_user_each(&user, rebind_slot, &image);
+    if (object.needs_driver && driver_user_image(l, &user.image))
+        driver_user_each(&object, rebind_slot, &user);
     for (const ElfW(Dyn) *d = l->l_ld; d->d_tag != DT_NULL; d++) {
         if (d->d_tag != DT_NEEDED)
             continue;
-        void *const needed = dlopen(user.strings + d->d_un.d_val, RTLD_LAZY | RTLD_NOLOAD);
+        void *const needed = dlopen(object.strings + d->d_un.d_val, RTLD_LAZY | RTLD_NOLOAD);
         if (needed == NULL)
             continue;
         rebind_object(pass, needed);

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "model/stream.h"
 
-#define BATCH_ROWS OUTPUT_BATCH_ROWS
 #define LABEL_SLOTS 16384u /* a power of two */
 
 /* What a reference at an offset of a type is called. */
@@ -40,7 +39,7 @@ static int need_columns(struct output *o, const unsigned *ids, size_t n, snap_er
         o->columns[c] = NULL;
     }
     for (size_t i = 0; i < n; i++) {
-        o->columns[ids[i]] = mem_zalloc(BATCH_ROWS, sizeof(uint64_t));
+        o->columns[ids[i]] = mem_zalloc(OUTPUT_BATCH_ROWS, sizeof(uint64_t));
         if (!o->columns[ids[i]])
             return stream_no_memory(err);
     }
@@ -212,9 +211,9 @@ static int write_nodes(struct output *o, void (*progress)(void *context), void *
     const int has_objects = h->n_nodes > h->n_blocks;
     const size_t n_used = has_objects ? N_NODE_COLUMNS : h->block_label ? 10 : 9;
     SNAP_TRY(need_columns(o, node_columns, n_used, err));
-    uint32_t nodes[BATCH_ROWS];
+    uint32_t nodes[OUTPUT_BATCH_ROWS];
     for (uint32_t k = 0; k < h->n_nodes;) {
-        const size_t n = h->n_nodes - k < BATCH_ROWS ? h->n_nodes - k : BATCH_ROWS;
+        const size_t n = h->n_nodes - k < OUTPUT_BATCH_ROWS ? h->n_nodes - k : OUTPUT_BATCH_ROWS;
         for (size_t i = 0; i < n; i++, k++)
             nodes[i] = o->order ? o->order[k] : k + 1;
         put_nodes(o, nodes, n);
@@ -295,7 +294,7 @@ static uint32_t unused_of(const struct output *o) {
 
 /* Kinds and labels of a batch are as before the first one that is not plain. */
 static void reset_labels(struct output *o) {
-    for (size_t i = 0; i < BATCH_ROWS; i++) {
+    for (size_t i = 0; i < OUTPUT_BATCH_ROWS; i++) {
         o->columns[SNAP_EDGE_COL_KIND][i] = SNAP_EDGE_POINTER;
         o->columns[SNAP_EDGE_COL_LABEL][i] = 0;
     }
@@ -358,7 +357,8 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
         uint64_t reference = h->first_reference[node - 1];
         while (e < end || reference < h->first_reference[node]) {
             if (e < end) {
-                const size_t part = end - e < BATCH_ROWS - n ? end - e : BATCH_ROWS - n;
+                const size_t part =
+                    end - e < OUTPUT_BATCH_ROWS - n ? end - e : OUTPUT_BATCH_ROWS - n;
                 put_edges(o, n, k + 1u, node, &h->edges[e], part);
                 for (size_t i = 0; has_fields && i < part; i++)
                     SNAP_TRY(put_label(o, n + i, node, type,
@@ -367,7 +367,7 @@ static int write_edges(struct output *o, void (*progress)(void *context), void *
                 n += part;
             } else
                 SNAP_TRY(put_reference(o, n++, k + 1u, &h->references[reference++], err));
-            if (n == BATCH_ROWS) {
+            if (n == OUTPUT_BATCH_ROWS) {
                 SNAP_TRY(output_rows(o, SNAP_TABLE_EDGE, n, unused_of(o), err));
                 n = 0;
                 if (o->has_labels)

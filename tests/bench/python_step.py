@@ -12,6 +12,7 @@ memray is asked for what the recorder gives: stacks of C and of Python functions
 --memray: a Python that has memray (and torch); by default the one that runs this, if it has."""
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def main():
         "memray, Python's allocators": memray + ["--trace-python-allocators", "-o", "FOLDER/a.bin"],
         MEMRAY: memray + ["--native", "--trace-python-allocators", "-o", "FOLDER/a.bin"],
     }
-    if subprocess.run([options.memray, "-c", "import memray"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+    if not shutil.which(options.memray) or subprocess.run([options.memray, "-c", "import memray"], stderr=subprocess.DEVNULL, check=False).returncode:
         print("memray is not here: left out", file=sys.stderr)
         variants = {name: command for name, command in variants.items() if "memray" not in name}
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
