@@ -1,5 +1,5 @@
 /* What the hooks share: the state of a thread, the gate, and the recording of one allocation or
- * free, inlined into the hooks.
+ * free.
  *
  * A hook runs: hook_begin (once per thread: attach), the real function with `real` set, then the
  * record between hook_enter and hook_leave. Whoever freezes sets the gate, makes every processor
@@ -16,7 +16,7 @@
 
 #include <heapsnap/snapdef.h>
 
-#include "capture/live_quick.h"
+#include "capture/live_table.h"
 #include "capture/recorder.h"
 #include "capture/stacks.h"
 
@@ -118,40 +118,13 @@ static inline void hook_real_end(struct hook_thread *t) {
     *(volatile uint8_t *)&t->real = 0;
 }
 
-/* One copy per file: what it calls is inlined here, and the hooks stay small. */
-static __attribute__((noinline, unused)) void hook_record(struct hook_thread *t, void *address,
-                                                          size_t size, uint32_t flags,
-                                                          const struct stack_start *start) {
-    if (!hook_enter(t))
-        return;
-    bool truncated;
-    live_table_prefetch((uintptr_t)address);
-    const uint32_t stack = stacks_capture(&t->stacks, start, &truncated);
-    flags |= truncated ? HOOK_FLAG_TRUNCATED : 0;
-    if (HOOK_UNLIKELY(t->birth_next == t->birth_end))
-        hook_births(t);
-    const uint64_t birth = t->birth_next++;
-    t->n_allocations++;
-    if (HOOK_UNLIKELY(live_table_put_quickly((uintptr_t)address, size, stack, birth, flags) !=
-                      LIVE_ABSENT))
-        hook_put_slowly(t, &(struct live_block){(uintptr_t)address, size, birth, stack, flags});
-    hook_leave(t);
-}
-
+/* One copy of each for all hooks: the fewer lines of code an allocation goes through, the fewer of
+ * the target's it pushes out. */
+void hook_record(struct hook_thread *t, void *address, size_t size, uint32_t flags,
+                 const struct stack_start *start) __attribute__((visibility("hidden")));
 /* Removes a record; true if there was one. old: NULL, or filled with it. *known: false if the block
  * was never seen. */
-static inline bool hook_forget(struct hook_thread *t, void *address, struct live_block *old,
-                               bool *known) {
-    *known = false;
-    if (!hook_enter(t))
-        return false;
-    *known = true;
-    const bool found =
-        HOOK_LIKELY(old == NULL && live_table_take_quickly((uintptr_t)address) == LIVE_FOUND) ||
-        hook_take_slowly(t, (uintptr_t)address, old, known);
-    t->n_frees += found;
-    hook_leave(t);
-    return found;
-}
+bool hook_forget(struct hook_thread *t, void *address, struct live_block *old, bool *known)
+    __attribute__((visibility("hidden")));
 
 #endif

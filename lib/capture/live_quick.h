@@ -1,5 +1,5 @@
-/* The inner part of the live table, inlined into the hooks: a unit's word, its bucket, and the
- * plain cases of put and take. live_table.h has the idea, live_table.c the rest.
+/* The inner part of the live table, inlined where records are made and removed: a unit's word, its
+ * bucket, and the plain cases of put and take. live_table.h has the idea, live_table.c the rest.
  *
  * A unit is 2 KiB of address space. Its bucket begins with header lines of 64 bytes, each of 56
  * tags (bits 3 to 10 of the address) and the word of bits that says which of them are in use; so
@@ -26,6 +26,9 @@ enum {
 
 #define LIVE_WORD_LOCK UINT64_C(1)
 #define LIVE_WORD_CLASS_SHIFT 1
+/* The bucket stays when the unit becomes empty: whoever removes the last block has nothing to do.
+ */
+#define LIVE_WORD_STAYS (UINT64_C(1) << 6)
 #define LIVE_WORD_COUNT_SHIFT 7
 #define LIVE_WORD_COUNT_ONE (UINT64_C(1) << LIVE_WORD_COUNT_SHIFT)
 #define LIVE_WORD_COUNT_MASK (UINT64_C(0x3ff) << LIVE_WORD_COUNT_SHIFT)
@@ -118,14 +121,17 @@ static inline void live_word_unlock(_Atomic uint64_t *at, uint64_t word) {
     atomic_store_explicit(at, word, memory_order_release);
 }
 
-/* Starts to fetch what a put of the address will look at. */
-static inline void live_table_prefetch(uintptr_t address) {
-    const struct live_leaf *const leaf = address >> 47 ? NULL : live_leaf_of(address);
+/* Starts to fetch what a put of the address will look at: its unit's word; NULL: there is none, or
+ * the plain case is not this one. */
+static inline _Atomic uint64_t *live_table_prefetch(uintptr_t address) {
+    if (__builtin_expect((address >> 47) | (address & 7), 0))
+        return NULL;
+    struct live_leaf *const leaf = live_leaf_of(address);
     if (__builtin_expect(leaf == NULL, 0))
-        return;
-    const uint64_t word =
-        atomic_load_explicit(&leaf->words[live_leaf_index(address)], memory_order_relaxed);
-    __builtin_prefetch(live_word_bucket(word), 1);
+        return NULL;
+    _Atomic uint64_t *const at = &leaf->words[live_leaf_index(address)];
+    __builtin_prefetch(live_word_bucket(atomic_load_explicit(at, memory_order_relaxed)), 1);
+    return at;
 }
 
 /* The end of a put into a locked unit of several lines with room, or LIVE_BUSY. */
@@ -133,17 +139,14 @@ enum live_result live_table_put_wide(_Atomic uint64_t *at, uint64_t word, uintpt
                                      struct live_record fresh)
     __attribute__((visibility("hidden")));
 
-/* Put and take for the plain case, with no cache and nothing to tell: LIVE_ABSENT (put) or
- * LIVE_FOUND and LIVE_ABSENT (take), or LIVE_BUSY: nothing was done, call the other one. */
-static inline enum live_result live_table_put_quickly(uintptr_t address, uint64_t size,
-                                                      uint32_t stack, uint64_t birth,
+/* Put (`at`: live_table_prefetch) and take for the plain case, with no cache and nothing to tell:
+ * LIVE_ABSENT (put) or LIVE_FOUND and LIVE_ABSENT (take), or LIVE_BUSY: nothing was done, call the
+ * other one. */
+static inline enum live_result live_table_put_quickly(_Atomic uint64_t *at, uintptr_t address,
+                                                      uint64_t size, uint32_t stack, uint64_t birth,
                                                       uint32_t flags) {
-    if (__builtin_expect((address >> 47) | (address & 7) | (size >> 35), 0))
+    if (__builtin_expect(at == NULL || (size >> 35) != 0, 0))
         return LIVE_BUSY;
-    struct live_leaf *const leaf = live_leaf_of(address);
-    if (__builtin_expect(leaf == NULL, 0))
-        return LIVE_BUSY;
-    _Atomic uint64_t *const at = &leaf->words[live_leaf_index(address)];
     const uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
     const unsigned class = live_word_class(word), capacity = live_capacities[class];
     if (__builtin_expect((word & LIVE_WORD_LOCK) || word == 0 ||
@@ -178,7 +181,8 @@ static inline enum live_result live_table_take_quickly(uintptr_t address) {
     _Atomic uint64_t *const at = &leaf->words[live_leaf_index(address)];
     const uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
     if (__builtin_expect((word & LIVE_WORD_LOCK) ||
-                             (word & LIVE_WORD_COUNT_MASK) <= LIVE_WORD_COUNT_ONE ||
+                             (word & (LIVE_WORD_COUNT_MASK | LIVE_WORD_STAYS)) <=
+                                 LIVE_WORD_COUNT_ONE ||
                              !live_word_lock_once(at, word),
                          0))
         return LIVE_BUSY;

@@ -245,7 +245,7 @@ static __attribute__((noinline)) uint64_t unit_grow(struct live_cache *cache,
         const uint64_t bit = UINT64_C(1) << group % 64;
         if (!(atomic_load_explicit(&leaf->touched[group / 64], memory_order_relaxed) & bit))
             atomic_fetch_or(&leaf->touched[group / 64], bit);
-        return word_make(bucket, class, 0);
+        return word_make(bucket, class, 0) | (class == 0 ? LIVE_WORD_STAYS : 0);
     }
     const unsigned class = live_word_class(word);
     if (class + 1 >= LIVE_N_CLASSES)
@@ -265,6 +265,31 @@ static __attribute__((noinline)) uint64_t unit_grow(struct live_cache *cache,
     atomic_store_explicit(&leaf->words[index], grown | LIVE_WORD_LOCK, memory_order_release);
     bucket_free(cache, before, class);
     return grown;
+}
+
+/* The bucket of a unit that has just become empty stays for a while; the one that has done so
+ * longest goes instead, if its unit is still empty. */
+static void keep_vacant(struct live_cache *cache, uintptr_t unit) {
+    uintptr_t *const place = &cache->vacant[cache->turn++ % LIVE_VACANT];
+    const uintptr_t oldest = *place;
+    *place = unit;
+    struct live_leaf *const leaf = oldest != 0 ? live_leaf_of(oldest) : NULL;
+    if (leaf == NULL)
+        return;
+    _Atomic uint64_t *const at = &leaf->words[live_leaf_index(oldest)];
+    uint64_t word;
+    if (!(atomic_load_explicit(at, memory_order_relaxed) & LIVE_WORD_STAYS) ||
+        !word_lock(at, &word, cache->try))
+        return;
+    const unsigned class = live_word_class(word);
+    if (!(word & LIVE_WORD_STAYS) || class == 0) {
+        live_word_unlock(at, word);
+    } else if (live_word_count(word) != 0) {
+        live_word_unlock(at, word & ~LIVE_WORD_STAYS);
+    } else {
+        live_word_unlock(at, 0);
+        bucket_free(cache, live_word_bucket(word), class);
+    }
 }
 
 /* Puts a record where there is room for it; the unit is locked, and is unlocked. */
@@ -382,9 +407,9 @@ enum live_result live_table_take(struct live_cache *cache, uintptr_t address,
                               ~(UINT64_C(1) << i % LIVE_LINE_TAGS),
                           memory_order_release);
     word -= LIVE_WORD_COUNT_ONE;
-    if (__builtin_expect(live_word_count(word) == 0 && class > 0, 0)) {
-        live_word_unlock(at, 0);
-        bucket_free(cache, bucket, class);
+    if (__builtin_expect(live_word_count(word) == 0 && !(word & LIVE_WORD_STAYS), 0)) {
+        live_word_unlock(at, word | LIVE_WORD_STAYS);
+        keep_vacant(cache, address & UNIT_MASK);
     } else {
         live_word_unlock(at, word);
     }

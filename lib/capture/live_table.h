@@ -19,6 +19,7 @@
 
 enum {
     LIVE_N_CLASSES = 21,
+    LIVE_VACANT = 64, /* units that may be empty and keep their buckets, by thread */
     /* flags of a block: 15 bits of the caller's, passed through */
     LIVE_FLAGS_MASK = 0x7fff
 };
@@ -31,11 +32,14 @@ struct live_block {
     uint32_t stack, flags;
 };
 
-/* Free buckets of one thread, by class. Zero is empty. */
+/* Free buckets of one thread, by class, and units that one made empty: blocks come and go in the
+ * same places, and the bucket is there when the next one comes. Zero is empty. */
 struct live_cache {
     void *free[LIVE_N_CLASSES];
     uint8_t n_free[LIVE_N_CLASSES];
     bool try; /* never wait for a lock: the thread may itself hold it, further out */
+    uint8_t turn;
+    uintptr_t vacant[LIVE_VACANT];
 };
 
 enum live_result {

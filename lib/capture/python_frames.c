@@ -7,11 +7,15 @@
  * by the thread that takes it down. Does not walk C frames. */
 #include "capture/python_frames.h"
 
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "capture/python_code.h"
 #include "capture/python_layout.h"
 #include "capture/rawmem.h"
+#include "capture/stacks.h"
 
 enum {
     STACK_MAX = 64 << 20,
@@ -24,6 +28,7 @@ enum {
 };
 
 bool python_frames_known;
+struct python_quick python_quick;
 
 static struct python_runtime python;
 
@@ -35,10 +40,26 @@ void python_frames_start(void) {
     if (!python_runtime_find(&python))
         return;
     python_code_start(&python);
+    static const uintptr_t nobody[2];
+    const struct python_layout *const l = &python.layout;
+    python_quick = (struct python_quick){
+        .thread_call = l->thread_frame != 0 ? l->thread_frame : l->thread_calls,
+        .call_frame = l->call_frame,
+        .has_calls = l->thread_frame == 0,
+        .frame_previous = l->frame_previous,
+        .frame_instruction = l->frame_instruction,
+        .finalizing = (const uintptr_t *)(const void *)(python.runtime + l->runtime_finalizing),
+        /* Later ones say which state is current on this thread. */
+        .interpreters = l->minor < 12 ? (const uintptr_t *)(const void *)(python.runtime +
+                                                                          l->runtime_interpreters)
+                                      : nobody,
+        .current = l->minor < 12 ? NULL : python.current};
     python_frames_known = true;
 }
 
 /* --- the state of this thread --- */
+
+static void note_end(void);
 
 /* Whether there is one interpreter: new ones stand before it in the list, whose start and main one
  * are neighbours. */
@@ -60,7 +81,7 @@ static uintptr_t state_before_12(void) {
     return rawmem_readable(id) && word(id) == (uintptr_t)__builtin_thread_pointer() ? current : own;
 }
 
-static inline uintptr_t thread_state(void) {
+static __attribute__((noinline)) uintptr_t thread_state(void) {
     uintptr_t state;
     if (python.layout.minor < 12)
         state = state_before_12();
@@ -69,7 +90,57 @@ static inline uintptr_t thread_state(void) {
     const uintptr_t finalizing = __atomic_load_n(
         (const uintptr_t *)(const void *)(python.runtime + python.layout.runtime_finalizing),
         __ATOMIC_RELAXED);
-    return __builtin_expect(finalizing == 0, 1) || finalizing == state ? state : 0;
+    if (__builtin_expect(finalizing == 0, 1))
+        return state;
+    note_end();
+    return finalizing == state ? state : 0;
+}
+
+/* The first state that there was: of the thread that started the interpreter, and it lasts as long
+ * as that. 0: not known, or gone. */
+static _Atomic uintptr_t first_state;
+static _Atomic bool first_was_asked;
+
+/* Also finds the key under which the interpreter keeps each thread's state, where exactly one has
+ * this one: nobody else can have stored it so early. */
+static void keep_first(uintptr_t state) {
+    if (atomic_exchange(&first_was_asked, true))
+        return;
+    atomic_store(&first_state, state);
+    unsigned n = 0, key = 0;
+    for (unsigned k = 0; k < PTHREAD_KEYS_MAX; k++)
+        if ((uintptr_t)pthread_getspecific(k) == state) {
+            key = k;
+            n++;
+        }
+    if (n != 1)
+        return;
+    python_quick.key = key;
+    __atomic_store_n(&python_quick.has_key, true, __ATOMIC_RELEASE);
+}
+
+/* States go, and the key with them. */
+static __attribute__((noinline)) void note_end(void) {
+    __atomic_store_n(&python_quick.has_key, false, __ATOMIC_RELAXED);
+    if (atomic_exchange(&first_state, 0) != 0)
+        atomic_fetch_add(&python_generation, 1);
+}
+
+uintptr_t python_thread_state(void) {
+    const uintptr_t state = thread_state();
+    if (!first_was_asked && state != 0 && state == (uintptr_t)python.own())
+        keep_first(state);
+    return state;
+}
+
+bool python_state_lasts(uintptr_t state) {
+    return state == first_state;
+}
+
+void python_frames_after_fork_child(void) {
+    if (python_frames_known && (uintptr_t)python.own() != first_state)
+        note_end();
+    python_quick.has_key = false; /* the interpreter makes a new one */
 }
 
 /* --- the walk --- */
@@ -494,4 +565,47 @@ uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place
     if (is_known(copy) && sync_inner(copy, place, dropped, &changed))
         return changed;
     return sync_slowly(copy, place, dropped);
+}
+
+/* --- what a trail hangs on --- */
+
+int python_links(const struct python_copy *copy, struct python_link *links,
+                 struct stack_word *words, unsigned limit, unsigned *n_words) {
+    const struct python_layout *const l = &python.layout;
+    const uintptr_t state = python_thread_state(), call = state != 0 ? python_call(state) : 0;
+    unsigned n = 0, n_out = 0;
+    *n_words = 0;
+    if (l->chain == PYTHON_LISTS)
+        return -1;
+    if (copy->n == 0)
+        return python_call_frame(call) == 0 ? 0 : -1;
+    if (!is_known(copy) || state == 0 || 2 * copy->n > limit)
+        return -1;
+    const bool has_calls = l->chain == PYTHON_CALLS;
+    if ((has_calls ? copy->frames[0].previous : copy->last) != 0 ||
+        python_call_frame(call) != copy->frames[copy->n - 1].frame)
+        return -1;
+    for (unsigned i = 0; i < copy->n; i++) {
+        const struct python_frame *const f = &copy->frames[i];
+        if (!has_calls || (i > 0 && f->bound == f[-1].bound))
+            continue;
+        /* Of the list of calls: the innermost one is where the thread is. */
+        unsigned last = i;
+        while (last + 1 < copy->n && copy->frames[last + 1].bound == f->bound)
+            last++;
+        struct stack_word pair[2] = {
+            {f->bound + l->call_frame, copy->frames[last].frame},
+            {f->bound + l->call_previous, i > 0 ? f[-1].bound : copy->last}};
+        const unsigned outer = pair[0].at < pair[1].at;
+        words[n_out++] = pair[outer];
+        words[n_out++] = pair[!outer];
+    }
+    for (unsigned i = copy->n; i-- > 0;) {
+        const struct python_frame *const f = &copy->frames[i];
+        links[n++] = (struct python_link){f->frame, f->instruction};
+        if (!has_calls && f->previous == f->bound) /* the frame that stands on the C stack */
+            links[n++] = (struct python_link){f->bound, word(f->bound + l->frame_instruction)};
+    }
+    *n_words = n_out;
+    return (int)n;
 }

@@ -7,6 +7,7 @@
 #ifndef HEAPSNAP_PYTHON_FRAMES_H
 #define HEAPSNAP_PYTHON_FRAMES_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,6 +54,73 @@ uintptr_t python_frames_sync(struct python_copy *copy, const struct python_place
  * of its own stack, and was not interrupted. */
 bool python_frames_stand(const struct python_copy *copy, uintptr_t sp, uintptr_t low,
                          uintptr_t high) __attribute__((visibility("hidden")));
+
+/* --- for trails.c --- */
+
+struct python_quick {     /* what is asked at every allocation */
+    uint16_t thread_call; /* in a thread's state: its innermost call, or frame */
+    uint16_t call_frame;  /* in a call: its innermost frame */
+    uint16_t frame_previous, frame_instruction;
+    bool has_calls, has_key;
+    uint32_t key;                  /* of the thread's state, if has_key: then it is quickly found */
+    const uintptr_t *finalizing;   /* 0: not so */
+    const uintptr_t *interpreters; /* two words, equal where there is one interpreter */
+    void *(*current)(void);        /* asked before the key, or NULL */
+};
+extern struct python_quick python_quick __attribute__((visibility("hidden")));
+
+/* The state of the calling thread, 0: it has none. */
+uintptr_t python_thread_state(void) __attribute__((cold, visibility("hidden")));
+
+/* Whether that state is there as long as the interpreter is. */
+bool python_state_lasts(uintptr_t state) __attribute__((visibility("hidden")));
+
+/* Whether there is one interpreter, and it is not going down. */
+static inline bool python_is_plain(void) {
+    const struct python_quick *const q = &python_quick;
+    return __builtin_expect(__atomic_load_n(q->finalizing, __ATOMIC_RELAXED) == 0 &&
+                                q->interpreters[0] == q->interpreters[1],
+                            1);
+}
+
+/* As python_thread_state(), but may differ where keys were deleted: to be compared, not read. */
+static inline uintptr_t python_thread_state_quick(void) {
+    const struct python_quick *const q = &python_quick;
+    if (__builtin_expect(!q->has_key || !python_is_plain(), 0))
+        return python_thread_state();
+    const uintptr_t state = q->current != NULL ? (uintptr_t)q->current() : 0;
+    return state != 0 ? state : (uintptr_t)pthread_getspecific(q->key);
+}
+
+/* Of a state of the calling thread: its innermost call of the interpreter's loop, or frame. */
+static inline uintptr_t python_call(uintptr_t state) {
+    return *(const uintptr_t *)(state + python_quick.thread_call);
+}
+/* The innermost frame of that, 0: none. */
+static inline uintptr_t python_call_frame(uintptr_t call) {
+    return !python_quick.has_calls || call == 0
+               ? call
+               : *(const uintptr_t *)(call + python_quick.call_frame);
+}
+static inline uintptr_t python_previous(uintptr_t frame) {
+    return *(const uintptr_t *)(frame + python_quick.frame_previous);
+}
+static inline bool python_stands_at(uintptr_t frame, uintptr_t instruction) {
+    return *(const uintptr_t *)(frame + python_quick.frame_instruction) == instruction;
+}
+
+struct python_link { /* a frame of the list of frames; the last one's previous one is 0 */
+    uintptr_t frame, instruction;
+};
+struct stack_word;
+/* What a copy just brought up to date hangs on: links from the inside out, which are valid one by
+ * one, and words of the C stack, from the outside in. Their number, or -1: they are too many, or
+ * something else matters, too. */
+int python_links(const struct python_copy *copy, struct python_link *links,
+                 struct stack_word *words, unsigned limit, unsigned *n_words)
+    __attribute__((visibility("hidden")));
+
+void python_frames_after_fork_child(void) __attribute__((visibility("hidden")));
 
 /* Looks for an interpreter. Once, before it runs. */
 void python_frames_start(void) __attribute__((visibility("hidden")));

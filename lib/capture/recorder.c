@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "capture/hook_real.h"
+#include "capture/live_quick.h"
 #include "capture/notes.h"
 #include "capture/python_code.h"
 #include "capture/rawmem.h"
@@ -108,6 +109,7 @@ static void state_reset(struct hook_thread *t) {
     t->n_pending = 0;
     t->stacks.n = 0;
     t->stacks.try = false;
+    trails_forget(&t->stacks.trails);
 }
 
 static void state_release(void *state) {
@@ -268,6 +270,38 @@ bool hook_take_slowly(struct hook_thread *t, uintptr_t address, struct live_bloc
         *known = false;
     }
     return false;
+}
+
+__attribute__((hot)) void hook_record(struct hook_thread *t, void *address, size_t size,
+                                      uint32_t flags, const struct stack_start *start) {
+    if (!hook_enter(t))
+        return;
+    bool truncated;
+    _Atomic uint64_t *const unit = live_table_prefetch((uintptr_t)address);
+    const uint32_t stack = stacks_capture(&t->stacks, start, &truncated);
+    flags |= truncated ? HOOK_FLAG_TRUNCATED : 0;
+    if (HOOK_UNLIKELY(t->birth_next == t->birth_end))
+        hook_births(t);
+    const uint64_t birth = t->birth_next++;
+    t->n_allocations++;
+    if (HOOK_UNLIKELY(live_table_put_quickly(unit, (uintptr_t)address, size, stack, birth, flags) !=
+                      LIVE_ABSENT))
+        hook_put_slowly(t, &(struct live_block){(uintptr_t)address, size, birth, stack, flags});
+    hook_leave(t);
+}
+
+__attribute__((hot)) bool hook_forget(struct hook_thread *t, void *address, struct live_block *old,
+                                      bool *known) {
+    *known = false;
+    if (!hook_enter(t))
+        return false;
+    *known = true;
+    const bool found =
+        HOOK_LIKELY(old == NULL && live_table_take_quickly((uintptr_t)address) == LIVE_FOUND) ||
+        hook_take_slowly(t, (uintptr_t)address, old, known);
+    t->n_frees += found;
+    hook_leave(t);
+    return found;
 }
 
 static void do_pending(struct hook_thread *t) {
@@ -574,6 +608,7 @@ void recorder_after_fork_child(void) {
     }
     rawmem_after_fork_child();
     stacks_after_fork_child();
+    python_frames_after_fork_child();
     python_code_after_fork_child();
     hook_regions_after_fork_child();
     notes_after_fork_child();

@@ -363,8 +363,8 @@ static inline void append_frame(struct stack_copy *copy, const struct stack_fram
         copy->first_bp_at = outer_needs ? frame->bp_at : 0;
     if (saved)
         copy->saves[n_saves++] = (struct stack_word){frame->bp_at, f[-1].bp};
-    const bool plain = !frame->rare && frame->slot >= copy->stack_low &&
-                       (n > 0 ? f[-1].how.plain : is_on_own_stack(copy, frame->slot));
+    const bool own = frame->slot >= copy->stack_low &&
+                     (n > 0 ? f[-1].how.own : is_on_own_stack(copy, frame->slot));
     *f = (struct stack_kept){.slot = frame->slot,
                              .pc = frame->pc,
                              .bp = frame->bp,
@@ -373,7 +373,8 @@ static inline void append_frame(struct stack_copy *copy, const struct stack_fram
                                      .by_bp = frame->by_bp,
                                      .needs_bp = frame->by_bp || (frame->bp_at == 0 && outer_needs),
                                      .rare = frame->rare,
-                                     .plain = plain}};
+                                     .own = own,
+                                     .plain = own && !frame->rare && (n == 0 || f[-1].how.plain)}};
 }
 
 /* The same, with its node where that hangs on its caller's alone. */
@@ -834,6 +835,7 @@ capture_slowly(struct stack_copy *copy, const struct stack_start *start, int k, 
             if (how == STEP_SIGNAL) {
                 for (unsigned i = 0; i < n_fresh; i++)
                     copy->fresh[i].rare = false;
+                copy->is_last = false;
                 return walk_fully(copy, n_fresh, 0, truncated);
             }
             copy->n = 0;
@@ -912,8 +914,9 @@ static inline bool is_same_call(const struct stack_copy *copy, const struct stac
            (!f->how.needs_bp || f->bp == start->bp) && verify(copy, i);
 }
 
-uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
+uint32_t stacks_walk(struct stack_copy *copy, const struct stack_start *start, bool *truncated) {
     unsigned k = copy->n;
+    copy->is_last = true;
     if (__builtin_expect(k > 0 && !copy->cut && !copy->broken, 1)) {
         uint32_t id;
         bool found = k < depth_limit && is_same_call(copy, start, k - 1);
@@ -944,6 +947,27 @@ uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start
         }
     }
     return capture_slowly(copy, start, (int)k - 1, truncated);
+}
+
+int stacks_rare_words(const struct stack_copy *copy, struct stack_word *out, unsigned limit) {
+    unsigned n = 0;
+    for (unsigned k = 0; k < copy->n; k++) {
+        const struct stack_kept *const f = &copy->frames[k];
+        if (!f->how.rare)
+            continue;
+        const uint32_t rule = unwind_rule(f->pc);
+        if (UNWIND_KIND(rule) != UNWIND_RARE || n == limit)
+            return -1;
+        const struct unwind_rare *const rare = unwind_rare_get(rule);
+        if (!rare->cfa_load)
+            continue;
+        const uintptr_t at = (rare->cfa_base == UNWIND_BP ? f->bp : f->slot + 8) +
+                             (uintptr_t)(intptr_t)rare->cfa_offset;
+        if (at <= f->slot || at >= copy->stack_high || at & 7)
+            return -1;
+        out[n++] = (struct stack_word){at, *(const uintptr_t *)at};
+    }
+    return (int)n;
 }
 
 void stacks_after_fork_child(void) {

@@ -9,6 +9,9 @@
  * full walk would take. What is left of the copy is the rest of the stack, with the tree ids of its
  * frames.
  *
+ * A stack that came up a while ago is found by its trail (trails.h) before the copy is asked; the
+ * copy then stays that of the last walk.
+ *
  * A stack deeper than the limit is kept as its innermost `depth` frames, exactly, under a node that
  * says that it is cut.
  *
@@ -23,6 +26,7 @@
 #include <stdint.h>
 
 #include "capture/python_frames.h"
+#include "capture/trails.h"
 
 enum {
     STACKS_DEPTH_DEFAULT = 128,
@@ -51,7 +55,8 @@ struct stack_how {     /* a frame's caller was found */
     bool by_bp : 1;    /* its own CFA hangs on bp */
     bool needs_bp : 1; /* its own or an outer frame's CFA hangs on bp */
     bool rare : 1;     /* its caller was found by an unwind_rare: step again instead of comparing */
-    bool plain : 1; /* from here outwards nothing is rare, and all is on the thread's own stack */
+    bool own : 1;      /* from here outwards all is on the thread's own stack, whole */
+    bool plain : 1;    /* likewise, and nothing is rare */
 };
 
 struct stack_kept {     /* a frame of the copy */
@@ -102,9 +107,11 @@ struct segment_set {
 };
 
 struct stack_copy {
+    struct trails trails;            /* trails.h; its first line is looked at each time */
     unsigned n;                      /* frames; [0] is the outermost */
     bool cut;                        /* [0] is not the outermost frame of the stack */
     bool broken;                     /* [0] is the outermost one that could be reached */
+    bool is_last;                    /* it is the stack that was walked last */
     bool try;                        /* never wait for a lock */
     uintptr_t stack_low, stack_high; /* the thread's own stack, 0 if not known */
     uint64_t n_truncated, n_dropped;
@@ -132,6 +139,14 @@ void stacks_limit(uint32_t n_nodes);
 
 /* The tree id of the stack at `start`; 0: none (no memory). Sets *truncated if it is cut. */
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated);
+/* The words that rare steps in the copy load to find a caller, outermost first; their number, or -1
+ * if they do not fit. */
+int stacks_rare_words(const struct stack_copy *copy, struct stack_word *out, unsigned limit)
+    __attribute__((visibility("hidden")));
+
+/* The same without a look at the trails: brings the copy up to date. */
+uint32_t stacks_walk(struct stack_copy *copy, const struct stack_start *start, bool *truncated)
+    __attribute__((visibility("hidden")));
 
 /* The same by a full walk, as plain addresses, innermost first: for tests and rare callers. `skip`
  * frames are left out. Does not touch the copy's frames. */

@@ -121,6 +121,31 @@ static KEEP void saves_much(unsigned depth) { // uses every callee-saved registe
     allocate();
 }
 
+// From the same start along the same words, with one frame more or less on the way: what another
+// call left in a frame of variable size still stands there. Only the frame pointer tells.
+static thread_local uintptr_t same_start;
+static KEEP void varied() {
+    const uintptr_t here = reinterpret_cast<uintptr_t>(__builtin_alloca(16));
+    if (same_start == 0)
+        same_start = here - 4096;
+    sink = __builtin_alloca(here - same_start);
+    void *const block = malloc(24);
+    sink = block;
+    free(block);
+}
+static KEEP void between() {
+    varied();
+    asm volatile("");
+}
+static KEEP void frame_pointers() {
+    void (*const ways[])() = {varied, between};
+    same_start = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        ways[i % 2]();
+        asm volatile("");
+    }
+}
+
 static KEEP void deep(unsigned depth) {
     if (depth == 0 || chance(50) == 0)
         allocate();
@@ -260,6 +285,8 @@ static void *work(void *seed) {
             deep(chance(1500));
         if (i % 4 == 2)
             signals();
+        if (i % 16 == 3)
+            frame_pointers();
         std::map<std::string, std::vector<int>> things;
         for (unsigned k = 0; k < 20; k++)
             things[std::to_string(chance(1000))].resize(chance(50));

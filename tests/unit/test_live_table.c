@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "capture/live_quick.h"
+#include "capture/rawmem.h"
 #include "support/sanitized.h"
 
 enum { PLACES = 6000, OPERATIONS = SANITIZED ? 10000 : 40000 };
@@ -65,8 +66,8 @@ static void run(uintptr_t base, uintptr_t distance, unsigned odd, uint64_t seed)
             fresh.flags = next() & LIVE_FLAGS_MASK;
             enum live_result result = LIVE_BUSY;
             if (next() % 2)
-                result = live_table_put_quickly(fresh.address, fresh.size, fresh.stack, fresh.birth,
-                                                fresh.flags);
+                result = live_table_put_quickly(live_table_prefetch(fresh.address), fresh.address,
+                                                fresh.size, fresh.stack, fresh.birth, fresh.flags);
             if (result == LIVE_BUSY) {
                 result = live_table_put(&cache, &fresh, &old);
                 ck_assert_int_eq(result, live ? LIVE_FOUND : LIVE_ABSENT);
@@ -154,6 +155,34 @@ START_TEST(test_interior) {
 }
 END_TEST
 
+/* Buckets of units that became empty stay for a while, not for ever. */
+START_TEST(test_vacant) {
+    enum { UNITS = 20000, BLOCKS = 16 };
+    struct live_cache cache = {0};
+    struct live_block old;
+    uint64_t before = 0;
+    for (unsigned u = 0; u < UNITS; u++) {
+        for (unsigned i = 0; i < BLOCKS; i++)
+            ck_assert_int_eq(
+                live_table_put(
+                    &cache,
+                    &(struct live_block){.address = 0x70000000000 + u * 2048 + i * 16, .size = 16},
+                    &old),
+                LIVE_ABSENT);
+        for (unsigned i = 0; i < BLOCKS; i++) {
+            const uintptr_t address = 0x70000000000 + u * 2048 + i * 16;
+            if (live_table_take_quickly(address) != LIVE_FOUND)
+                ck_assert_int_eq(live_table_take(&cache, address, NULL), LIVE_FOUND);
+            ck_assert_int_eq(live_table_take(&cache, address, NULL), LIVE_ABSENT);
+        }
+        if (u == 2 * LIVE_VACANT)
+            before = rawmem_touched();
+    }
+    /* The words of the units themselves; buckets would be 6 MB. */
+    ck_assert_uint_lt(rawmem_touched() - before, UINT64_C(1) << 20);
+}
+END_TEST
+
 /* Threads own every n-th granule of the same pages. */
 enum { THREADS = 8, GRANULES = SANITIZED ? 6000 : 20000 };
 
@@ -216,6 +245,7 @@ int main(void) {
     tcase_add_test(tcase, test_halves);
     tcase_add_test(tcase, test_odd);
     tcase_add_test(tcase, test_interior);
+    tcase_add_test(tcase, test_vacant);
     tcase_add_test(tcase, test_threads);
     suite_add_tcase(suite, tcase);
     SRunner *const runner = srunner_create(suite);
