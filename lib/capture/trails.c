@@ -15,6 +15,7 @@
 #include "capture/stacks.h"
 #include "capture/unwind.h"
 
+enum { ANEW = 64 }; /* what it costs to begin anew, in trails kept */
 enum { TRAIL_LINES = 2, FREE_MISSES = 16, WORDS_MAX = 256, LINKS_MAX = 128, RARE_MAX = 16 };
 
 _Static_assert(sizeof(struct trail) <= TRAIL_LINES * TRAILS_LINE, "fits");
@@ -47,16 +48,26 @@ static inline __m128i two_differ(const uint64_t *base, const uint16_t *at, const
     return _mm_xor_si128(_mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(a), b)),
                          _mm_loadu_si128((const __m128i *)(const void *)values));
 }
+static inline bool all_zero(__m128i a) {
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(a, _mm_setzero_si128())) == 0xffff;
+}
+static inline __m128i piece_differs(const uint64_t *base, const struct trail_words *w) {
+    __m128i differ = _mm_setzero_si128();
+    for (unsigned i = 0; i < TRAILS_WORDS; i += 2)
+        differ = _mm_or_si128(differ, two_differ(base, w->at + i, w->values + i));
+    return differ;
+}
+/* Where trails differ, the innermost words mostly do. */
 static inline bool words_hold(const struct trails *trails, const struct trail_words *w) {
     const uint64_t *const base = (const uint64_t *)trails->base;
-    __m128i differ = _mm_setzero_si128();
-    for (;;) {
-        for (unsigned i = 0; i < TRAILS_WORDS; i += 2)
-            differ = _mm_or_si128(differ, two_differ(base, w->at + i, w->values + i));
-        if (w->outer == 0)
-            return _mm_movemask_epi8(_mm_cmpeq_epi8(differ, _mm_setzero_si128())) == 0xffff;
+    __m128i differ = piece_differs(base, w);
+    if (!all_zero(differ))
+        return false;
+    while (w->outer != 0) {
         w = words_at(trails, w->outer);
+        differ = _mm_or_si128(differ, piece_differs(base, w));
     }
+    return all_zero(differ);
 }
 #else
 static inline bool words_hold(const struct trails *trails, const struct trail_words *w) {
@@ -296,6 +307,7 @@ static void keep_paid(struct stack_copy *copy, const struct stack_start *start, 
     const uintptr_t state = python_frames_known ? python_thread_state() : 0;
     if (trails->n_used == 0 || trails->generation != generation || trails->state != state ||
         trails->python_generation != python || trails->base + TRAILS_REACH != copy->stack_high) {
+        trails->n_kept += trails->n_used > TRAIL_LINES ? ANEW : 0;
         drop_all(trails);
         trails->generation = generation;
         trails->python_generation = python;
