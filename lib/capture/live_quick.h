@@ -26,8 +26,7 @@ enum {
 
 #define LIVE_WORD_LOCK UINT64_C(1)
 #define LIVE_WORD_CLASS_SHIFT 1
-/* The bucket stays when the unit becomes empty: whoever removes the last block has nothing to do.
- */
+/* The bucket stays when the unit becomes empty: nothing to do for who removes the last block. */
 #define LIVE_WORD_STAYS (UINT64_C(1) << 6)
 #define LIVE_WORD_COUNT_SHIFT 7
 #define LIVE_WORD_COUNT_ONE (UINT64_C(1) << LIVE_WORD_COUNT_SHIFT)

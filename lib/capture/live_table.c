@@ -268,7 +268,8 @@ static __attribute__((noinline)) uint64_t unit_grow(struct live_cache *cache,
 }
 
 /* The bucket of a unit that has just become empty stays for a while; the one that has done so
- * longest goes instead, if its unit is still empty. */
+ * longest goes instead, if its unit is still empty. (Where a signal's handler may not wait for that
+ * unit's lock, its bucket stays for good.) */
 static void keep_vacant(struct live_cache *cache, uintptr_t unit) {
     uintptr_t *const place = &cache->vacant[cache->turn++ % LIVE_VACANT];
     const uintptr_t oldest = *place;

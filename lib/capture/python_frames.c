@@ -15,7 +15,6 @@
 #include "capture/python_code.h"
 #include "capture/python_layout.h"
 #include "capture/rawmem.h"
-#include "capture/stacks.h"
 
 enum {
     STACK_MAX = 64 << 20,
@@ -59,43 +58,6 @@ void python_frames_start(void) {
 
 /* --- the state of this thread --- */
 
-static void note_end(void);
-
-/* Whether there is one interpreter: new ones stand before it in the list, whose start and main one
- * are neighbours. */
-static bool is_alone(void) {
-    const uintptr_t head = (uintptr_t)python.runtime + python.layout.runtime_interpreters;
-    return word(head) == word(head + 8);
-}
-
-/* Up to 3.11 one thread is current at a time, perhaps another one, whose state may go any moment:
- * it matters only where a thread has several states, of several interpreters. */
-static uintptr_t state_before_12(void) {
-    const uintptr_t own = (uintptr_t)python.own();
-    if (__builtin_expect(is_alone(), 1))
-        return own;
-    const uintptr_t current = (uintptr_t)python.current();
-    if (current == own || current == 0)
-        return own;
-    const uintptr_t id = current + python.layout.thread_id;
-    return rawmem_readable(id) && word(id) == (uintptr_t)__builtin_thread_pointer() ? current : own;
-}
-
-static __attribute__((noinline)) uintptr_t thread_state(void) {
-    uintptr_t state;
-    if (python.layout.minor < 12)
-        state = state_before_12();
-    else if ((state = (uintptr_t)python.current()) == 0)
-        state = (uintptr_t)python.own();
-    const uintptr_t finalizing = __atomic_load_n(
-        (const uintptr_t *)(const void *)(python.runtime + python.layout.runtime_finalizing),
-        __ATOMIC_RELAXED);
-    if (__builtin_expect(finalizing == 0, 1))
-        return state;
-    note_end();
-    return finalizing == state ? state : 0;
-}
-
 /* The first state that there was: of the thread that started the interpreter, and it lasts as long
  * as that. 0: not known, or gone. */
 static _Atomic uintptr_t first_state;
@@ -103,7 +65,7 @@ static _Atomic bool first_was_asked;
 
 /* Also finds the key under which the interpreter keeps each thread's state, where exactly one has
  * this one: nobody else can have stored it so early. */
-static void keep_first(uintptr_t state) {
+static __attribute__((noinline)) void keep_first(uintptr_t state) {
     if (atomic_exchange(&first_was_asked, true))
         return;
     atomic_store(&first_state, state);
@@ -126,13 +88,6 @@ static __attribute__((noinline)) void note_end(void) {
         atomic_fetch_add(&python_generation, 1);
 }
 
-uintptr_t python_thread_state(void) {
-    const uintptr_t state = thread_state();
-    if (!first_was_asked && state != 0 && state == (uintptr_t)python.own())
-        keep_first(state);
-    return state;
-}
-
 bool python_state_lasts(uintptr_t state) {
     return state == first_state;
 }
@@ -141,6 +96,36 @@ void python_frames_after_fork_child(void) {
     if (python_frames_known && (uintptr_t)python.own() != first_state)
         note_end();
     python_quick.has_key = false; /* the interpreter makes a new one */
+}
+
+/* Up to 3.11 one thread is current at a time, perhaps another one, whose state may go any moment:
+ * it matters only where a thread has several states, of several interpreters: new ones stand before
+ * the main one in their list. */
+static uintptr_t state_before_12(void) {
+    const uintptr_t own = (uintptr_t)python.own();
+    if (__builtin_expect(python_is_alone(), 1))
+        return own;
+    const uintptr_t current = (uintptr_t)python.current();
+    if (current == own || current == 0)
+        return own;
+    const uintptr_t id = current + python.layout.thread_id;
+    return rawmem_readable(id) && word(id) == (uintptr_t)__builtin_thread_pointer() ? current : own;
+}
+
+uintptr_t python_thread_state(void) {
+    uintptr_t state;
+    if (python.layout.minor < 12)
+        state = state_before_12();
+    else if ((state = (uintptr_t)python.current()) == 0)
+        state = (uintptr_t)python.own();
+    const uintptr_t finalizing = python_finalizing();
+    if (__builtin_expect(finalizing != 0, 0)) {
+        note_end();
+        return finalizing == state ? state : 0;
+    }
+    if (__builtin_expect(!first_was_asked, 0) && state != 0 && state == (uintptr_t)python.own())
+        keep_first(state);
+    return state;
 }
 
 /* --- the walk --- */
@@ -171,11 +156,7 @@ static inline bool is_frame(const struct walk *w, uintptr_t frame) {
 
 /* The frame that a thread is in. */
 static inline uintptr_t innermost_frame(uintptr_t state) {
-    const struct python_layout *const l = &python.layout;
-    if (l->thread_frame != 0)
-        return word(state + l->thread_frame);
-    const uintptr_t call = word(state + l->thread_calls);
-    return call != 0 ? word(call + l->call_frame) : 0;
+    return python_call_frame(python_call(state));
 }
 
 /* From the state of this thread, if it has one. */
@@ -293,7 +274,7 @@ static bool walk_whole(struct python_copy *copy, const struct python_place_on_st
     uint64_t n_steps = 0;
     uintptr_t seen = 0;
     bool cut = false;
-    if (walk_start(&w, place, thread_state()))
+    if (walk_start(&w, place, python_thread_state()))
         while (walk_step(&w, &now)) {
             if (now.frame != 0 && now.frame == seen)
                 break;
@@ -486,7 +467,7 @@ static inline bool sync_inner(struct python_copy *copy, const struct python_plac
     struct changes changes;
     unsigned n_fresh = 0, n_bound = 0, at;
     bool is_call_ended = false;
-    const uintptr_t state = thread_state();
+    const uintptr_t state = python_thread_state();
     if (state == 0)
         return false;
     if (place->careful || place->sp < place->low || place->sp >= place->high)
@@ -554,7 +535,7 @@ bool python_frames_stand(const struct python_copy *copy, uintptr_t sp, uintptr_t
                          uintptr_t high) {
     if (__builtin_expect(!is_known(copy) || sp < low || sp >= high, 0))
         return false;
-    const uintptr_t state = thread_state();
+    const uintptr_t state = python_thread_state();
     return state != 0 && is_innermost(copy, state, sp, high) &&
            frames_hold(copy, copy->n - 1, NULL);
 }

@@ -14,6 +14,10 @@
 
 enum { PYTHON_FRAMES_MAX = 512 };
 
+struct stack_word { /* of the C stack */
+    uintptr_t at, value;
+};
+
 struct python_frame {
     uintptr_t frame;       /* the interpreter's */
     uintptr_t instruction; /* as the frame has it */
@@ -69,18 +73,22 @@ struct python_quick {     /* what is asked at every allocation */
 };
 extern struct python_quick python_quick __attribute__((visibility("hidden")));
 
-/* The state of the calling thread, 0: it has none. */
-uintptr_t python_thread_state(void) __attribute__((cold, visibility("hidden")));
+/* The state of the calling thread, 0: it has none that may be read. */
+uintptr_t python_thread_state(void) __attribute__((visibility("hidden")));
 
 /* Whether that state is there as long as the interpreter is. */
 bool python_state_lasts(uintptr_t state) __attribute__((visibility("hidden")));
 
-/* Whether there is one interpreter, and it is not going down. */
+/* Whether no thread has states of several interpreters that only the list of them tells. */
+static inline bool python_is_alone(void) {
+    return python_quick.interpreters[0] == python_quick.interpreters[1];
+}
+/* The state of the thread that takes the interpreter down, 0: none does. */
+static inline uintptr_t python_finalizing(void) {
+    return __atomic_load_n(python_quick.finalizing, __ATOMIC_RELAXED);
+}
 static inline bool python_is_plain(void) {
-    const struct python_quick *const q = &python_quick;
-    return __builtin_expect(__atomic_load_n(q->finalizing, __ATOMIC_RELAXED) == 0 &&
-                                q->interpreters[0] == q->interpreters[1],
-                            1);
+    return __builtin_expect(python_finalizing() == 0 && python_is_alone(), 1);
 }
 
 /* As python_thread_state(), but may differ where keys were deleted: to be compared, not read. */
@@ -112,7 +120,6 @@ static inline bool python_stands_at(uintptr_t frame, uintptr_t instruction) {
 struct python_link { /* a frame of the list of frames; the last one's previous one is 0 */
     uintptr_t frame, instruction;
 };
-struct stack_word;
 /* What a copy just brought up to date hangs on: links from the inside out, which are valid one by
  * one, and words of the C stack, from the outside in. Their number, or -1: they are too many, or
  * something else matters, too. */

@@ -46,10 +46,6 @@ struct stack_recent { /* a step in the tree taken not long ago */
     uint32_t parent, id;
 };
 
-struct stack_word { /* of the stack */
-    uintptr_t at, value;
-};
-
 struct stack_how {     /* a frame's caller was found */
     bool saved : 1;    /* it saved its caller's rbp, on which an outer frame hangs */
     bool by_bp : 1;    /* its own CFA hangs on bp */
@@ -139,11 +135,6 @@ void stacks_limit(uint32_t n_nodes);
 
 /* The tree id of the stack at `start`; 0: none (no memory). Sets *truncated if it is cut. */
 uint32_t stacks_capture(struct stack_copy *copy, const struct stack_start *start, bool *truncated);
-/* The words that rare steps in the copy load to find a caller, outermost first; their number, or -1
- * if they do not fit. */
-int stacks_rare_words(const struct stack_copy *copy, struct stack_word *out, unsigned limit)
-    __attribute__((visibility("hidden")));
-
 /* The same without a look at the trails: brings the copy up to date. */
 uint32_t stacks_walk(struct stack_copy *copy, const struct stack_start *start, bool *truncated)
     __attribute__((visibility("hidden")));
@@ -152,6 +143,11 @@ uint32_t stacks_walk(struct stack_copy *copy, const struct stack_start *start, b
  * frames are left out. Does not touch the copy's frames. */
 uint32_t stacks_capture_fully(struct stack_copy *copy, const struct stack_start *start,
                               unsigned skip, bool *truncated);
+
+/* The words that rare steps in the copy load to find a caller, outermost first; their number, or -1
+ * if they do not fit. */
+int stacks_rare_words(const struct stack_copy *copy, struct stack_word *out, unsigned limit)
+    __attribute__((visibility("hidden")));
 
 struct stack_node {
     uint64_t pc; /* is_python: a python_position */

@@ -15,8 +15,14 @@
 #include "capture/stacks.h"
 #include "capture/unwind.h"
 
-enum { ANEW = 64 }; /* what it costs to begin anew, in trails kept */
-enum { TRAIL_LINES = 2, FREE_MISSES = 16, WORDS_MAX = 256, LINKS_MAX = 128, RARE_MAX = 16 };
+enum {
+    TRAIL_LINES = 2,
+    FREE_MISSES = 16, /* without credit, one of so many stacks is kept */
+    ANEW = 64,        /* what it costs to begin anew, in trails kept */
+    WORDS_MAX = 256,
+    LINKS_MAX = 128,
+    RARE_MAX = 16
+};
 
 _Static_assert(sizeof(struct trail) <= TRAIL_LINES * TRAILS_LINE, "fits");
 _Static_assert(sizeof(struct trail_words) == TRAILS_LINE, "a line");

@@ -64,7 +64,7 @@ struct trails {
     uintptr_t state;            /* of the interpreter's thread, likewise; 0: it has none */
     uintptr_t base;             /* TRAILS_REACH below the stack's end */
     bool state_lasts;           /* as long as the interpreter */
-    uint64_t n_found, n_kept;
+    uint64_t n_found, n_kept;   /* what is found pays for what is kept: see keep_paid() */
     uint32_t n_used; /* lines of `room`, whose first ones are nobody's; 0: not set up yet */
     uint32_t n_missed;
     uint32_t keys[TRAILS_SETS][TRAILS_WAYS] __attribute__((aligned(64))); /* 0: none */

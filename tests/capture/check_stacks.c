@@ -34,7 +34,7 @@ static int (*get_reg)(unw_cursor_t *, int, unw_word_t *);
 static int (*is_signal_frame)(unw_cursor_t *);
 static atomic_int ready; /* 1: libunwind is there, -1: it is not */
 static atomic_ulong n_stacks, n_frames, n_truncated, n_signals, n_different, n_unchecked, n_none,
-    n_early;
+    n_early, n_again;
 static __thread int checking __attribute__((tls_model("initial-exec")));
 
 /* Looked at once: a hook may run while the environment is being moved. */
@@ -164,7 +164,9 @@ static void check(uint32_t id, const struct stack_start *start, bool truncated) 
 
 uint32_t __wrap_stacks_capture(struct stack_copy *copy, const struct stack_start *start,
                                bool *truncated) {
+    const uint64_t n_found = copy->trails.n_found;
     const uint32_t id = __real_stacks_capture(copy, start, truncated);
+    n_again += copy->trails.n_found > n_found;
     struct hook_thread *const t = hook_self;
     if (checking || t == NULL)
         return id;
@@ -182,11 +184,9 @@ uint32_t __wrap_stacks_capture(struct stack_copy *copy, const struct stack_start
 static __attribute__((destructor)) void report(void) {
     recorder_mute(1);
     if (ready == 1)
-        say("pid %d: %lu stacks, %lu frames, %lu cut, %lu of them early, %lu through signals, %lu "
-            "none, %lu "
-            "unchecked, "
-            "%lu different\n",
+        say("pid %d: %lu stacks, %lu frames, %lu cut, %lu of them early, %lu through signals, "
+            "%lu none, %lu unchecked, %lu found again, %lu different\n",
             (int)getpid(), n_stacks, n_frames, n_truncated, n_early, n_signals, n_none, n_unchecked,
-            n_different);
+            n_again, n_different);
     recorder_mute(0);
 }

@@ -15,7 +15,7 @@ RECORDER = os.environ["RECORDER_CHECK"]
 PROGRAMS = os.environ["PROGRAMS"]
 ROUNDS = os.environ.get("ROUNDS", "16")
 COUNTS = re.compile(r"pid \d+: (\d+) stacks, (\d+) frames, (\d+) cut, (\d+) of them early, (\d+) through signals, (\d+) none, "
-                    r"(\d+) unchecked, (\d+) different")
+                    r"(\d+) unchecked, (\d+) found again, (\d+) different")
 
 
 def program(name):
@@ -39,22 +39,24 @@ class Stacks(unittest.TestCase):
             with open(path, encoding="utf-8", errors="replace") as file:
                 text = file.read()
         rows = [tuple(map(int, row)) for row in COUNTS.findall(text)]
-        stacks, frames, cut, early, signals, none, unchecked, different = map(sum, zip(*rows))
+        stacks, frames, cut, early, signals, none, unchecked, again, different = map(sum, zip(*rows))
         self.assertGreaterEqual(stacks, at_least, text[-3000:])
+        self.assertGreater(again, 0, text[-3000:])  # else they are not compared
         self.assertEqual(different, 0, text[:6000])
         self.assertEqual((none, unchecked), (0, 0), text[-3000:])
         if not allow_early:
             self.assertEqual(early, 0, text[:6000])
-        return stacks, frames, cut, signals
+        return stacks, frames, cut, signals, again
 
     def test_loads(self):
         for kind in ("o0", "o2", "fp"):
             with self.subTest(kind):
-                stacks, frames, cut, signals = self.check(
+                stacks, frames, cut, signals, again = self.check(
                     [program("stacks_load_" + kind), ROUNDS, program("stacks_module_40.so"), program("stacks_module_120.so")])
                 self.assertGreater(frames, 5 * stacks)
                 self.assertGreater(cut, 0)  # deeper than the limit
                 self.assertGreater(signals, 100)
+                self.assertGreater(again, stacks // 20)
 
     def test_sqlite3(self):
         tool = shutil.which("sqlite3") or self.skipTest("no sqlite3")
