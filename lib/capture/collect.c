@@ -1217,13 +1217,17 @@ static void answer(const struct copy *c) {
 }
 
 /* Lets go of all that is the target's but its memory, so that a pipe it closes is closed; and gets
- * out of the way of terminals, core files and the killer of processes short of memory. */
+ * out of the way of terminals, core files and the killer of processes short of memory. The group is
+ * its own, so that a terminal's Ctrl-C is not meant for it, but not the session: Linux weighs
+ * sessions against each other (autogroup), and a copy that weighs as much as all of the target
+ * takes too much from it, or, as seen on Linux 6.18 with a busy target, gets nothing for half a
+ * minute. */
 static void leave_target(struct copy *c) {
     raw_call3(SYS_close_range, 0, 0xffffffffu, 0);
     c->null_fd = raw_open("/dev/null", O_RDWR, 0);
     if (c->null_fd == 0)
         c->null_fd = high_fd(c->null_fd);
-    raw_call3(SYS_setsid, 0, 0, 0);
+    raw_call3(SYS_setpgid, 0, 0, 0);
     raw_call3(SYS_prctl, PR_SET_NAME, (long)"heapsnap", 0);
     const struct rlimit no_core = {0, 0};
     raw_call3(SYS_setrlimit, RLIMIT_CORE, (long)&no_core, 0);

@@ -2,7 +2,8 @@
  *
  * A thread that sleeps in a system call is left alone: a signal would cut its sleep short. Where it
  * is comes from /proc; that it slept through is checked afterwards. A thread that runs gets the
- * control signal and waits in the handler. All of it is async-signal-safe and has a deadline:
+ * control signal and waits in the handler; if it fell asleep before the signal came, that sleep can
+ * begin again (resume.h). All of it is async-signal-safe and has a deadline:
  * a thread that does not answer is listed as unstopped. */
 #ifndef HEAPSNAP_PARK_H
 #define HEAPSNAP_PARK_H
@@ -17,6 +18,7 @@ struct park_thread {
     _Atomic uint32_t flags;  /* SNAP_THRD_FLAG_* */
     uint64_t sp, pc;         /* 0: unknown */
     uint64_t ran_ns, n_runs; /* before: the scheduler's counters */
+    int ran; /* in no system call, and let signals in, just before it was signalled */
     /* gregs in the order of ucontext: of a parked thread and of the caller; of one that sleeps the
      * arguments of its system call, others 0 */
     uint64_t registers[16];
@@ -64,7 +66,8 @@ uint64_t park_main_pointer(void);
 /* Bytes of static thread-local storage below a thread pointer; 0: unknown. */
 uint64_t park_local_bytes(void);
 
-/* The handler's part: 1 if the signal was one of ours to park (then the thread has waited). */
+/* The handler's part: not 0 if the signal was one of ours to park (then the thread has waited). */
+enum { PARK_OURS = 1, PARK_OURS_RAN = 2 /* what ended by it has only just begun */ };
 int park_handle(const siginfo_t *info, const void *context);
 
 /* In a forked child: nobody is parked. */

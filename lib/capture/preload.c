@@ -235,7 +235,6 @@ static void call_on_stack(void (*fn)(void *), void *argument, char *stack_end) {
 struct handled {
     int signal;
     const void *context;
-    struct ctl_sleep sleep;
 };
 
 static void init_request(struct moment_request *r, uint32_t trigger) {
@@ -259,7 +258,7 @@ static void answer_failed(struct ctl_page *ctl, uint32_t number, int code, const
 }
 
 /* A request is kept here as long as it waits: one at a time. */
-static void handle_request(struct ctl_page *ctl, const void *context, struct ctl_sleep *out_sleep) {
+static void handle_request(struct ctl_page *ctl, const void *context) {
     static _Atomic uint32_t in_use, seen;
     const uint32_t number = atomic_load(&ctl->asked);
     if (number == atomic_load(&seen) || number == atomic_load(&ctl->answered) ||
@@ -271,7 +270,6 @@ static void handle_request(struct ctl_page *ctl, const void *context, struct ctl
         answer_failed(ctl, number, SNAP_E_LIMIT, "another snapshot is being taken");
     else {
         memcpy(request, &ctl->request, sizeof *request);
-        *out_sleep = request->sleep;
         request->label[sizeof request->label - 1] = '\0';
         request->path[sizeof request->path - 1] = '\0';
         preload.request_number = number;
@@ -340,17 +338,26 @@ static void handle(void *argument) {
     }
     defer_tick(h->context);
     if (moment_process.ctl)
-        handle_request(moment_process.ctl, h->context, &h->sleep);
+        handle_request(moment_process.ctl, h->context);
 }
 
 static void on_signal(int signal, siginfo_t *info, void *context) {
     static _Atomic uint32_t stack_in_use;
     const int errno_before = errno;
     struct handled h = {.signal = signal, .context = context};
-    if (signal == moment_process.signal && park_handle(info, context)) {
-        resume_sleep(context, NULL);
-        errno = errno_before;
-        return;
+    struct ctl_sleep sleep = {0};
+    if (signal == moment_process.signal) {
+        const int parked = park_handle(info, context);
+        if (parked) {
+            if (parked == PARK_OURS_RAN)
+                sleep = (struct ctl_sleep){.tid = (int32_t)raw_tid(), .number = CTL_RAN};
+            resume_sleep(context, &sleep);
+            errno = errno_before;
+            return;
+        }
+        /* At once: when the answer is out the next may ask. */
+        if (moment_process.ctl)
+            sleep = moment_process.ctl->request.sleep;
     }
     /* In a copy or a child of vfork the page is the parent's. */
     if (raw_pid() == moment_process.pid && !atomic_exchange(&stack_in_use, 1)) {
@@ -358,7 +365,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
         atomic_store(&stack_in_use, 0);
     } else if (preload.on_signal[signal])
         log_line("failed", "another snapshot is being taken");
-    resume_sleep(context, &h.sleep);
+    resume_sleep(context, &sleep);
     errno = errno_before;
 }
 

@@ -183,23 +183,30 @@ struct choice {
     int is_caught;
 };
 
-/* "NUMBER ARGUMENT*6 SP PC"; 0 if it is in no system call, or may not be looked at. The numbers of
+enum look { UNKNOWN, RUNS, SLEEPS };
+
+/* "running", or "NUMBER ARGUMENT*6 SP PC"; UNKNOWN if it may not be looked at. The numbers of
  * threads in the page are the process's own. */
-static int read_sleep(const struct client *c, long tid, struct ctl_sleep *out) {
+static enum look read_sleep(const struct client *c, long tid, struct ctl_sleep *out) {
     char name[64], text[512];
     unsigned long long a[8];
     int number;
     snprintf(name, sizeof name, "task/%ld/syscall", tid);
-    if (read_proc(c->pid, name, text, sizeof text) <= 0 ||
-        sscanf(text, "%d %llx %llx %llx %llx %llx %llx %llx %llx", &number, &a[0], &a[1], &a[2],
+    *out = (struct ctl_sleep){.tid = c->same_namespace ? (int32_t)tid : 0, .number = CTL_RAN};
+    if (read_proc(c->pid, name, text, sizeof text) <= 0)
+        return UNKNOWN;
+    if (text[0] == 'r')
+        return RUNS;
+    if (sscanf(text, "%d %llx %llx %llx %llx %llx %llx %llx %llx", &number, &a[0], &a[1], &a[2],
                &a[3], &a[4], &a[5], &a[6], &a[7]) != 9 ||
         number < 0)
-        return 0;
-    *out = (struct ctl_sleep){
-        .tid = c->same_namespace ? (int32_t)tid : 0, .number = number, .sp = a[6], .pc = a[7]};
+        return UNKNOWN;
+    out->number = number;
+    out->sp = a[6];
+    out->pc = a[7];
     for (int i = 0; i < 6; i++)
         out->arguments[i] = a[i];
-    return 1;
+    return SLEEPS;
 }
 
 static void judge_thread(const struct client *c, long tid, int signal, struct choice *choice) {
@@ -219,12 +226,19 @@ static void judge_thread(const struct client *c, long tid, int signal, struct ch
         choice->n_blocking++;
         return;
     }
-    int score = *state == 'R' ? 4 : 2;
-    if (*state == 'T' || *state == 't')
-        score = 1;
     struct ctl_sleep sleep = {0};
-    if (score == 2 && read_sleep(c, tid, &sleep))
-        score = resume_is_possible(sleep.number, sleep.arguments) ? 3 : 1;
+    int score = 1; /* stopped */
+    if (*state != 'T' && *state != 't') {
+        enum look look = read_sleep(c, tid, &sleep);
+        if (look == UNKNOWN && *state == 'R')
+            look = RUNS;
+        if (look == UNKNOWN)
+            sleep.tid = 0;
+        score = look == RUNS                                        ? 4
+                : look == UNKNOWN                                   ? 2
+                : resume_is_possible(sleep.number, sleep.arguments) ? 3
+                                                                    : 1;
+    }
     if (score > choice->score) {
         choice->score = score;
         choice->tid = tid;

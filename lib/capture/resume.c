@@ -2,9 +2,13 @@
  *
  * Two things are mended where the handler returns to. A call that ended with EINTR is started again
  * if that is exact: it has no time-out, an absolute one, or one of which the kernel has written
- * back what is left. And a call that will be started again must end with EINTR after all if a
- * signal of the program's came while ours was handled: its handler would run before the call, which
- * would then sleep through what it waited for. Knows nothing of snapshots. */
+ * back what is left, or it has only begun since the thread was looked at. (Between the look and the
+ * signal any thread may begin to sleep. One exception is known: poll alone ends with EINTR also
+ * when its time was up and its thread waited for a processor; it then sleeps once more. Late is
+ * allowed, interrupted by nothing is not.) And a call that will be started again must end with
+ * EINTR after all if a signal of the program's came while ours was handled: its handler would run
+ * before the call, which would then sleep through what it waited for. Knows nothing of snapshots.
+ */
 #include "capture/resume.h"
 
 #include <linux/futex.h>
@@ -63,6 +67,37 @@ static enum ending ending(int number, const uint64_t a[6]) {
     }
 }
 
+/* Calls of which EINTR says that nothing was done, so that one which has just begun may begin
+ * again. Others (close, connect, what submits and waits in one) must not. */
+static int may_begin_again(int number, const uint64_t a[6]) {
+    switch (number) {
+    case SYS_poll:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_rt_sigtimedwait:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_msgsnd:
+    case SYS_msgrcv:
+    case SYS_io_getevents:
+    case SYS_read: /* of a socket with a time-out, as all that follow */
+    case SYS_readv:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_accept:
+    case SYS_accept4: return 1;
+    case SYS_futex: return (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT;
+    default: return 0;
+    }
+}
+
 int resume_is_possible(int number, const uint64_t arguments[6]) {
     if (number == SYS_futex && arguments[3] == 0)
         return 1; /* no time-out: the kernel starts it again */
@@ -102,27 +137,50 @@ static int is_syscall_instruction(uint64_t address) {
 }
 
 static int is_same(const greg_t *r, const struct ctl_sleep *s) {
-    return s->tid == raw_tid() && (uint64_t)r[REG_RIP] == s->pc && (uint64_t)r[REG_RSP] == s->sp &&
+    return (uint64_t)r[REG_RIP] == s->pc && (uint64_t)r[REG_RSP] == s->sp &&
            (uint64_t)r[REG_RDI] == s->arguments[0] && (uint64_t)r[REG_RSI] == s->arguments[1] &&
            (uint64_t)r[REG_RDX] == s->arguments[2] && (uint64_t)r[REG_R10] == s->arguments[3] &&
            (uint64_t)r[REG_R8] == s->arguments[4] && (uint64_t)r[REG_R9] == s->arguments[5];
+}
+
+/* The number of the system call that has ended before `address`, where the code says so itself:
+ * "mov $number, %eax; syscall", as the functions of glibc do. -1: unknown. */
+static int number_before(uint64_t address) {
+    enum { LENGTH = 7, PAGE = 4096, MOV_EAX = 0xb8, LIMIT = 1024 };
+    if (address % PAGE < LENGTH) /* the page before need not be there */
+        return -1;
+    const unsigned char *const code = (const unsigned char *)(uintptr_t)(address - LENGTH);
+    uint32_t number;
+    __builtin_memcpy(&number, code + 1, sizeof number);
+    return code[0] == MOV_EAX && number < LIMIT ? (int)number : -1;
+}
+
+/* Puts the call that has ended back to its start, if that may be. */
+static void start_again(greg_t *r, int number, int has_just_begun) {
+    const uint64_t a[6] = {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX],
+                           (uint64_t)r[REG_R10], (uint64_t)r[REG_R8],  (uint64_t)r[REG_R9]};
+    const enum ending e = ending(number, a);
+    if (e == ENDS_WITH_EINTR && !(has_just_begun && may_begin_again(number, a)))
+        return;
+    if (e == STARTS_AGAIN_WITH_REST && number == SYS_nanosleep)
+        r[REG_RDI] = r[REG_RSI];
+    else if (e == STARTS_AGAIN_WITH_REST)
+        r[REG_RDX] = r[REG_R10];
+    r[REG_RAX] = number;
+    r[REG_RIP] -= 2;
 }
 
 void resume_sleep(void *context, const struct ctl_sleep *sleep) {
     ucontext_t *const u = context;
     greg_t *const r = u->uc_mcontext.gregs;
     const int came = came_meanwhile(u);
-    if (r[REG_RAX] == -EINTR && !came && sleep && sleep->tid && is_same(r, sleep) &&
+    const int is_known = sleep->tid && sleep->tid == raw_tid();
+    if (r[REG_RAX] == -EINTR && !came && is_known &&
         is_syscall_instruction((uint64_t)r[REG_RIP] - 2)) {
-        const enum ending e = ending(sleep->number, sleep->arguments);
-        if (e == ENDS_WITH_EINTR)
-            return;
-        if (e == STARTS_AGAIN_WITH_REST && sleep->number == SYS_nanosleep)
-            r[REG_RDI] = r[REG_RSI];
-        else if (e == STARTS_AGAIN_WITH_REST)
-            r[REG_RDX] = r[REG_R10];
-        r[REG_RAX] = sleep->number;
-        r[REG_RIP] -= 2;
+        if (sleep->number == CTL_RAN)
+            start_again(r, number_before((uint64_t)r[REG_RIP]), 1);
+        else if (is_same(r, sleep))
+            start_again(r, sleep->number, 0);
     } else if (came == 2 && is_restarted(r[REG_RAX]) &&
                is_syscall_instruction((uint64_t)r[REG_RIP])) {
         r[REG_RAX] = -EINTR;

@@ -6,14 +6,17 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -201,6 +204,142 @@ static int eintr(char **argv) {
     for (int i = 0; i < 6; i++)
         pthread_join(t[i], NULL);
     printf("interrupted %ld\n", n_interrupted);
+    return 0;
+}
+
+/* Sleeps so brief, with so many beside them, that a snapshot finds threads about to sleep and
+ * threads that have been woken and wait for a processor. None may be cut short, none may end before
+ * its time. */
+struct brief {
+    struct timespec t, end; /* relative, absolute */
+    long ms;
+    int epoll, socket;
+    sem_t semaphore;
+    sigset_t never;
+};
+
+static int by_nanosleep(struct brief *b) {
+    return nanosleep(&b->t, NULL);
+}
+
+static int by_nanosleep_with_rest(struct brief *b) {
+    return nanosleep(&b->t, &b->t);
+}
+
+static int by_poll(struct brief *b) {
+    return poll(NULL, 0, (int)b->ms);
+}
+
+static int by_ppoll(struct brief *b) {
+    return ppoll(NULL, 0, &b->t, NULL);
+}
+
+static int by_select(struct brief *b) {
+    struct timeval t = {0, b->ms * 1000};
+    return select(0, NULL, NULL, NULL, &t);
+}
+
+static int by_epoll(struct brief *b) {
+    struct epoll_event event;
+    return epoll_wait(b->epoll, &event, 1, (int)b->ms);
+}
+
+static int by_semaphore(struct brief *b) {
+    return sem_clockwait(&b->semaphore, CLOCK_MONOTONIC, &b->end);
+}
+
+static int by_sigtimedwait(struct brief *b) {
+    return sigtimedwait(&b->never, NULL, &b->t);
+}
+
+static int by_recv(struct brief *b) {
+    const struct timeval t = {0, b->ms * 1000};
+    char c;
+    b->ms = 0; /* ticks of the kernel are counted, of which the first is short */
+    setsockopt(b->socket, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    return (int)recv(b->socket, &c, 1, 0);
+}
+
+static struct {
+    const char *name;
+    int (*sleep)(struct brief *b);
+    long n_cut, n_short;
+} brief_kinds[] = {
+    {"nanosleep", by_nanosleep},
+    {"nanosleep with rest", by_nanosleep_with_rest},
+    {"poll", by_poll},
+    {"ppoll", by_ppoll},
+    {"select", by_select},
+    {"epoll_wait", by_epoll},
+    {"sem_clockwait", by_semaphore},
+    {"sigtimedwait", by_sigtimedwait},
+    {"recv", by_recv},
+};
+enum { N_BRIEF = sizeof brief_kinds / sizeof *brief_kinds };
+
+static void *brief_thread(void *argument) {
+    const size_t kind = (size_t)argument % N_BRIEF;
+    uint64_t random = (size_t)argument + 1;
+    struct brief b = {.epoll = epoll_create1(0)};
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+        abort();
+    b.socket = ends[0];
+    sem_init(&b.semaphore, 0, 0);
+    sigemptyset(&b.never);
+    sigaddset(&b.never, SIGURG);
+    pthread_sigmask(SIG_BLOCK, &b.never, NULL);
+    while (!stop) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        b.ms = 1 + (long)(random >> 61);
+        b.t = (struct timespec){0, b.ms * 1000000};
+        struct timespec start, end;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        b.end = start;
+        b.end.tv_nsec += b.t.tv_nsec;
+        if (b.end.tv_nsec >= 1000000000) {
+            b.end.tv_nsec -= 1000000000;
+            b.end.tv_sec++;
+        }
+        const int cut = brief_kinds[kind].sleep(&b) < 0 && errno == EINTR;
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        const long slept = (end.tv_sec - start.tv_sec) * 1000000000 + end.tv_nsec - start.tv_nsec;
+        if (cut)
+            __atomic_add_fetch(&brief_kinds[kind].n_cut, 1, __ATOMIC_RELAXED);
+        else if (slept < b.ms * 1000000)
+            __atomic_add_fetch(&brief_kinds[kind].n_short, 1, __ATOMIC_RELAXED);
+    }
+    close(b.epoll);
+    close(ends[0]);
+    close(ends[1]);
+    return NULL;
+}
+
+static void *busy_thread(void *unused) {
+    while (!stop) {
+        const uint64_t end = now_ms() + 4;
+        while (now_ms() < end)
+            ;
+        sleep_ms(1);
+    }
+    return NULL;
+}
+
+static int brief_sleeps(char **argv) {
+    enum { N_SLEEPERS = 3 * N_BRIEF, N_BUSY = 2 };
+    pthread_t t[N_SLEEPERS + N_BUSY];
+    for (size_t i = 0; i < N_SLEEPERS + N_BUSY; i++)
+        pthread_create(&t[i], NULL, i < N_SLEEPERS ? brief_thread : busy_thread, (void *)i);
+    puts("ready");
+    fflush(stdout);
+    char c;
+    while (read(STDIN_FILENO, &c, 1) < 0)
+        brief_kinds[0].n_cut += 1000;
+    stop = 1;
+    for (size_t i = 0; i < N_SLEEPERS + N_BUSY; i++)
+        pthread_join(t[i], NULL);
+    for (int i = 0; i < N_BRIEF; i++)
+        printf("%s: %ld %ld\n", brief_kinds[i].name, brief_kinds[i].n_cut, brief_kinds[i].n_short);
     return 0;
 }
 
@@ -774,6 +913,7 @@ static const struct {
     {"threads", threads},
     {"churn", churn},
     {"eintr", eintr},
+    {"brief-sleeps", brief_sleeps},
     {"sleep-alone", sleep_alone},
     {"interrupted-reads", interrupted_reads},
     {"wait", wait_any},
