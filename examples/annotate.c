@@ -61,8 +61,7 @@ static void on_close(void *log) {
 int main(void) {
     arena.size = N_SESSIONS * sizeof(struct session) + 4096;
     arena.memory = malloc(arena.size);
-    char *const log = malloc(100);
-    if (arena.memory == NULL || log == NULL)
+    if (arena.memory == NULL)
         return 1;
     arena.pool = snap_pool_add("sessions");
     snap_pool_grow(arena.pool, arena.memory, arena.size);
@@ -71,6 +70,9 @@ int main(void) {
         last = open_session(i, last);
     snap_root(session_at(last), "open sessions");
 
+    char *const log = malloc(100);
+    if (log == NULL)
+        return 1;
     snprintf(log, 100, "%d sessions\n", last + 1);
     hidden_log = ~(uintptr_t)log;
     snap_type(log, "char[]");

@@ -74,13 +74,12 @@ static void leave_out_arenas(const struct scan *s, struct exclusions *x,
     const struct scan_entry *const entries = scan_table_entries(&s->table);
     while (*entry < s->table.n_entries && entries[*entry].address < g->start)
         ++*entry;
-    const struct scan_range *const ranges = (const void *)x->ranges.data;
     for (; *entry < s->table.n_entries && entries[*entry].address < g->end; ++*entry) {
         if (g->is_known) {
             leave_out(x, g->start, g->end);
             return;
         }
-        const size_t n = x->ranges.length / sizeof *ranges;
+        const size_t n = x->ranges.length / sizeof(struct scan_range);
         const struct scan_range *const last = (const struct scan_range *)(void *)x->ranges.data + n;
         if (n == 0 || entries[*entry].address - last[-1].start >= last[-1].end - last[-1].start)
             leave_out_around(s, x, g, *entry);

@@ -137,6 +137,8 @@ struct heap_hook {
     uint32_t frame;
 };
 
+/* In the order of what belongs together: there is one per graph.
+ * NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct heap {
     struct symbolizer *symbolizer; /* NULL: no names wanted */
     uint64_t types_ns;             /* for types in the debug information of one module */

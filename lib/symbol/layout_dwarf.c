@@ -1301,8 +1301,8 @@ static int send(struct reader *r, int fd) {
 }
 
 int layout_dwarf_write(const struct layout_dwarf_request *request, int fd) {
-    struct reader *const r = calloc(1, sizeof *r);
-    if (!r || !elf_map(request->elf))
+    struct reader *const r = elf_map(request->elf) ? calloc(1, sizeof *r) : NULL;
+    if (!r)
         return 0;
     r->request = request;
     r->query = request->query;
