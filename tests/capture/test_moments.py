@@ -516,6 +516,15 @@ class Requests(Program):
         result = self.run_victim("interrupted-reads", options=["--every", "0.001"])
         self.assertEqual((result.out, result.status), ("ready\ninterrupted 300\n", 0), result.err)
 
+    def test_signals_of_the_program_end_what_they_ended(self):
+        """A call that the program's handler interrupts while the thread is stopped is not taken for one that we interrupted."""
+        process, pid = self.start_victim("interrupted-polls")
+        for _ in range(10):
+            result = self.snap("take", "--no-edges", str(pid))
+            self.assertEqual(result.status, 0, result.err)
+        out, _ = process.communicate(input=b"x", timeout=TIMEOUT)
+        self.assertEqual(out, b"not interrupted 0\n")
+
     def test_small_stack(self):
         process, pid = self.start_victim("small-stack", "3000")
         result = self.snap("take", str(pid))

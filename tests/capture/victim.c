@@ -404,6 +404,42 @@ static int interrupted_reads(char **argv) {
     return 0;
 }
 
+/* A handler that lets no signal in, ours neither, for most of the time: ours comes when it returns,
+ * to the very instruction where a poll has been ended by the program's signal. */
+static void on_slow_alarm(int signal) {
+    const uint64_t end = now_ms() + 12;
+    while (now_ms() < end)
+        ;
+}
+
+static void *waiting_thread(void *unused) {
+    char c;
+    while (read(STDIN_FILENO, &c, 1) < 0)
+        ;
+    stop = 1;
+    return NULL;
+}
+
+static int interrupted_polls(char **argv) {
+    struct sigaction action = {0};
+    pthread_t t;
+    int n_whole = 0;
+    pthread_create(&t, NULL, waiting_thread, NULL);
+    action.sa_handler = on_slow_alarm;
+    sigfillset(&action.sa_mask);
+    sigaction(SIGALRM, &action, NULL);
+    puts("ready");
+    fflush(stdout);
+    while (!stop) {
+        const struct itimerval timer = {.it_value = {0, 2000}};
+        setitimer(ITIMER_REAL, &timer, NULL);
+        n_whole += poll(NULL, 0, 20000) == 0; /* the signal has not ended it */
+    }
+    pthread_join(t, NULL);
+    printf("not interrupted %d\n", n_whole);
+    return 0;
+}
+
 /* --- children --- */
 
 static int n_sigchld;
@@ -916,6 +952,7 @@ static const struct {
     {"brief-sleeps", brief_sleeps},
     {"sleep-alone", sleep_alone},
     {"interrupted-reads", interrupted_reads},
+    {"interrupted-polls", interrupted_polls},
     {"wait", wait_any},
     {"ignore-children", ignore_children},
     {"tree", tree},
