@@ -351,7 +351,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
         if (parked) {
             if (parked == PARK_OURS_RAN)
                 sleep = (struct ctl_sleep){.tid = (int32_t)raw_tid(), .number = CTL_RAN};
-            resume_sleep(context, &sleep);
+            resume_sleep(signal, context, &sleep);
             errno = errno_before;
             return;
         }
@@ -365,7 +365,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
         atomic_store(&stack_in_use, 0);
     } else if (preload.on_signal[signal])
         log_line("failed", "another snapshot is being taken");
-    resume_sleep(context, &sleep);
+    resume_sleep(signal, context, &sleep);
     errno = errno_before;
 }
 

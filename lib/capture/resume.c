@@ -18,6 +18,8 @@
 
 #include "capture/raw.h"
 
+enum { N_SIGNALS = 64 };
+
 /* Started again by the kernel. Those that sleep, that is; for a call that does not, EINTR would be
  * wrong. */
 static int is_restarted(long number) {
@@ -104,6 +106,19 @@ int resume_is_possible(int number, const uint64_t arguments[6]) {
     return is_restarted(number) || ending(number, arguments) != ENDS_WITH_EINTR;
 }
 
+struct action { /* the kernel's sigaction */
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+static int is_handled(int signal, struct action *out) {
+    *out = (struct action){0};
+    raw_call(SYS_rt_sigaction, signal, 0, (long)out, sizeof out->mask, 0, 0);
+    return out->handler != SIG_DFL && out->handler != SIG_IGN;
+}
+
 /* Signals that came while all were blocked and that the program handles: 1 if there is any, 2 if
  * one of them does not let system calls start again. */
 static int came_meanwhile(const ucontext_t *u) {
@@ -112,23 +127,29 @@ static int came_meanwhile(const ucontext_t *u) {
     raw_call3(SYS_rt_sigpending, (long)&pending, sizeof pending, 0);
     pending &= ~mask;
     int result = 0;
-    for (int signal = 1; pending && signal <= 64; signal++) {
-        struct { /* the kernel's sigaction */
-            void (*handler)(int);
-            unsigned long flags;
-            void (*restorer)(void);
-            uint64_t mask;
-        } action = {0};
-        if (!(pending >> (signal - 1) & 1))
-            continue;
-        raw_call(SYS_rt_sigaction, signal, 0, (long)&action, 8, 0, 0);
-        if (action.handler == SIG_DFL || action.handler == SIG_IGN)
+    for (int signal = 1; pending && signal <= N_SIGNALS; signal++) {
+        struct action action;
+        if (!(pending >> (signal - 1) & 1) || !is_handled(signal, &action))
             continue;
         if (!(action.flags & SA_RESTART))
             return 2;
         result = 1;
     }
     return result;
+}
+
+/* 1 if a handler of the program that keeps our signal out may have run just before. Where both
+ * signals come before the thread gets a processor, such a handler runs first, and ours when it
+ * returns, to the very instruction where its signal, not ours, has ended a call. Others are
+ * interrupted by ours at their start. */
+static int may_come_second(int signal) {
+    struct action own, action;
+    is_handled(signal, &own);
+    for (int other = 1; other <= N_SIGNALS; other++)
+        if (is_handled(other, &action) && action.handler != own.handler &&
+            (action.mask >> (signal - 1) & 1))
+            return 1;
+    return 0;
 }
 
 static int is_syscall_instruction(uint64_t address) {
@@ -170,13 +191,13 @@ static void start_again(greg_t *r, int number, int has_just_begun) {
     r[REG_RIP] -= 2;
 }
 
-void resume_sleep(void *context, const struct ctl_sleep *sleep) {
+void resume_sleep(int signal, void *context, const struct ctl_sleep *sleep) {
     ucontext_t *const u = context;
     greg_t *const r = u->uc_mcontext.gregs;
     const int came = came_meanwhile(u);
     const int is_known = sleep->tid && sleep->tid == raw_tid();
     if (r[REG_RAX] == -EINTR && !came && is_known &&
-        is_syscall_instruction((uint64_t)r[REG_RIP] - 2)) {
+        is_syscall_instruction((uint64_t)r[REG_RIP] - 2) && !may_come_second(signal)) {
         if (sleep->number == CTL_RAN)
             start_again(r, number_before((uint64_t)r[REG_RIP]), 1);
         else if (is_same(r, sleep))

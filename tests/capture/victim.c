@@ -404,39 +404,63 @@ static int interrupted_reads(char **argv) {
     return 0;
 }
 
-/* A handler that lets no signal in, ours neither, for most of the time: ours comes when it returns,
- * to the very instruction where a poll has been ended by the program's signal. */
+/* Handlers that let no signal in, ours neither: it comes when they return, to the very instruction
+ * where a call has been ended by the program's signal. */
 static void on_slow_alarm(int signal) {
-    const uint64_t end = now_ms() + 12;
-    while (now_ms() < end)
+    const uint64_t end = now_ms() + 1;
+    while (now_ms() <= end)
         ;
 }
 
-static void *waiting_thread(void *unused) {
-    char c;
-    while (read(STDIN_FILENO, &c, 1) < 0)
-        ;
-    stop = 1;
+static long n_not_ended;
+
+/* Has itself signalled in 2 ms, over and over; the signal is let in only where it waits. */
+static void wait_for_alarms(int n) {
+    sigset_t alarm, others;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm, &others);
+    struct sigevent to_this = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
+    to_this._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    timer_t timer;
+    if (timer_create(CLOCK_MONOTONIC, &to_this, &timer) != 0)
+        abort();
+    for (int i = 0; n ? i < n : !stop; i++) {
+        const struct itimerspec soon = {.it_value = {0, 2000000}};
+        struct timespec limit = {5, 0};
+        timer_settime(timer, 0, &soon, NULL);
+        if (ppoll(NULL, 0, &limit, &others) == 0)
+            __atomic_add_fetch(&n_not_ended, 1, __ATOMIC_RELAXED);
+    }
+    timer_delete(timer);
+}
+
+static void *alarmed_thread(void *unused) {
+    wait_for_alarms(0);
     return NULL;
 }
 
+/* In one thread, which takes the snapshots, too, or in many. */
 static int interrupted_polls(char **argv) {
-    struct sigaction action = {0};
-    pthread_t t;
-    int n_whole = 0;
-    pthread_create(&t, NULL, waiting_thread, NULL);
-    action.sa_handler = on_slow_alarm;
+    struct sigaction action = {.sa_handler = on_slow_alarm};
+    pthread_t t[8];
+    char c;
     sigfillset(&action.sa_mask);
     sigaction(SIGALRM, &action, NULL);
     puts("ready");
     fflush(stdout);
-    while (!stop) {
-        const struct itimerval timer = {.it_value = {0, 2000}};
-        setitimer(ITIMER_REAL, &timer, NULL);
-        n_whole += poll(NULL, 0, 20000) == 0; /* the signal has not ended it */
+    if (argv[2] && strcmp(argv[2], "alone") == 0)
+        wait_for_alarms(300);
+    else {
+        for (int i = 0; i < 8; i++)
+            pthread_create(&t[i], NULL, alarmed_thread, NULL);
+        while (read(STDIN_FILENO, &c, 1) < 0)
+            ;
+        stop = 1;
+        for (int i = 0; i < 8; i++)
+            pthread_join(t[i], NULL);
     }
-    pthread_join(t, NULL);
-    printf("not interrupted %d\n", n_whole);
+    printf("not ended %ld\n", n_not_ended);
     return 0;
 }
 
