@@ -78,7 +78,7 @@ def tick():
         gap = max(gap, after - before)
         before = after
 
-ticker = threading.Thread(target=tick)
+ticker = threading.Thread(target=tick, daemon=True)
 print("ready", flush=True)
 sys.stdin.readline()
 ticker.start()
