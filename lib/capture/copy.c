@@ -427,7 +427,7 @@ static int leave_program(struct copy *c) {
     c->stream_fd = high_fd(data[1]);
     raw_call3(SYS_close_range, 0, 63, 0);
     raw_call3(SYS_fcntl, c->stream_fd, 1031 /* F_SETPIPE_SZ */, 1 << 20);
-    raw_call3(SYS_setpgid, 0, 0, 0);
+    raw_call3(SYS_setpgid, 0, 0, 0); /* but stays in the session: see leave_target() */
     raw_call3(SYS_prctl, PR_SET_NAME, (long)"heapsnap", 0);
     return c->null_fd < 0 || c->writer_end < 0 || c->stream_fd < 0 ? -1 : 0;
 }

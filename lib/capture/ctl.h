@@ -37,7 +37,7 @@ enum { CTL_OVERWRITE = 1, CTL_NO_FORK = 2, CTL_HAS_STEP = 4, CTL_NO_EDGES = 8 };
 
 /* Where the signalled thread slept, as /proc said just before: number and arguments of the system
  * call, stack pointer, address. Kept so that its sleep can go on (resume.h). tid 0: unknown. */
-enum { CTL_RAN = -2 }; /* in place of a number: it was in no system call, and let signals in */
+enum { CTL_RAN = -2 }; /* in place of a number: it was in no system call */
 struct ctl_sleep {
     int32_t tid;
     int32_t number;

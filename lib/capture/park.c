@@ -85,23 +85,15 @@ static void keep_registers(struct park_thread *t, const ucontext_t *u) {
     t->pointer = thread_pointer();
 }
 
-/* What a signal of park_signal carries: the round, and whether its thread ran just before. */
-static uint64_t signal_value(uint32_t round, int ran) {
-    return (uint64_t)round << 1 | (ran ? 1u : 0u);
-}
-
-/* Where the queue is full the signal comes bare. One that comes late, because its thread got no
- * processor, parks nobody; what it ended has begun since all the same. */
+/* A signal queued by park_signal carries the round; where the queue is full it comes bare. */
 int park_handle(const siginfo_t *info, const void *context) {
     if (info->si_pid != raw_pid() || (info->si_code != SI_QUEUE && info->si_code != SI_TKILL))
         return 0;
     const uint32_t round = atomic_load(&park.round);
-    const uint64_t value = info->si_code == SI_QUEUE ? (uintptr_t)info->si_value.sival_ptr : 0;
-    const int result = value & 1 ? PARK_OURS_RAN : PARK_OURS;
-    if (info->si_code == SI_QUEUE && (uint32_t)(value >> 1) != round)
-        return result;
+    if (info->si_code == SI_QUEUE && (uint32_t)(uintptr_t)info->si_value.sival_ptr != round)
+        return 1;
     if (!(round & 1))
-        return result;
+        return 1;
     const uint32_t tid = (uint32_t)raw_tid();
     for (uint32_t i = 1; i < park.n_threads; i++) {
         struct park_thread *const t = &park.threads[i];
@@ -113,9 +105,9 @@ int park_handle(const siginfo_t *info, const void *context) {
         raw_futex_wake(&park.n_parked);
         while (atomic_load(&park.round) == round)
             raw_futex_wait(&park.round, round, 1000000000);
-        break;
+        return 1;
     }
-    return result;
+    return 1;
 }
 
 static void read_run_counters(uint32_t tid, uint64_t *out_ran_ns, uint64_t *out_n_runs) {
@@ -166,28 +158,14 @@ static int read_sleep(struct park_thread *t) {
     return 1;
 }
 
-/* 0 also if that is not known. */
-static int lets_signals_in(uint32_t tid) {
-    char path[64], text[2048];
-    procfs_path(path, sizeof path, 0, (int)tid, "status");
-    if (procfs_read(path, text, sizeof text) <= 0)
-        return 0;
-    static const char name[] = "\nSigBlk:\t";
-    const char *p = strstr(text, name);
-    if (!p)
-        return 0;
-    p += sizeof name - 1;
-    return !(procfs_hex(&p) >> (park.signal - 1) & 1);
-}
-
-static void park_signal(struct park_thread *t, uint32_t round, int ran) {
+static void park_signal(struct park_thread *t, uint32_t round) {
     siginfo_t info;
     memset(&info, 0, sizeof info);
     info.si_signo = park.signal;
     info.si_code = SI_QUEUE;
     info.si_pid = raw_pid();
     info.si_uid = (uint32_t)raw_call3(SYS_getuid, 0, 0, 0);
-    info.si_value.sival_ptr = (void *)(uintptr_t)signal_value(round, ran);
+    info.si_value.sival_ptr = (void *)(uintptr_t)round;
     const long failed =
         raw_call(SYS_rt_tgsigqueueinfo, info.si_pid, t->tid, park.signal, (long)&info, 0, 0);
     if (failed == -EAGAIN)
@@ -224,7 +202,7 @@ static void classify(void *context, int tid) {
     park.n_threads++;
     if (!sleeps) {
         pass->n_signalled++;
-        park_signal(t, pass->round, lets_signals_in(t->tid));
+        park_signal(t, pass->round);
     }
 }
 

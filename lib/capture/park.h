@@ -18,7 +18,6 @@ struct park_thread {
     _Atomic uint32_t flags;  /* SNAP_THRD_FLAG_* */
     uint64_t sp, pc;         /* 0: unknown */
     uint64_t ran_ns, n_runs; /* before: the scheduler's counters */
-    int ran; /* in no system call, and let signals in, just before it was signalled */
     /* gregs in the order of ucontext: of a parked thread and of the caller; of one that sleeps the
      * arguments of its system call, others 0 */
     uint64_t registers[16];
@@ -66,8 +65,8 @@ uint64_t park_main_pointer(void);
 /* Bytes of static thread-local storage below a thread pointer; 0: unknown. */
 uint64_t park_local_bytes(void);
 
-/* The handler's part: not 0 if the signal was one of ours to park (then the thread has waited). */
-enum { PARK_OURS = 1, PARK_OURS_RAN = 2 /* what ended by it has only just begun */ };
+/* The handler's part: 1 if the signal was one of ours to park (then the thread has waited). It may
+ * have come late; its thread ran just before it was sent. */
 int park_handle(const siginfo_t *info, const void *context);
 
 /* In a forked child: nobody is parked. */

@@ -347,10 +347,8 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
     struct handled h = {.signal = signal, .context = context};
     struct ctl_sleep sleep = {0};
     if (signal == moment_process.signal) {
-        const int parked = park_handle(info, context);
-        if (parked) {
-            if (parked == PARK_OURS_RAN)
-                sleep = (struct ctl_sleep){.tid = (int32_t)raw_tid(), .number = CTL_RAN};
+        if (park_handle(info, context)) {
+            sleep = (struct ctl_sleep){.tid = (int32_t)raw_tid(), .number = CTL_RAN};
             resume_sleep(signal, context, &sleep);
             errno = errno_before;
             return;

@@ -20,9 +20,9 @@
 
 enum { N_SIGNALS = 64 };
 
-/* Started again by the kernel. Those that sleep, that is; for a call that does not, EINTR would be
- * wrong. */
-static int is_restarted(long number) {
+/* Calls that wait for a file or a socket. The kernel starts them again, but for a socket with a
+ * time-out: there they end with EINTR, and nothing is done. */
+static int is_transfer(long number) {
     switch (number) {
     case SYS_read:
     case SYS_readv:
@@ -32,14 +32,22 @@ static int is_restarted(long number) {
     case SYS_recvmsg:
     case SYS_sendto:
     case SYS_sendmsg:
-    case SYS_connect:
     case SYS_accept:
-    case SYS_accept4:
+    case SYS_accept4: return 1;
+    default: return 0;
+    }
+}
+
+/* Started again by the kernel. Those that sleep, that is; for a call that does not, EINTR would be
+ * wrong. */
+static int is_restarted(long number) {
+    switch (number) {
+    case SYS_connect:
     case SYS_wait4:
     case SYS_waitid:
     case SYS_flock:
     case SYS_openat: return 1;
-    default: return 0;
+    default: return is_transfer(number);
     }
 }
 
@@ -84,19 +92,9 @@ static int may_begin_again(int number, const uint64_t a[6]) {
     case SYS_semtimedop:
     case SYS_msgsnd:
     case SYS_msgrcv:
-    case SYS_io_getevents:
-    case SYS_read: /* of a socket with a time-out, as all that follow */
-    case SYS_readv:
-    case SYS_write:
-    case SYS_writev:
-    case SYS_recvfrom:
-    case SYS_recvmsg:
-    case SYS_sendto:
-    case SYS_sendmsg:
-    case SYS_accept:
-    case SYS_accept4: return 1;
+    case SYS_io_getevents: return 1;
     case SYS_futex: return (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT;
-    default: return 0;
+    default: return is_transfer(number);
     }
 }
 
@@ -138,10 +136,11 @@ static int came_meanwhile(const ucontext_t *u) {
     return result;
 }
 
-/* 1 if a handler of the program that keeps our signal out may have run just before. Where both
- * signals come before the thread gets a processor, such a handler runs first, and ours when it
- * returns, to the very instruction where its signal, not ours, has ended a call. Others are
- * interrupted by ours at their start. */
+/* 1 if a handler of the program that keeps our signal out may have run just before: then nothing is
+ * started again, as an EINTR too many is less bad than one too few. Where both signals come before
+ * the thread gets a processor, such a handler runs first, and ours when it returns, to the very
+ * instruction where its signal, not ours, has ended a call. Others are interrupted by ours at their
+ * start. */
 static int may_come_second(int signal) {
     struct action own, action;
     is_handled(signal, &own);
